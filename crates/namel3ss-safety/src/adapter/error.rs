@@ -1,0 +1,92 @@
+//! Why a dataset did not take a batch.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+/// The kind of a failure: what the sink does next depends on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// It may work next time, and no row is to blame: a lost connection, a full disk.
+    Transient,
+    /// The dataset asked for fewer requests, and perhaps said how long to wait.
+    Throttled(Option<Duration>),
+    /// It won't work until somebody changes something: a password, a missing bucket, a schema.
+    Config,
+    /// These rows, by their positions in the batch, can't be stored as they are.
+    Poison(Vec<usize>),
+    /// The adapter can't tell.
+    Unknown,
+}
+
+/// A failure with what the operator should read; never a secret, never the content of an event.
+#[derive(Debug)]
+pub struct AdapterError {
+    failure: Failure,
+    message: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl AdapterError {
+    /// Of the given kind; the message is a lowercase fragment that follows "failed to".
+    #[must_use]
+    pub fn new(failure: Failure, message: impl Into<String>) -> Self {
+        Self { failure, message: message.into(), source: None }
+    }
+
+    /// It may work next time.
+    #[must_use]
+    pub fn transient(message: impl Into<String>) -> Self {
+        Self::new(Failure::Transient, message)
+    }
+
+    /// Somebody must change something.
+    #[must_use]
+    pub fn config(message: impl Into<String>) -> Self {
+        Self::new(Failure::Config, message)
+    }
+
+    /// From an operation on a file: permissions, missing folders and links are configuration, all
+    /// else may pass.
+    #[must_use]
+    pub fn io(doing: impl fmt::Display, error: std::io::Error) -> Self {
+        use std::io::ErrorKind as K;
+        let failure = match error.kind() {
+            K::NotFound | K::PermissionDenied | K::IsADirectory | K::NotADirectory => {
+                Failure::Config
+            }
+            _ => Failure::Transient,
+        };
+        Self {
+            failure,
+            message: format!("{doing}: {error}"),
+            source: Some(Box::new(error)),
+        }
+    }
+
+    /// With the error that caused it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub fn failure(&self) -> &Failure {
+        &self.failure
+    }
+}
+
+impl fmt::Display for AdapterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for AdapterError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|e| e as &(dyn Error + 'static))
+    }
+}

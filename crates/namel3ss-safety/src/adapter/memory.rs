@@ -1,0 +1,81 @@
+//! Rows in memory: for tests and for looking at what a guard does.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use super::{AdapterError, DatasetAdapter, Delivery};
+use crate::batch::Batch;
+use crate::event::SafetyEvent;
+use crate::id::{JournalId, Seq};
+
+/// A dataset that lasts as long as it does. Nothing bounds it but memory.
+#[derive(Debug)]
+pub struct MemoryAdapter {
+    id: JournalId,
+    rows: Mutex<Rows>,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    rows: Vec<StoredRow>,
+    seen: HashSet<(JournalId, Seq)>,
+}
+
+/// A row as [`MemoryAdapter`] keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredRow {
+    /// The journal it was logged to.
+    pub journal: JournalId,
+    /// Its position there.
+    pub seq: Seq,
+    /// The event itself.
+    pub event: SafetyEvent,
+}
+
+impl Default for MemoryAdapter {
+    fn default() -> Self {
+        Self { id: JournalId::generate(), rows: Mutex::default() }
+    }
+}
+
+impl MemoryAdapter {
+    /// A copy of all rows, in the order in which they came.
+    #[must_use]
+    pub fn rows(&self) -> Vec<StoredRow> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner).rows.clone()
+    }
+
+    /// How many rows it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner).rows.len()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl DatasetAdapter for MemoryAdapter {
+    fn insert(&self, batch: &Batch<'_>) -> Result<(), AdapterError> {
+        let mut stored = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        for row in batch.rows() {
+            if stored.seen.insert((row.journal, row.seq)) {
+                let (journal, seq, event) = (row.journal, row.seq, row.event.to_event());
+                stored.rows.push(StoredRow { journal, seq, event });
+            }
+        }
+        Ok(())
+    }
+
+    /// Its own: another process, or another one here, is another destination.
+    fn identity(&self) -> String {
+        format!("memory:{}", self.id)
+    }
+
+    fn delivery(&self) -> Delivery {
+        Delivery::ExactlyOnce { condition: "within one process" }
+    }
+}

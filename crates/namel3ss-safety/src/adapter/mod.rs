@@ -1,0 +1,76 @@
+//! Where rows land. An adapter stores one batch at a time, wholly or not at all, and says honestly
+//! what it guarantees; retrying, falling back and counting are the sink's.
+
+mod csv;
+mod error;
+mod json;
+mod ledger;
+mod memory;
+mod registry;
+
+use std::fmt;
+use std::time::Duration;
+
+pub use self::csv::CsvAdapter;
+pub use self::error::{AdapterError, Failure};
+pub use self::json::JsonAdapter;
+pub use self::memory::MemoryAdapter;
+pub use self::registry::{AdapterRegistry, Registry};
+
+use crate::batch::Batch;
+
+/// A dataset that rows can be stored in.
+///
+/// Synchronous: an adapter that needs a runtime hides it. The worker calls `insert` from one
+/// thread at a time; two processes may still write to the same dataset at once.
+pub trait DatasetAdapter: fmt::Debug + Send + Sync {
+    /// Stores all rows of `batch`, or none.
+    ///
+    /// It may be called again with the same [`Batch::id`], also by another process after a crash,
+    /// and, for the rows of a fallback file, with seqs older than some it has seen.
+    ///
+    /// # Errors
+    /// Says why, so that the sink can decide: see [`Failure`].
+    fn insert(&self, batch: &Batch<'_>) -> Result<(), AdapterError>;
+
+    /// Where rows land, without secrets: what a crashed process left goes to the same place only.
+    fn identity(&self) -> String;
+
+    /// What is guaranteed about each row.
+    fn delivery(&self) -> Delivery;
+
+    /// How large a batch it likes.
+    fn batching(&self) -> Batching {
+        Batching::default()
+    }
+}
+
+/// How often a row can land.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Exactly once, under a condition.
+    ExactlyOnce {
+        /// What must be true for it.
+        condition: &'static str,
+    },
+    /// At least once: a crash between the store and its acknowledgement may repeat a batch.
+    AtLeastOnce,
+}
+
+/// How large a batch an adapter likes, and how long it may wait to become so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batching {
+    /// The most rows in one batch.
+    pub rows_max: usize,
+    /// The most payload bytes in one batch; a single larger row still goes.
+    pub bytes_max: usize,
+    /// How long handed-over rows may wait for a batch of `rows_max`; zero takes what is there.
+    pub wait_max: Duration,
+}
+
+impl Default for Batching {
+    /// What files and embedded databases like: up to 10,000 rows or 4 MiB, without waiting.
+    fn default() -> Self {
+        Self { rows_max: 10_000, bytes_max: 4 << 20, wait_max: Duration::ZERO }
+    }
+}

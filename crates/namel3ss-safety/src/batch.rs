@@ -1,0 +1,228 @@
+//! A frozen run of rows on its way to a dataset: one buffer of payloads, and borrowed views of it.
+
+use std::ops::Range;
+
+use crate::clock::Timestamp;
+use crate::codec::{self, DecodeError, EventRef};
+use crate::event::SafetyEvent;
+use crate::id::{BatchId, JournalId, Seq};
+use crate::json;
+
+/// How much a storage call must survive before it returns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The end of the process, however it comes: bytes are with the kernel. **Not** a power cut.
+    #[default]
+    Process,
+    /// A power cut too: bytes are synced before an acknowledgement.
+    Power,
+}
+
+impl Durability {
+    /// The word that users write.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Power => "power",
+        }
+    }
+}
+
+/// One event with its place: (`journal`, `seq`) identifies it everywhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// The journal it was logged to.
+    pub journal: JournalId,
+    /// Its position there.
+    pub seq: Seq,
+    /// The event itself.
+    pub event: EventRef<'a>,
+}
+
+impl Row<'_> {
+    /// Appends the row as one JSON object: the 17 fields, `journal_id`, `seq`.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        json::write_row(self, out);
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    seq: Seq,
+    start: usize,
+    end: usize,
+}
+
+/// Rows in one growing buffer, from which batches are borrowed.
+///
+/// ```
+/// use namel3ss_safety::{JournalId, RowBuffer, SafetyEvent, Seq};
+/// let mut rows = RowBuffer::new(JournalId::generate());
+/// rows.push_event(Seq(1), &SafetyEvent::default());
+/// rows.push_event(Seq(2), &SafetyEvent::default());
+/// let batch = rows.batch();
+/// assert_eq!(batch.rows().map(|row| row.seq.0).collect::<Vec<_>>(), [1, 2]);
+/// ```
+#[derive(Debug)]
+pub struct RowBuffer {
+    journal: JournalId,
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    durability: Durability,
+}
+
+impl RowBuffer {
+    /// An empty buffer for rows of one journal.
+    #[must_use]
+    pub fn new(journal: JournalId) -> Self {
+        Self { journal, bytes: Vec::new(), entries: Vec::new(), durability: Durability::Process }
+    }
+
+    /// Empties it for rows of `journal`, keeping its memory.
+    pub fn reset(&mut self, journal: JournalId, durability: Durability) {
+        self.journal = journal;
+        self.durability = durability;
+        self.bytes.clear();
+        self.entries.clear();
+        // One huge batch must not hold its memory for ever.
+        self.bytes.shrink_to(8 << 20);
+    }
+
+    /// Adds a row from its payload. Seqs must ascend.
+    ///
+    /// # Errors
+    /// If the payload can't be decoded; nothing is added then.
+    pub fn push(&mut self, seq: Seq, payload: &[u8]) -> Result<(), DecodeError> {
+        codec::decode(payload)?;
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(payload);
+        self.entry(seq, start);
+        Ok(())
+    }
+
+    /// Adds a row from an event. Seqs must ascend.
+    pub fn push_event(&mut self, seq: Seq, event: &SafetyEvent) {
+        let start = self.bytes.len();
+        codec::encode(event, &mut self.bytes);
+        self.entry(seq, start);
+    }
+
+    fn entry(&mut self, seq: Seq, start: usize) {
+        debug_assert!(self.entries.last().is_none_or(|last| last.seq < seq), "seqs ascend");
+        self.entries.push(Entry { seq, start, end: self.bytes.len() });
+    }
+
+    /// How many rows it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many bytes its payloads take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The last row's seq.
+    #[must_use]
+    pub fn last(&self) -> Option<Seq> {
+        self.entries.last().map(|entry| entry.seq)
+    }
+
+    /// Drops the rows before `seq`.
+    pub fn drop_before(&mut self, seq: Seq) {
+        let keep = self.entries.partition_point(|entry| entry.seq < seq);
+        self.entries.drain(..keep);
+    }
+
+    /// Drops the rows after `seq`.
+    pub fn drop_after(&mut self, seq: Seq) {
+        let keep = self.entries.partition_point(|entry| entry.seq <= seq);
+        self.entries.truncate(keep);
+    }
+
+    /// All rows as one batch.
+    #[must_use]
+    pub fn batch(&self) -> Batch<'_> {
+        Batch {
+            journal: self.journal,
+            bytes: &self.bytes,
+            entries: &self.entries,
+            durability: self.durability,
+        }
+    }
+}
+
+/// Rows of one journal, in the order of their seqs, borrowed from where they lie.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    journal: JournalId,
+    bytes: &'a [u8],
+    entries: &'a [Entry],
+    durability: Durability,
+}
+
+impl<'a> Batch<'a> {
+    /// The idempotency key: journal, first and last seq.
+    #[must_use]
+    pub fn id(&self) -> BatchId {
+        let seq = |entry: Option<&Entry>| entry.map_or(Seq(0), |entry| entry.seq);
+        BatchId {
+            journal: self.journal,
+            first: seq(self.entries.first()),
+            last: seq(self.entries.last()),
+        }
+    }
+
+    /// How durable the rows must be before the adapter says that they are stored.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// How many rows it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The rows, in the order of their seqs.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = Row<'a>> + use<'a> {
+        let Self { journal, bytes, entries, .. } = *self;
+        entries.iter().map(move |entry| Row {
+            journal,
+            seq: entry.seq,
+            // Each payload was decoded when it was pushed, and nothing has changed it since.
+            event: codec::decode(&bytes[entry.start..entry.end]).expect("checked at push"),
+        })
+    }
+
+    /// The rows at the positions `range` of this batch, as a batch of their own.
+    ///
+    /// # Panics
+    /// If the range is out of bounds, as slicing does.
+    #[must_use]
+    pub fn slice(&self, range: Range<usize>) -> Batch<'a> {
+        Batch { entries: &self.entries[range], ..*self }
+    }
+
+    /// The moment of the oldest event, as the app gave it.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.rows().map(|row| row.event.timestamp).min()
+    }
+}

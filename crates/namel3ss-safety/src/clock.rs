@@ -1,0 +1,201 @@
+//! Time, as a dependency: the record's wall clock and the monotonic clock of timers, both of which
+//! a test can hold in its hand, so that no test of retries or flush intervals ever sleeps.
+
+use std::fmt;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use chrono::{DateTime, NaiveDateTime, SecondsFormat, Utc};
+
+/// A moment in UTC, in microseconds since 1970-01-01.
+///
+/// ```
+/// use namel3ss_safety::Timestamp;
+/// let t: Timestamp = "2026-03-01T12:30:00.5Z".parse().unwrap();
+/// assert_eq!(t.to_string(), "2026-03-01T12:30:00.500000Z");
+/// assert_eq!("2026-03-01T13:30:00.5+01:00".parse(), Ok(t));
+/// assert_eq!("2026-03-01 12:30:00.5".parse(), Ok(t)); // without an offset: UTC
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// From microseconds since 1970-01-01 UTC.
+    #[must_use]
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since 1970-01-01 UTC.
+    #[must_use]
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// The system's wall clock.
+    #[must_use]
+    pub fn now() -> Self {
+        match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(d) => Self(i64::try_from(d.as_micros()).unwrap_or(i64::MAX)),
+            Err(e) => Self(i64::try_from(e.duration().as_micros()).map_or(i64::MIN, |us| -us)),
+        }
+    }
+
+    /// `None` outside the years that ISO 8601 text can name (±262,000).
+    #[must_use]
+    pub fn to_datetime(self) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp_micros(self.0)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// ISO 8601 with six decimals and `Z`; a moment beyond the calendar is written as its number
+    /// of microseconds.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.to_datetime() {
+            Some(t) => f.write_str(&t.to_rfc3339_opts(SecondsFormat::Micros, true)),
+            None => write!(f, "{}us", self.0),
+        }
+    }
+}
+
+/// What was wrong with the text of a [`Timestamp`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseTimestampError;
+
+impl fmt::Display for ParseTimestampError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("read a timestamp: use ISO 8601, such as 2026-03-01T12:30:00Z")
+    }
+}
+
+impl std::error::Error for ParseTimestampError {}
+
+impl std::str::FromStr for Timestamp {
+    type Err = ParseTimestampError;
+
+    fn from_str(text: &str) -> Result<Self, ParseTimestampError> {
+        let text = text.trim();
+        if let Some(micros) = text.strip_suffix("us") {
+            return micros.parse().map(Self).map_err(|_| ParseTimestampError);
+        }
+        if let Ok(t) = DateTime::parse_from_rfc3339(text) {
+            return Ok(Self(t.timestamp_micros()));
+        }
+        for format in ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"] {
+            if let Ok(t) = NaiveDateTime::parse_from_str(text, format) {
+                return Ok(Self(t.and_utc().timestamp_micros()));
+            }
+        }
+        for format in ["%Y-%m-%d %H:%M:%S%.f%:z", "%Y-%m-%dT%H:%M:%S%.f%z"] {
+            if let Ok(t) = DateTime::parse_from_str(text, format) {
+                return Ok(Self(t.timestamp_micros()));
+            }
+        }
+        Err(ParseTimestampError)
+    }
+}
+
+/// What time it is, and how to wait.
+///
+/// Order is by seq and timers are monotonic: a jump of the wall clock changes neither.
+pub trait Clock: fmt::Debug + Send + Sync {
+    /// Monotonic time since some fixed start.
+    fn monotonic(&self) -> Duration;
+
+    /// The wall clock.
+    fn wall(&self) -> Timestamp;
+
+    /// Returns once `monotonic()` has advanced by `wait`.
+    fn sleep(&self, wait: Duration);
+}
+
+/// The machine's own clocks.
+#[derive(Debug)]
+pub struct SystemClock {
+    start: Instant,
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self { start: Instant::now() }
+    }
+}
+
+impl Clock for SystemClock {
+    fn monotonic(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn sleep(&self, wait: Duration) {
+        std::thread::sleep(wait);
+    }
+}
+
+/// A clock that stands still until a test moves it; sleeping moves it.
+///
+/// ```
+/// use namel3ss_safety::{Clock, ManualClock};
+/// use std::time::Duration;
+/// let clock = ManualClock::default();
+/// clock.sleep(Duration::from_secs(60));
+/// assert_eq!(clock.monotonic(), Duration::from_secs(60));
+/// ```
+#[derive(Debug)]
+pub struct ManualClock {
+    nanos: AtomicU64,
+    wall_micros: AtomicI64,
+}
+
+impl Default for ManualClock {
+    /// Starts at 2026-01-01T00:00:00Z.
+    fn default() -> Self {
+        Self { nanos: AtomicU64::new(0), wall_micros: AtomicI64::new(1_767_225_600_000_000) }
+    }
+}
+
+impl ManualClock {
+    /// Moves both clocks forward.
+    pub fn advance(&self, by: Duration) {
+        let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        self.nanos.fetch_add(nanos, Ordering::SeqCst);
+        self.jump_wall(i64::try_from(by.as_micros()).unwrap_or(i64::MAX));
+    }
+
+    /// Moves the wall clock alone, as an administrator or NTP would.
+    pub fn jump_wall(&self, micros: i64) {
+        self.wall_micros.fetch_add(micros, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn monotonic(&self) -> Duration {
+        Duration::from_nanos(self.nanos.load(Ordering::SeqCst))
+    }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp(self.wall_micros.load(Ordering::SeqCst))
+    }
+
+    fn sleep(&self, wait: Duration) {
+        self.advance(wait);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_read_back_as_written() {
+        for micros in [0, -1, 1, 1_767_225_600_123_456, i64::MIN, i64::MAX] {
+            let t = Timestamp::from_micros(micros);
+            assert_eq!(t.to_string().parse(), Ok(t), "{t}");
+        }
+        assert!("yesterday".parse::<Timestamp>().is_err());
+    }
+}

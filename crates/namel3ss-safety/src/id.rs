@@ -1,0 +1,163 @@
+//! The names of things: which journal, which place in it, which batch, which event.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::clock::Timestamp;
+
+/// A position in one journal, counted from 1.
+///
+/// `Seq(0)` stands before the first event: a cursor at 0 has delivered nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Seq(pub u64);
+
+impl Seq {
+    /// The position after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Which journal: 128 bits, made once when the journal is, as a UUIDv7 so that names sort by age.
+///
+/// ```
+/// use namel3ss_safety::JournalId;
+/// let id = JournalId::generate();
+/// assert_eq!(id.to_string().parse(), Ok(id));
+/// assert_eq!(id.to_string().len(), 32);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JournalId(pub [u8; 16]);
+
+impl JournalId {
+    /// A new one. Its randomness comes from the operating system, because a forked child shares
+    /// the state of every generator that its parent had.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(uuid_v7_bytes(Timestamp::now(), os_random()))
+    }
+}
+
+impl fmt::Display for JournalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for JournalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JournalId({self})")
+    }
+}
+
+/// What was wrong with the text of a [`JournalId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParseIdError;
+
+impl fmt::Display for ParseIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("read a journal id: it is 32 hexadecimal digits")
+    }
+}
+
+impl std::error::Error for ParseIdError {}
+
+impl FromStr for JournalId {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        if text.len() != 32 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(ParseIdError);
+        }
+        u128::from_str_radix(text, 16).map(|n| Self(n.to_be_bytes())).map_err(|_| ParseIdError)
+    }
+}
+
+/// A frozen run of one journal: the idempotency key of a delivery.
+///
+/// Its boundaries are written down before the first attempt, so that a retry after a crash sends
+/// the same rows under the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BatchId {
+    /// The journal the rows came from.
+    pub journal: JournalId,
+    /// The first position of the run.
+    pub first: Seq,
+    /// The last position of the run, inclusive.
+    pub last: Seq,
+}
+
+impl fmt::Display for BatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}-{}", self.journal, self.first, self.last)
+    }
+}
+
+/// A new event id: a UUIDv7 ([RFC 9562](https://www.rfc-editor.org/rfc/rfc9562#section-5.7)) in
+/// its usual text form.
+///
+/// The process id is mixed in, because a forked child continues its parent's random numbers.
+#[must_use]
+pub fn new_event_id() -> String {
+    let random = fastrand::u128(..) ^ (u128::from(std::process::id()) << 40);
+    let b = uuid_v7_bytes(Timestamp::now(), random.to_le_bytes());
+    let n = u128::from_be_bytes(b);
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        n >> 96,
+        (n >> 80) & 0xffff,
+        (n >> 64) & 0xffff,
+        (n >> 48) & 0xffff,
+        n & 0xffff_ffff_ffff
+    )
+}
+
+fn uuid_v7_bytes(now: Timestamp, random: [u8; 16]) -> [u8; 16] {
+    let mut bytes = random;
+    let millis = now.micros().div_euclid(1000).to_be_bytes();
+    bytes[..6].copy_from_slice(&millis[2..]);
+    bytes[6] = (bytes[6] & 0x0f) | 0x70;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    bytes
+}
+
+/// Sixteen bytes from the operating system; where it has none to give, from the clock, the process
+/// id and the generator's own start.
+pub(crate) fn os_random() -> [u8; 16] {
+    let mut bytes = fastrand::u128(..).to_le_bytes();
+    let pid = std::process::id().to_le_bytes();
+    bytes.iter_mut().zip(pid).for_each(|(byte, p)| *byte ^= p);
+    #[cfg(unix)]
+    {
+        // A short or failed read leaves the seeded bytes above, which are unique enough.
+        let _ = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::NONBLOCK);
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn event_ids_are_version_7_uuids_and_differ() {
+        let (a, b) = (new_event_id(), new_event_id());
+        assert_ne!(a, b);
+        assert_eq!(a.len(), 36);
+        assert_eq!(&a[14..15], "7");
+        assert!(matches!(&a[19..20], "8" | "9" | "a" | "b"));
+    }
+
+    #[test]
+    fn journal_ids_refuse_what_is_not_theirs() {
+        assert_eq!("".parse::<JournalId>(), Err(ParseIdError));
+        assert_eq!("+1".repeat(16).parse::<JournalId>(), Err(ParseIdError));
+    }
+}

@@ -1,0 +1,24 @@
+//! The record of what an AI application's guardrails decided, kept through any crash.
+//!
+//! Modules are declared in the order in which to read them; ARCHITECTURE.md draws how they stand.
+
+pub mod id;
+pub mod event;
+pub mod codec;
+pub mod json;
+pub mod batch;
+pub mod clock;
+pub mod notice;
+pub mod adapter;
+pub mod nearest;
+
+pub use adapter::{
+    AdapterError, AdapterRegistry, Batching, CsvAdapter, DatasetAdapter, Delivery, Failure,
+    JsonAdapter, MemoryAdapter, Registry,
+};
+pub use batch::{Batch, Durability, Row, RowBuffer};
+pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use codec::EventRef;
+pub use event::{Direction, FIELDS, SafetyAction, SafetyEvent, Severity};
+pub use id::{BatchId, JournalId, Seq};
+pub use notice::{Level, Notice, Notices};

@@ -1,0 +1,141 @@
+//! What the library says about itself: degraded, retrying, dropped.
+//!
+//! Notices are pulled by the host, never pushed from a worker thread into the host's logging: a
+//! logging handler that logs safety events can then neither recurse nor deadlock. They never carry
+//! the content of an event, nor a secret.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use crate::clock::Timestamp;
+
+/// The most notices that wait to be pulled; older ones give way, and are counted.
+pub const NOTICES_MAX: usize = 256;
+
+/// How much a notice matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Good to know: recovered, replayed, resumed.
+    Info,
+    /// Something is wrong, and nothing is lost: retrying, degraded.
+    Warning,
+    /// Events were not delivered where they should be: fallback.
+    Error,
+    /// Events were lost.
+    Critical,
+}
+
+impl Level {
+    /// Its word, in lower case.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// One thing that the library says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// When it was first said.
+    pub at: Timestamp,
+    /// How much it matters.
+    pub level: Level,
+    /// A short word for its kind, the same for each of its kind: `retrying`, `fallback`, …
+    pub kind: &'static str,
+    /// What happened, and what to do.
+    pub text: String,
+    /// How often it was said in a row.
+    pub times: u64,
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.level.as_str(), self.text)?;
+        if self.times > 1 { write!(f, " ({} times)", self.times) } else { Ok(()) }
+    }
+}
+
+/// Where notices wait for the host; bounded, and one entry for what repeats.
+#[derive(Debug, Default)]
+pub struct Notices {
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    queue: VecDeque<Notice>,
+    forgotten: u64,
+    last_error: Option<String>,
+}
+
+impl Notices {
+    /// Says something. A notice of the kind and text of the last one only raises its count.
+    pub fn say(&self, level: Level, kind: &'static str, text: impl Into<String>) {
+        let text = text.into();
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if level >= Level::Warning {
+            waiting.last_error = Some(text.clone());
+        }
+        if let Some(last) = waiting.queue.iter_mut().rev().take(8).find(|n| n.kind == kind) {
+            if last.text == text {
+                last.times += 1;
+                return;
+            }
+        }
+        if waiting.queue.len() >= NOTICES_MAX {
+            waiting.queue.pop_front();
+            waiting.forgotten += 1;
+        }
+        waiting.queue.push_back(Notice { at: Timestamp::now(), level, kind, text, times: 1 });
+    }
+
+    /// Takes what waits, oldest first.
+    #[must_use]
+    pub fn take(&self) -> Vec<Notice> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let forgotten = std::mem::take(&mut waiting.forgotten);
+        let mut taken: Vec<Notice> = waiting.queue.drain(..).collect();
+        if forgotten > 0 {
+            taken.push(Notice {
+                at: Timestamp::now(),
+                level: Level::Warning,
+                kind: "notices",
+                text: format!("{forgotten} older notices were not pulled in time"),
+                times: 1,
+            });
+        }
+        taken
+    }
+
+    /// The text of the last notice that was a warning or worse.
+    #[must_use]
+    pub fn last_error(&self) -> Option<String> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).last_error.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_repeats_is_counted_and_what_overflows_is_said() {
+        let notices = Notices::default();
+        notices.say(Level::Warning, "retrying", "again");
+        notices.say(Level::Warning, "retrying", "again");
+        assert_eq!(notices.take()[0].to_string(), "warning: again (2 times)");
+        for i in 0..NOTICES_MAX + 3 {
+            notices.say(Level::Info, "kind", i.to_string());
+        }
+        let taken = notices.take();
+        assert_eq!(taken.len(), NOTICES_MAX + 1);
+        assert!(taken.last().is_some_and(|n| n.text.starts_with("3 older")));
+        assert_eq!(notices.last_error().as_deref(), Some("again"));
+    }
+}

@@ -10,6 +10,7 @@ pub mod batch;
 pub mod clock;
 pub mod notice;
 pub mod adapter;
+pub mod sink;
 pub mod nearest;
 
 pub use adapter::{
@@ -22,3 +23,4 @@ pub use codec::EventRef;
 pub use event::{Direction, FIELDS, SafetyAction, SafetyEvent, Severity};
 pub use id::{BatchId, JournalId, Seq};
 pub use notice::{Level, Notice, Notices};
+pub use sink::{Outcome, SafetyEventSink};

@@ -1,0 +1,102 @@
+//! One call of an adapter, from which nothing escapes: a panic becomes a failure, and a message
+//! becomes text that a terminal and a log can show.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::adapter::{Batching, DatasetAdapter, Failure, Registry};
+use crate::batch::Batch;
+
+/// The most characters of a message that come from outside.
+const MESSAGE_CHARS_MAX: usize = 500;
+
+/// What went wrong with one attempt.
+#[derive(Clone, Debug)]
+pub(super) struct Failed {
+    pub(super) failure: Failure,
+    /// A lowercase fragment that follows "failed to", safe to show.
+    pub(super) message: String,
+    pub(super) panicked: bool,
+}
+
+/// Inserts `batch` once.
+pub(super) fn attempt(adapter: &dyn DatasetAdapter, batch: &Batch<'_>) -> Result<(), Failed> {
+    // The message is made inside: an error's Display is the adapter's code as well. Nothing of
+    // ours is half-changed when it panics: it only borrows the batch.
+    let tried = catch_unwind(AssertUnwindSafe(|| {
+        adapter.insert(batch).map_err(|error| Failed {
+            failure: check(error.failure().clone(), batch.len()),
+            message: showable(&error.to_string()),
+            panicked: false,
+        })
+    }));
+    tried.unwrap_or_else(|panic| {
+        let message = format!("insert the rows: the adapter panicked: {}", panic_text(&*panic));
+        Err(Failed { failure: Failure::Unknown, message: showable(&message), panicked: true })
+    })
+}
+
+/// The dataset's adapter; a registry of the user's own that panics has none.
+pub(super) fn look_up(registry: &dyn Registry, name: &str) -> Option<Arc<dyn DatasetAdapter>> {
+    catch_unwind(AssertUnwindSafe(|| registry.get(name))).unwrap_or(None)
+}
+
+/// How large a batch the adapter likes; the default where it panics.
+pub(super) fn batching(adapter: &dyn DatasetAdapter) -> Batching {
+    catch_unwind(AssertUnwindSafe(|| adapter.batching())).unwrap_or_default()
+}
+
+/// Positions that are not in the batch say nothing that can be trusted about any row.
+fn check(failure: Failure, rows: usize) -> Failure {
+    match failure {
+        Failure::Poison(at) if at.is_empty() || at.iter().any(|i| *i >= rows) => Failure::Unknown,
+        Failure::Poison(mut at) => {
+            at.sort_unstable();
+            at.dedup();
+            Failure::Poison(at)
+        }
+        other => other,
+    }
+}
+
+/// `text` without what would move a cursor, ring a bell or turn the reading direction, and cut.
+pub(super) fn showable(text: &str) -> String {
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    let mut shown: String =
+        text.chars().take(MESSAGE_CHARS_MAX).map(|c| if hidden(c) { ' ' } else { c }).collect();
+    if text.chars().nth(MESSAGE_CHARS_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("it did not say why")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_one_line_of_bounded_length() {
+        assert_eq!(showable("a\nb\x1b[31m\u{202e}c"), "a b [31m c");
+        let long = showable(&"é".repeat(9_999));
+        assert_eq!(long.chars().count(), MESSAGE_CHARS_MAX + 1);
+    }
+
+    #[test]
+    fn positions_outside_the_batch_are_not_believed() {
+        assert_eq!(check(Failure::Poison(vec![]), 3), Failure::Unknown);
+        assert_eq!(check(Failure::Poison(vec![0, 3]), 3), Failure::Unknown);
+        assert_eq!(check(Failure::Poison(vec![2, 0, 2]), 3), Failure::Poison(vec![0, 2]));
+    }
+}

@@ -1,0 +1,225 @@
+//! The folder of the fallback files: made by us, owned by us, opened once without following a
+//! link, and used through that handle, so that nobody can put another one in its place.
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+/// Why a folder is not used.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// Somebody else could read or change what is in it.
+    Foreign(String),
+    /// The file system said no.
+    Io(io::Error),
+}
+
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<Errno> for Refused {
+    fn from(error: Errno) -> Self {
+        Self::Io(error.into())
+    }
+}
+
+impl From<Refused> for io::Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Foreign(text) => io::Error::new(io::ErrorKind::PermissionDenied, text),
+            Refused::Io(error) => error,
+        }
+    }
+}
+
+/// How far a folder that is there already is trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// A well-known name that anybody may have made first: ours alone, and its mode is put right.
+    Nobody,
+    /// A folder that the user chose: ours, or root's, and not open to everybody.
+    Owner,
+}
+
+/// A folder that was checked, and stays open.
+#[derive(Debug)]
+pub(super) struct Folder {
+    dir: File,
+    path: PathBuf,
+}
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+const OURS: Mode = Mode::RWXU;
+const FILE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+impl Folder {
+    /// Makes `path` if it is missing (0700, with its parents), opens it and checks whose it is.
+    pub(super) fn make(path: &Path, trust: Trust) -> Result<Self, Refused> {
+        let path = plain(path);
+        let missing: Vec<&Path> =
+            path.ancestors().filter(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
+        if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+        }
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
+            _ => {}
+        }
+        let folder = Self::open(&path)?;
+        folder.check(trust)?;
+        for made in missing {
+            let parent = made.parent().filter(|p| !p.as_os_str().is_empty());
+            let parent = File::open(parent.unwrap_or_else(|| Path::new(".")))?;
+            sync(&parent)?;
+        }
+        Ok(folder)
+    }
+
+    /// Opens `path`, which must be a folder and no link.
+    pub(super) fn open(path: &Path) -> Result<Self, Refused> {
+        let path = plain(path);
+        match rustix::fs::open(&path, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+            Ok(fd) => Ok(Self { dir: File::from(fd), path }),
+            Err(Errno::LOOP | Errno::NOTDIR) => {
+                let text = format!("{} is a link or no folder: name a real folder", path.display());
+                Err(Refused::Foreign(text))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn check(&self, trust: Trust) -> Result<(), Refused> {
+        let stat = rustix::fs::fstat(&self.dir)?;
+        let mode = mode(&stat);
+        let shown = self.path.display();
+        let us = rustix::process::geteuid().as_raw();
+        let ours = stat.st_uid == us;
+        // Root can read and change whatever it likes anyway.
+        let trusted = ours || (trust == Trust::Owner && stat.st_uid == 0);
+        if !trusted {
+            let text = format!("{shown} belongs to user {}: name a folder of our own", stat.st_uid);
+            return Err(Refused::Foreign(text));
+        }
+        if trust == Trust::Nobody {
+            if mode.intersects(Mode::RWXG | Mode::RWXO) {
+                rustix::fs::fchmod(&self.dir, OURS)?;
+            }
+            return Ok(());
+        }
+        let parent = rustix::fs::statat(&self.dir, c"..", AtFlags::SYMLINK_NOFOLLOW)?;
+        let shared = self::mode(&parent).intersects(Mode::SVTX | Mode::WOTH);
+        if mode.contains(Mode::WOTH) || (ours && shared && mode.contains(Mode::WGRP)) {
+            let text = format!("others may write to {shown}: run chmod go-w on it");
+            return Err(Refused::Foreign(text));
+        }
+        Ok(())
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A new file that nobody else can open, under a name that no file has.
+    pub(super) fn create(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        Ok(rustix::fs::openat(&self.dir, name, flags | OFlags::CLOEXEC, FILE)?.into())
+    }
+
+    /// Opens a file for reading: a plain one, and no link. Never waits for a pipe's other end.
+    pub(super) fn read(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = match rustix::fs::openat(&self.dir, name, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::LOOP) => return Err(io::Error::other("it is a link: name the file itself")),
+            Err(error) => return Err(error.into()),
+        };
+        if FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) != FileType::RegularFile {
+            return Err(io::Error::other("it is no plain file"));
+        }
+        Ok(fd.into())
+    }
+
+    /// Whether `name` is still the file that `file` is open on.
+    pub(super) fn is_still(&self, name: &str, file: &File) -> io::Result<bool> {
+        let there = rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let open = rustix::fs::fstat(file)?;
+        Ok((there.st_dev, there.st_ino) == (open.st_dev, open.st_ino))
+    }
+
+    /// Moves `from` to the folder `to` (which may be this one) unless `name` is taken there: then
+    /// the error is of the kind `AlreadyExists`.
+    pub(super) fn publish(&self, from: &str, to: &Self, name: &str) -> io::Result<()> {
+        #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+        {
+            use rustix::fs::{RenameFlags, renameat_with};
+            match renameat_with(&self.dir, from, &to.dir, name, RenameFlags::NOREPLACE) {
+                // Not every file system and not every kernel has it.
+                Err(Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP) => {}
+                result => return Ok(result?),
+            }
+        }
+        match rustix::fs::linkat(&self.dir, from, &to.dir, name, AtFlags::empty()) {
+            Ok(()) => return self.remove(from),
+            Err(Errno::EXIST) => return Err(Errno::EXIST.into()),
+            // Nor has every one hard links.
+            Err(_) => {}
+        }
+        // The name is taken with an empty file of our own, which the rename then replaces.
+        drop(to.create(name)?);
+        Ok(rustix::fs::renameat(&self.dir, from, &to.dir, name)?)
+    }
+
+    /// Removes a file.
+    pub(super) fn remove(&self, name: &str) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.dir, name, AtFlags::empty())?)
+    }
+
+    /// Makes the names in it survive a power cut.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        sync(&self.dir)
+    }
+
+    /// A folder of ours within it, made if it is missing.
+    pub(super) fn within(&self, name: &str) -> Result<Self, Refused> {
+        match rustix::fs::mkdirat(&self.dir, name, OURS) {
+            Ok(()) => self.sync()?,
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let path = self.path.join(name);
+        match rustix::fs::openat(&self.dir, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+            Ok(fd) => Ok(Self { dir: File::from(fd), path }),
+            Err(Errno::LOOP | Errno::NOTDIR) => {
+                let text = format!("{} is a link or no folder: move it away", path.display());
+                Err(Refused::Foreign(text))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A trailing slash would make the kernel follow a link after all.
+fn plain(path: &Path) -> PathBuf {
+    let path: PathBuf = path.components().collect();
+    if path.as_os_str().is_empty() { PathBuf::from(".") } else { path }
+}
+
+fn mode(stat: &Stat) -> Mode {
+    Mode::from_raw_mode(stat.st_mode)
+}
+
+fn sync(dir: &File) -> io::Result<()> {
+    match rustix::fs::fsync(dir) {
+        // Some file systems have nothing to sync for a folder, and say so.
+        Ok(()) | Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

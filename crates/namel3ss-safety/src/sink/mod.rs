@@ -1,0 +1,362 @@
+//! From a batch to its dataset: attempts, breaker, bisection of bad rows, fallback file, replay.
+//!
+//! The sink knows adapters only. Where rows come from, and what is written down about their
+//! progress, is the caller's: it drives [`SafetyEventSink::step`] and is told by [`Progress`].
+//! Nothing here raises, sleeps between attempts, or keeps a thread.
+//!
+//! Defaults, and why: three attempts a second apart ride out a restart of a connection pool or a
+//! leader election; what lasts longer is an outage, and then a file on disk is worth more than a
+//! fourth attempt while the backlog grows.
+
+mod attempt;
+mod bisect;
+mod breaker;
+mod deliver;
+mod fallback;
+#[cfg_attr(not(unix), path = "folder_plain.rs")]
+mod folder;
+mod own;
+mod replay;
+mod replay_error;
+mod retry;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+pub use self::deliver::{Delivering, Progress, Settled, Step};
+pub use self::fallback::{ERROR_KEY, default_fallback_path};
+pub use self::own::Replayed;
+pub use self::replay::{FILE_BYTES_MAX, REPLAYED, ReplayOptions, ReplayReport, replay_file};
+pub use self::replay_error::ReplayError;
+pub use self::retry::WAIT_MAX;
+
+use self::breaker::Breaker;
+use self::fallback::Fallback;
+use self::own::OwnFiles;
+use crate::adapter::{AdapterRegistry, DatasetAdapter, Registry};
+use crate::batch::Batch;
+use crate::clock::{Clock, SystemClock};
+use crate::id::Seq;
+use crate::notice::{Level, Notices};
+
+/// The dataset that is written to where no other is named.
+pub const DATASET_DEFAULT: &str = "safety_events";
+/// All attempts for one batch, the first included, where no other number is given.
+pub const MAX_RETRIES_DEFAULT: u32 = 3;
+/// The wait after the first failed attempt where no other is given.
+pub const RETRY_DELAY_DEFAULT: Duration = Duration::from_secs(1);
+
+/// Delivers batches to one dataset; shared as an `Arc`, usable from any thread.
+///
+/// ```
+/// use namel3ss_safety::{AdapterRegistry, JournalId, MemoryAdapter, RowBuffer};
+/// use namel3ss_safety::{SafetyEvent, SafetyEventSink, Seq};
+/// use std::sync::Arc;
+/// let registry = AdapterRegistry::default();
+/// registry.register("safety_events", Arc::new(MemoryAdapter::default()));
+/// let sink = SafetyEventSink::builder().registry(Arc::new(registry)).build();
+/// let mut rows = RowBuffer::new(JournalId::generate());
+/// rows.push_event(Seq(1), &SafetyEvent::default());
+/// let outcome = sink.write(&rows.batch());
+/// assert_eq!((outcome.stored, outcome.fell_back, outcome.lost), (1, 0, 0));
+/// ```
+#[derive(Debug)]
+pub struct SafetyEventSink {
+    dataset_name: String,
+    registry: Arc<dyn Registry>,
+    fallback: Option<Fallback>,
+    max_retries: AtomicU32,
+    retry_delay_nanos: AtomicU64,
+    clock: Arc<dyn Clock>,
+    notices: Arc<Notices>,
+    breaker: Breaker,
+    /// No adapter was registered when one was last needed; said once.
+    missing: AtomicBool,
+    counters: Counters,
+    own: OwnFiles,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    attempts: AtomicU64,
+    retries: AtomicU64,
+    stored: AtomicU64,
+    fell_back: AtomicU64,
+    replayed: AtomicU64,
+    lost: AtomicU64,
+    panics: AtomicU64,
+}
+
+/// What became of a batch that was written without a journal. The three counts add up to its rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// Rows that the dataset has.
+    pub stored: u64,
+    /// Rows that are in fallback files.
+    pub fell_back: u64,
+    /// Rows that are nowhere: neither the dataset nor a fallback file took them.
+    pub lost: u64,
+    /// The fallback files, in the order of their first rows.
+    pub files: Vec<PathBuf>,
+    /// Why not every row was stored.
+    pub error: Option<String>,
+}
+
+impl Outcome {
+    /// Whether the dataset has every row.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        self.fell_back == 0 && self.lost == 0
+    }
+}
+
+/// Settings of a [`SafetyEventSink`].
+#[derive(Debug)]
+#[must_use = "a sink is there after build()"]
+pub struct SinkBuilder {
+    dataset_name: String,
+    registry: Arc<dyn Registry>,
+    fallback_path: Option<PathBuf>,
+    max_retries: u32,
+    retry_delay: Duration,
+    clock: Arc<dyn Clock>,
+    notices: Arc<Notices>,
+}
+
+impl SinkBuilder {
+    /// The dataset, by its name in the registry. Default: `safety_events`.
+    pub fn dataset_name(mut self, name: impl Into<String>) -> Self {
+        self.dataset_name = name.into();
+        self
+    }
+
+    /// Where adapters are looked up, anew for each attempt. Default: an empty one.
+    pub fn registry(mut self, registry: Arc<dyn Registry>) -> Self {
+        self.registry = registry;
+        self
+    }
+
+    /// The folder of the fallback files; `None`, the default, writes none.
+    pub fn fallback_path(mut self, path: Option<PathBuf>) -> Self {
+        self.fallback_path = path;
+        self
+    }
+
+    /// All attempts for one batch, the first included; zero means one. Default: 3.
+    pub fn max_retries(mut self, attempts: u32) -> Self {
+        self.max_retries = attempts;
+        self
+    }
+
+    /// The wait after the first failed attempt; it doubles up to a minute. Default: 1 s.
+    pub fn retry_delay(mut self, delay: Duration) -> Self {
+        self.retry_delay = delay;
+        self
+    }
+
+    /// The time. Default: the machine's.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Where the sink says what happens. Default: its own.
+    pub fn notices(mut self, notices: Arc<Notices>) -> Self {
+        self.notices = notices;
+        self
+    }
+
+    /// The sink. Nothing is opened or made before it is needed.
+    #[must_use]
+    pub fn build(self) -> SafetyEventSink {
+        let sink = SafetyEventSink {
+            dataset_name: self.dataset_name,
+            registry: self.registry,
+            fallback: self.fallback_path.map(Fallback::new),
+            max_retries: AtomicU32::new(1),
+            retry_delay_nanos: AtomicU64::new(0),
+            clock: self.clock,
+            notices: self.notices,
+            breaker: Breaker::default(),
+            missing: AtomicBool::new(false),
+            counters: Counters::default(),
+            own: OwnFiles::default(),
+        };
+        sink.set_max_retries(self.max_retries);
+        sink.set_retry_delay(self.retry_delay);
+        sink
+    }
+}
+
+impl SafetyEventSink {
+    /// Starts from the defaults.
+    pub fn builder() -> SinkBuilder {
+        SinkBuilder {
+            dataset_name: DATASET_DEFAULT.to_owned(),
+            registry: Arc::new(AdapterRegistry::default()),
+            fallback_path: None,
+            max_retries: MAX_RETRIES_DEFAULT,
+            retry_delay: RETRY_DELAY_DEFAULT,
+            clock: Arc::new(SystemClock::default()),
+            notices: Arc::new(Notices::default()),
+        }
+    }
+
+    /// Delivers a batch that is in no journal, waiting between attempts; never raises. What
+    /// neither the dataset nor a fallback file took is lost: counted, and said in one critical
+    /// notice.
+    pub fn write(&self, batch: &Batch<'_>) -> Outcome {
+        let mut state = self.begin();
+        let mut outcome = Outcome::default();
+        loop {
+            match self.step(&mut state, batch, &mut outcome) {
+                Step::Again => {}
+                Step::Wait(wait) => self.clock.sleep(wait),
+                Step::Done => return outcome,
+                Step::Kept { error, .. } => {
+                    let (stored, lost) = state.unsettled();
+                    outcome.stored += stored;
+                    outcome.lost += lost;
+                    self.counters.stored.fetch_add(stored, Ordering::Relaxed);
+                    self.counters.lost.fetch_add(lost, Ordering::Relaxed);
+                    self.say(Level::Critical, "lost", &format!("{lost} events were lost: {error}"));
+                    outcome.error = Some(error);
+                    return outcome;
+                }
+            }
+        }
+    }
+
+    /// The dataset's name.
+    #[must_use]
+    pub fn dataset_name(&self) -> &str {
+        &self.dataset_name
+    }
+
+    /// The dataset's adapter, if one is registered now.
+    #[must_use]
+    pub fn adapter(&self) -> Option<Arc<dyn DatasetAdapter>> {
+        attempt::look_up(&*self.registry, &self.dataset_name)
+    }
+
+    /// The folder of the fallback files, as it was named.
+    #[must_use]
+    pub fn fallback_path(&self) -> Option<&Path> {
+        self.fallback.as_ref().map(Fallback::path)
+    }
+
+    /// All attempts for one batch, the first included.
+    #[must_use]
+    pub fn max_retries(&self) -> u32 {
+        self.max_retries.load(Ordering::Relaxed)
+    }
+
+    /// Sets all attempts for one batch, from the next failure on; zero means one.
+    pub fn set_max_retries(&self, attempts: u32) {
+        self.max_retries.store(attempts.max(1), Ordering::Relaxed);
+    }
+
+    /// The wait after the first failed attempt.
+    #[must_use]
+    pub fn retry_delay(&self) -> Duration {
+        Duration::from_nanos(self.retry_delay_nanos.load(Ordering::Relaxed))
+    }
+
+    /// Sets the wait after the first failed attempt, from the next failure on.
+    pub fn set_retry_delay(&self, delay: Duration) {
+        let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+        self.retry_delay_nanos.store(nanos, Ordering::Relaxed);
+    }
+
+    /// Whether the dataset took the last batch, or has not been tried yet.
+    #[must_use]
+    pub fn healthy(&self) -> bool {
+        !self.breaker.is_open() && !self.missing.load(Ordering::Relaxed)
+    }
+
+    /// Where the sink says what happens.
+    #[must_use]
+    pub fn notices(&self) -> &Arc<Notices> {
+        &self.notices
+    }
+
+    /// Calls of an adapter for a batch, or for a part of one; replays are not among them.
+    #[must_use]
+    pub fn attempts(&self) -> u64 {
+        self.counters.attempts.load(Ordering::Relaxed)
+    }
+
+    /// Attempts that followed a failed one for the same rows, after a wait.
+    #[must_use]
+    pub fn retries(&self) -> u64 {
+        self.counters.retries.load(Ordering::Relaxed)
+    }
+
+    /// Rows that the dataset took.
+    #[must_use]
+    pub fn stored(&self) -> u64 {
+        self.counters.stored.load(Ordering::Relaxed)
+    }
+
+    /// Rows that went to fallback files.
+    #[must_use]
+    pub fn fell_back(&self) -> u64 {
+        self.counters.fell_back.load(Ordering::Relaxed)
+    }
+
+    /// Rows of this sink's own fallback files that the dataset took later.
+    #[must_use]
+    pub fn replayed(&self) -> u64 {
+        self.counters.replayed.load(Ordering::Relaxed)
+    }
+
+    /// Rows that [`SafetyEventSink::write`] could put nowhere.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.counters.lost.load(Ordering::Relaxed)
+    }
+
+    /// Panics of adapters that were caught.
+    #[must_use]
+    pub fn panics(&self) -> u64 {
+        self.counters.panics.load(Ordering::Relaxed)
+    }
+
+    fn say(&self, level: Level, kind: &'static str, text: &str) {
+        self.notices.say(level, kind, format!("dataset {}: {text}", self.shown_name()));
+    }
+
+    fn shown_name(&self) -> String {
+        attempt::showable(&self.dataset_name)
+    }
+}
+
+/// Without a journal, progress is only counted.
+impl Progress for Outcome {
+    fn freeze(&mut self, _first: Seq, _last: Seq) {}
+
+    fn settled(&mut self, _first: Seq, _last: Seq, rows: u64, how: &Settled) {
+        match how {
+            Settled::Stored => self.stored += rows,
+            Settled::FellBack { path, error } => {
+                self.fell_back += rows;
+                if !self.files.contains(path) {
+                    self.files.push(path.clone());
+                }
+                self.error = Some(error.clone());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_fallback;
+#[cfg(test)]
+mod tests_model;
+#[cfg(test)]
+mod tests_replay;

@@ -34,9 +34,20 @@ pub(super) enum Fate {
     /// The dataset has them.
     Stored,
     /// They go to a fallback file, because of this.
-    Condemned { poison: bool, error: String },
+    Condemned { blame: Blame, error: String },
     /// They are in this fallback file.
     Filed { path: PathBuf, error: String },
+}
+
+/// What rows are condemned for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// The dataset takes nothing.
+    Outage,
+    /// It failed alone, but nothing else has succeeded either.
+    Suspected,
+    /// The dataset takes others, and not this one.
+    Proven,
 }
 
 /// How far a batch has come.
@@ -94,8 +105,7 @@ impl Plan {
         if let Some(at) = self.sending() {
             self.pieces[at].fate = Fate::Stored;
         }
-        self.alive = true;
-        self.lone_failures = 0;
+        self.answered();
     }
 
     /// The attempt on [`Plan::next`] failed and may be repeated; returns how many have.
@@ -122,7 +132,7 @@ impl Plan {
             if from < row {
                 cut.push(sends(from..row));
             }
-            cut.push(condemned(row..row + 1, true, error));
+            cut.push(condemned(row..row + 1, Blame::Proven, error));
             from = row + 1;
         }
         if from < rows.end {
@@ -130,8 +140,7 @@ impl Plan {
         }
         self.replace(at, cut);
         // It judged rows, so it is there.
-        self.alive = true;
-        self.lone_failures = 0;
+        self.answered();
     }
 
     /// [`Plan::next`] failed for no known reason as often as it may. True when this looks like an
@@ -146,7 +155,8 @@ impl Plan {
             self.cutting = true;
         }
         if rows.len() == 1 {
-            self.pieces[at] = condemned(rows, true, error);
+            let blame = if self.alive { Blame::Proven } else { Blame::Suspected };
+            self.pieces[at] = condemned(rows, blame, error);
             self.lone_failures += 1;
             let most = if self.alive { LONE_FAILURES_MAX } else { PROBES_MAX };
             // With no success and no row left to ask, it is an outage as far as anyone can tell.
@@ -167,13 +177,12 @@ impl Plan {
 
     /// The dataset takes nothing now: whatever is not stored goes to the fallback.
     pub(super) fn outage(&mut self, error: &str) {
-        let alive = self.alive;
         let mut merged: VecDeque<Piece> = VecDeque::with_capacity(self.pieces.len());
         for piece in self.pieces.drain(..) {
             let gone = match &piece.fate {
                 Fate::Send { .. } => true,
                 // Without a success, rows that failed alone were not to blame.
-                Fate::Condemned { poison, .. } => !poison || !alive,
+                Fate::Condemned { blame, .. } => *blame != Blame::Proven,
                 Fate::Stored | Fate::Filed { .. } => false,
             };
             if !gone {
@@ -181,10 +190,10 @@ impl Plan {
                 continue;
             }
             match merged.back_mut() {
-                Some(Piece { rows, fate: Fate::Condemned { poison: false, .. } }) => {
+                Some(Piece { rows, fate: Fate::Condemned { blame: Blame::Outage, .. } }) => {
                     rows.end = piece.rows.end;
                 }
-                _ => merged.push_back(condemned(piece.rows, false, error)),
+                _ => merged.push_back(condemned(piece.rows, Blame::Outage, error)),
             }
         }
         self.pieces = merged;
@@ -195,7 +204,7 @@ impl Plan {
         let condemned = |piece: &&mut Piece| matches!(piece.fate, Fate::Condemned { .. });
         if let Some(piece) = self.pieces.iter_mut().find(condemned) {
             // What was an outage may still be one; a bad row's dataset was alive.
-            self.alive = matches!(piece.fate, Fate::Condemned { poison: true, .. });
+            self.alive = matches!(piece.fate, Fate::Condemned { blame: Blame::Proven, .. });
             piece.fate = Fate::Send { failures: 0 };
         }
         self.cutting = false;
@@ -216,6 +225,19 @@ impl Plan {
         let front = self.pieces.front()?;
         let settled = matches!(front.fate, Fate::Stored | Fate::Filed { .. });
         if settled { self.pieces.pop_front() } else { None }
+    }
+
+    /// The dataset is there, so that rows that failed alone are to blame themselves.
+    fn answered(&mut self) {
+        if !self.alive {
+            self.alive = true;
+            for piece in &mut self.pieces {
+                if let Fate::Condemned { blame: blame @ Blame::Suspected, .. } = &mut piece.fate {
+                    *blame = Blame::Proven;
+                }
+            }
+        }
+        self.lone_failures = 0;
     }
 
     fn sending(&self) -> Option<usize> {
@@ -246,6 +268,6 @@ impl Plan {
     }
 }
 
-fn condemned(rows: Range<usize>, poison: bool, error: &str) -> Piece {
-    Piece { rows, fate: Fate::Condemned { poison, error: error.to_owned() } }
+fn condemned(rows: Range<usize>, blame: Blame, error: &str) -> Piece {
+    Piece { rows, fate: Fate::Condemned { blame, error: error.to_owned() } }
 }

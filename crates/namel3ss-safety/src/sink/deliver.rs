@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::SafetyEventSink;
 use super::attempt::{Failed, attempt};
-use super::bisect::{Fate, Plan};
+use super::bisect::{Blame, Fate, Plan};
 use super::fallback::Filing;
 use super::retry;
 use crate::adapter::Failure;
@@ -286,7 +286,8 @@ impl SafetyEventSink {
         let mut outage = false;
         let mut doomed = Vec::new();
         for piece in plan.pieces() {
-            if let Fate::Condemned { poison, error } = &piece.fate {
+            if let Fate::Condemned { blame, error } = &piece.fate {
+                let poison = *blame == Blame::Proven;
                 rows += piece.rows.len();
                 why = error;
                 outage |= !poison;

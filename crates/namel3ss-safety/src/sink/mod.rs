@@ -222,7 +222,8 @@ impl SafetyEventSink {
                     outcome.lost += lost;
                     self.counters.stored.fetch_add(stored, Ordering::Relaxed);
                     self.counters.lost.fetch_add(lost, Ordering::Relaxed);
-                    self.say(Level::Critical, "lost", &format!("{lost} events were lost: {error}"));
+                    let text = format!("lost {lost} of {} events: {error}", batch.len());
+                    self.say(Level::Critical, "lost", &text);
                     outcome.error = Some(error);
                     return outcome;
                 }

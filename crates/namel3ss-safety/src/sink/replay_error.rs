@@ -31,7 +31,7 @@ pub enum ReplayError {
         line: usize,
         /// Bytes before the damage.
         offset: usize,
-        /// What is wrong there; never the content of a row.
+        /// What is wrong there; of the row's content no more than a misspelt word.
         message: String,
     },
     /// The dataset did not take a batch of it.

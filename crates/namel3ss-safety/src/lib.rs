@@ -23,4 +23,6 @@ pub use codec::EventRef;
 pub use event::{Direction, FIELDS, SafetyAction, SafetyEvent, Severity};
 pub use id::{BatchId, JournalId, Seq};
 pub use notice::{Level, Notice, Notices};
-pub use sink::{Outcome, SafetyEventSink};
+pub use sink::{
+    Outcome, ReplayError, ReplayOptions, ReplayReport, SafetyEventSink, SinkBuilder, replay_file,
+};

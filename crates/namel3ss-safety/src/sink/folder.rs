@@ -166,12 +166,22 @@ impl Folder {
                 result => return Ok(result?),
             }
         }
+        self.publish_by_link(from, to, name)
+    }
+
+    /// As [`Folder::publish`], where a rename can't be told not to replace.
+    pub(super) fn publish_by_link(&self, from: &str, to: &Self, name: &str) -> io::Result<()> {
         match rustix::fs::linkat(&self.dir, from, &to.dir, name, AtFlags::empty()) {
-            Ok(()) => return self.remove(from),
-            Err(Errno::EXIST) => return Err(Errno::EXIST.into()),
+            Ok(()) => self.remove(from),
+            Err(Errno::EXIST) => Err(Errno::EXIST.into()),
             // Nor has every one hard links.
-            Err(_) => {}
+            Err(_) => self.publish_by_claim(from, to, name),
         }
+    }
+
+    /// As [`Folder::publish`], where there are no hard links either. A crash in between leaves an
+    /// empty file, and the hidden one.
+    pub(super) fn publish_by_claim(&self, from: &str, to: &Self, name: &str) -> io::Result<()> {
         // The name is taken with an empty file of our own, which the rename then replaces.
         drop(to.create(name)?);
         Ok(rustix::fs::renameat(&self.dir, from, &to.dir, name)?)

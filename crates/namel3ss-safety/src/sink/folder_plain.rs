@@ -91,7 +91,6 @@ impl Folder {
     }
 
     /// A folder can't be synced here.
-    #[expect(clippy::unnecessary_wraps, reason = "as on Unix, where it can fail")]
     pub(super) fn sync(&self) -> io::Result<()> {
         Ok(())
     }

@@ -2,23 +2,23 @@
 //!
 //! The sink knows adapters only. Where rows come from, and what is written down about their
 //! progress, is the caller's: it drives [`SafetyEventSink::step`] and is told by [`Progress`].
-//! Nothing here raises, sleeps between attempts, or keeps a thread.
+//! Nothing here raises or keeps a thread, and only [`SafetyEventSink::write`] sleeps.
 //!
 //! Defaults, and why: three attempts a second apart ride out a restart of a connection pool or a
 //! leader election; what lasts longer is an outage, and then a file on disk is worth more than a
 //! fourth attempt while the backlog grows.
 
-mod attempt;
-mod bisect;
-mod breaker;
 mod deliver;
+mod bisect;
+mod attempt;
+mod retry;
+mod breaker;
 mod fallback;
 #[cfg_attr(not(unix), path = "folder_plain.rs")]
 mod folder;
-mod own;
 mod replay;
 mod replay_error;
-mod retry;
+mod own;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

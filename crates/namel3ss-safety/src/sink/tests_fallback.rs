@@ -142,6 +142,25 @@ mod unix {
     }
 
     #[test]
+    fn no_way_of_publishing_overwrites() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::open(place.path()).unwrap();
+        type Publish = fn(&Folder, &str, &Folder, &str) -> std::io::Result<()>;
+        let ways: [Publish; 3] =
+            [Folder::publish, Folder::publish_by_link, Folder::publish_by_claim];
+        for (i, publish) in ways.into_iter().enumerate() {
+            let name = format!("{i}.json");
+            fs::write(place.path().join("first"), "first").unwrap();
+            fs::write(place.path().join("second"), "second").unwrap();
+            publish(&folder, "first", &folder, &name).unwrap();
+            let taken = publish(&folder, "second", &folder, &name).unwrap_err();
+            assert_eq!(taken.kind(), std::io::ErrorKind::AlreadyExists);
+            assert_eq!(fs::read_to_string(place.path().join(&name)).unwrap(), "first");
+            assert!(!place.path().join("first").exists() && place.path().join("second").exists());
+        }
+    }
+
+    #[test]
     fn missing_parents_are_made() {
         let place = tempfile::tempdir().unwrap();
         let file = try_write(&place.path().join("a/b/c")).unwrap();

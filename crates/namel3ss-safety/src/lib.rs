@@ -9,9 +9,14 @@ pub mod json;
 pub mod batch;
 pub mod clock;
 pub mod notice;
+pub mod stats;
 pub mod adapter;
 pub mod sink;
+pub mod journal;
+pub mod logger;
+pub mod home;
 pub mod nearest;
+mod limits;
 
 pub use adapter::{
     AdapterError, AdapterRegistry, Batching, CsvAdapter, DatasetAdapter, Delivery, Failure,
@@ -22,7 +27,12 @@ pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use codec::EventRef;
 pub use event::{Direction, FIELDS, SafetyAction, SafetyEvent, Severity};
 pub use id::{BatchId, JournalId, Seq};
+pub use journal::{DropReason, JournalError};
+pub use logger::{
+    Builder, ConfigError, FlushReport, JournalKind, Logged, OverflowStrategy, SafetyEventLogger,
+};
 pub use notice::{Level, Notice, Notices};
 pub use sink::{
     Outcome, ReplayError, ReplayOptions, ReplayReport, SafetyEventSink, SinkBuilder, replay_file,
 };
+pub use stats::Stats;

@@ -1,0 +1,223 @@
+//! How far one sink has delivered a journal, by the sink's name: one small file, written in place.
+//!
+//! Two slots alternate, each with a running number and a CRC, so that a torn write costs one step
+//! back at the most; a step back resends a frozen batch, which adapters know how to take.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::gap::DropReason;
+use super::media::{Folder, MediumFile};
+use crate::id::Seq;
+
+/// The beginning of a cursor file's name.
+pub const CURSOR_PREFIX: &str = "cursor-";
+const SLOT_BYTES: usize = 512;
+const MAGIC: &[u8; 8] = b"N3SCURS\x01";
+const WORDS: usize = 8 + DropReason::ALL.len();
+const CRC_AT: usize = 8 + WORDS * 8;
+
+/// What a cursor remembers across restarts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CursorState {
+    /// Every seq up to here is settled: delivered, in a fallback file, or dropped.
+    pub acked: Seq,
+    /// The batch that was frozen before its first attempt and is not settled yet; (0, 0) if none.
+    pub frozen: (Seq, Seq),
+    /// Events delivered to the dataset.
+    pub flushed: u64,
+    /// Events written to fallback files.
+    pub fallback: u64,
+    /// Events given up, by reason.
+    pub dropped: [u64; DropReason::ALL.len()],
+    /// Events that were dropped before they got a seq (they are counted in `dropped` too).
+    pub unsequenced: u64,
+}
+
+impl CursorState {
+    fn words(&self, number: u64) -> [u64; WORDS] {
+        let mut words = [0; WORDS];
+        let head = [
+            number,
+            self.acked.0,
+            self.frozen.0.0,
+            self.frozen.1.0,
+            self.flushed,
+            self.fallback,
+            self.unsequenced,
+            0,
+        ];
+        words[..8].copy_from_slice(&head);
+        words[8..].copy_from_slice(&self.dropped);
+        words
+    }
+
+    fn to_slot(self, number: u64) -> [u8; SLOT_BYTES] {
+        let mut slot = [0; SLOT_BYTES];
+        slot[..8].copy_from_slice(MAGIC);
+        for (bytes, word) in slot[8..CRC_AT].chunks_exact_mut(8).zip(self.words(number)) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        let crc = crc32c::crc32c(&slot[..CRC_AT]);
+        slot[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
+        slot
+    }
+
+    fn from_slot(slot: &[u8]) -> Option<(u64, Self)> {
+        if slot.len() < SLOT_BYTES || &slot[..8] != MAGIC {
+            return None;
+        }
+        let stored = u32::from_le_bytes(slot[CRC_AT..CRC_AT + 4].try_into().ok()?);
+        if crc32c::crc32c(&slot[..CRC_AT]) != stored {
+            return None;
+        }
+        let mut words = [0_u64; WORDS];
+        for (word, bytes) in words.iter_mut().zip(slot[8..CRC_AT].chunks_exact(8)) {
+            *word = u64::from_le_bytes(bytes.try_into().ok()?);
+        }
+        let mut dropped = [0; DropReason::ALL.len()];
+        dropped.copy_from_slice(&words[8..]);
+        let state = Self {
+            acked: Seq(words[1]),
+            frozen: (Seq(words[2]), Seq(words[3])),
+            flushed: words[4],
+            fallback: words[5],
+            unsequenced: words[6],
+            dropped,
+        };
+        Some((words[0], state))
+    }
+
+    /// Reads the newer whole slot of a cursor file.
+    ///
+    /// # Errors
+    /// If the file can't be read. A file without a whole slot is a cursor at the beginning.
+    pub fn read(file: &dyn MediumFile) -> io::Result<(u64, Self)> {
+        let mut slots = [0; 2 * SLOT_BYTES];
+        file.read_at(&mut slots, 0)?;
+        let newest = slots.chunks_exact(SLOT_BYTES).filter_map(Self::from_slot);
+        Ok(newest.max_by_key(|(number, _)| *number).unwrap_or_default())
+    }
+}
+
+/// A sink's place in a journal.
+///
+/// `front` is the next seq that nobody has taken: the worker takes runs of events for delivery,
+/// the overflow strategy takes the oldest to drop them, and whoever moves it with one
+/// compare-and-swap has them. So each event is either delivered or dropped, and counted once.
+#[derive(Debug)]
+pub struct Cursor {
+    front: AtomicU64,
+    saved: Mutex<Saved>,
+}
+
+#[derive(Debug)]
+struct Saved {
+    state: CursorState,
+    number: u64,
+    file: Option<Arc<dyn MediumFile>>,
+}
+
+/// The file of the cursor of the sink called `name`.
+#[must_use]
+pub fn cursor_name(name: &str) -> String {
+    format!("{CURSOR_PREFIX}{}.n3c", super::slug(name))
+}
+
+impl Cursor {
+    /// Opens the cursor of the sink called `name`, making its file where missing.
+    ///
+    /// # Errors
+    /// The medium's own.
+    pub fn open(folder: &dyn Folder, name: &str) -> io::Result<Self> {
+        let file_name = cursor_name(name);
+        let file = match folder.open(&file_name) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                folder.create(&file_name, 2 * SLOT_BYTES as u64)?
+            }
+            Err(error) => return Err(error),
+        };
+        let (number, state) = CursorState::read(&*file)?;
+        Ok(Self {
+            front: AtomicU64::new(state.acked.0 + 1),
+            saved: Mutex::new(Saved { state, number, file: Some(file) }),
+        })
+    }
+
+    /// The next seq that nobody has taken.
+    #[must_use]
+    pub fn front(&self) -> Seq {
+        Seq(self.front.load(Ordering::Acquire))
+    }
+
+    /// Takes everything from `from` to `last`; false if somebody else took some of it meanwhile.
+    #[must_use]
+    pub fn take(&self, from: Seq, last: Seq) -> bool {
+        let (from, next) = (from.0, last.0 + 1);
+        self.front.compare_exchange(from, next, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Takes what is before `seq`; how many seqs that were.
+    #[must_use]
+    pub fn take_before(&self, seq: Seq) -> u64 {
+        seq.0.saturating_sub(self.front.fetch_max(seq.0, Ordering::AcqRel))
+    }
+
+    /// What is remembered now.
+    #[must_use]
+    pub fn state(&self) -> CursorState {
+        self.lock().state
+    }
+
+    /// Changes what is remembered, and writes it down.
+    ///
+    /// # Errors
+    /// The medium's own; the change holds in memory all the same, and the next save writes it.
+    pub fn save(&self, change: impl FnOnce(&mut CursorState)) -> io::Result<()> {
+        let mut saved = self.lock();
+        change(&mut saved.state);
+        saved.number += 1;
+        let slot = saved.state.to_slot(saved.number);
+        let at = (saved.number % 2) * SLOT_BYTES as u64;
+        match &saved.file {
+            Some(file) => file.write_at(&slot, at),
+            None => Ok(()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Saved> {
+        self.saved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::media::MemoryFolder;
+
+    #[test]
+    fn a_torn_slot_costs_one_step_back() {
+        let folder = MemoryFolder::default();
+        let cursor = Cursor::open(&folder, "safety_events").unwrap();
+        cursor.save(|state| state.acked = Seq(5)).unwrap();
+        cursor.save(|state| state.acked = Seq(9)).unwrap();
+        let reopened = Cursor::open(&folder, "safety_events").unwrap();
+        assert_eq!((reopened.state().acked, reopened.front()), (Seq(9), Seq(10)));
+        folder.edit(&cursor_name("safety_events"), |bytes| bytes[20] ^= 1);
+        assert_eq!(Cursor::open(&folder, "safety_events").unwrap().state().acked, Seq(5));
+    }
+
+    #[test]
+    fn an_event_is_taken_once() {
+        let folder = MemoryFolder::default();
+        let cursor = Cursor::open(&folder, "s").unwrap();
+        assert!(cursor.take(Seq(1), Seq(3)));
+        assert!(!cursor.take(Seq(1), Seq(3)));
+        assert_eq!(cursor.take_before(Seq(6)), 2);
+        assert_eq!(cursor.take_before(Seq(6)), 0);
+        assert_eq!(cursor.front(), Seq(6));
+    }
+}

@@ -1,0 +1,391 @@
+//! Moving frames from where `log()` writes them into segments, and making segments durable.
+//!
+//! One drainer at a time; it never holds anything that `append` waits for. Frames leave the ring
+//! and the spill files only when they are in a segment.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::frame::{self, Header, Kind, Place};
+use super::gap::Gap;
+use super::header::{FileHeader, FileKind, HEADER_BYTES, Seal};
+use super::media::{Folder, MediumFile};
+use super::ring::{Ring, RingFrame};
+use super::segment::{Segment, SegmentWriter, Step, Walk};
+use super::spill::{Spill, SpillReader, Spilled};
+use super::store::Store;
+use super::{Options, SEGMENT_PREFIX};
+use crate::batch::Durability;
+use crate::id::Seq;
+
+/// How many bytes go to the disk with one write.
+const WRITE_BYTES: usize = 512 << 10;
+const SEGMENT_BYTES_FIRST: u64 = 256 << 10;
+
+/// The drainer's own state; behind the journal's lock.
+#[derive(Debug)]
+pub(super) struct Drainer {
+    /// The last seq that is in a segment.
+    drained: Seq,
+    /// The ring's place after what was read.
+    position: u64,
+    spill: SpillReader,
+    writer: Option<SegmentWriter>,
+    segments_made: u32,
+    /// Finished segments that a sync has yet to cover.
+    unsynced: Vec<Unsynced>,
+    /// Whether names were made that the folder was not synced for.
+    names_dirty: bool,
+    batch: Batch,
+    gaps: VecDeque<Gap>,
+}
+
+/// What was read and not written yet; it survives a failed write.
+#[derive(Debug, Default)]
+struct Batch {
+    payloads: Vec<u8>,
+    frames: Vec<(Header, usize)>,
+    ring: Vec<RingFrame>,
+    out: Vec<u8>,
+}
+
+/// What the drainer works on.
+pub(super) struct Parts<'a> {
+    pub(super) folder: &'a dyn Folder,
+    pub(super) header: &'a FileHeader,
+    pub(super) ring: &'a Ring,
+    pub(super) spill: &'a Spill,
+    pub(super) store: &'a Store,
+    pub(super) options: &'a Options,
+}
+
+/// A part of a segment that a sync has yet to cover. Where power cuts count, its file is kept
+/// open, because only a descriptor from before a failure is sure to be told of it; elsewhere
+/// nobody may ever ask for a sync, and it is opened again if somebody does.
+#[derive(Clone, Debug)]
+struct Unsynced {
+    segment: Arc<Segment>,
+    file: Option<Arc<dyn MediumFile>>,
+    from: u64,
+    end: u64,
+}
+
+/// What a sync has to cover: taken under the lock, synced without it.
+#[derive(Debug)]
+pub(super) struct Dirty {
+    pub(super) through: Seq,
+    parts: Vec<Unsynced>,
+    names: bool,
+}
+
+impl Drainer {
+    pub(super) fn new() -> Self {
+        Self {
+            drained: Seq(0),
+            position: 0,
+            spill: SpillReader::default(),
+            writer: None,
+            segments_made: 0,
+            unsynced: Vec::new(),
+            names_dirty: true,
+            batch: Batch::default(),
+            gaps: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn drained(&self) -> Seq {
+        self.drained
+    }
+
+    /// Moves everything that is committed; how many events that were. Events before `floor` were
+    /// dropped meanwhile and are not written.
+    pub(super) fn drain(
+        &mut self,
+        parts: &Parts<'_>,
+        floor: Seq,
+        gaps: &Mutex<VecDeque<Gap>>,
+    ) -> io::Result<u64> {
+        let mut events = 0;
+        loop {
+            self.gaps.append(&mut gaps.lock().unwrap_or_else(PoisonError::into_inner));
+            self.collect(parts)?;
+            if self.batch.frames.is_empty() && self.gaps.is_empty() {
+                return Ok(events);
+            }
+            let count = self.batch.frames.len() as u64;
+            self.write(parts, floor)?;
+            events += count;
+            if count == 0 {
+                return Ok(events);
+            }
+        }
+    }
+
+    /// Reads committed frames in the order of their seqs, from the ring or a spill file, whichever
+    /// has the next one.
+    fn collect(&mut self, parts: &Parts<'_>) -> io::Result<()> {
+        let batch = &mut self.batch;
+        let mut next = batch.frames.last().map_or(self.drained, |(header, _)| header.seq).next();
+        while batch.payloads.len() < WRITE_BYTES {
+            let from = batch.payloads.len();
+            if let Some(frame) = parts.ring.read(self.position, &mut batch.payloads) {
+                if frame.header.seq == next {
+                    batch.frames.push((frame.header, from));
+                    batch.ring.push(frame);
+                    self.position = frame.next;
+                    next = next.next();
+                    continue;
+                }
+                batch.payloads.truncate(from);
+            }
+            if parts.ring.last() < next {
+                break;
+            }
+            let taken =
+                parts.spill.take(parts.folder, &mut self.spill, next, &mut batch.payloads)?;
+            match taken {
+                Spilled::Frame(header) => batch.frames.push((header, from)),
+                Spilled::Void => {
+                    let last = next.0.to_le_bytes();
+                    batch.payloads.extend_from_slice(&last);
+                    batch.frames.push((Header::new(Kind::Void, next, &last), from));
+                }
+                Spilled::Nothing => break,
+            }
+            next = next.next();
+        }
+        Ok(())
+    }
+
+    /// Writes what was collected, into as many segments as it takes.
+    fn write(&mut self, parts: &Parts<'_>, floor: Seq) -> io::Result<()> {
+        let mut done = 0;
+        let result = self.write_frames(parts, floor, &mut done);
+        let result = result.and_then(|()| self.write_gaps(parts));
+        // Give back what is safe, also after an error.
+        let batch = &mut self.batch;
+        if done > 0 {
+            let last = batch.frames[done - 1].0.seq;
+            let released = batch.ring.partition_point(|frame| frame.header.seq <= last);
+            parts.ring.release(&batch.ring[..released], last);
+            batch.ring.drain(..released);
+            batch.frames.drain(..done);
+            self.drained = last;
+            if batch.frames.is_empty() {
+                batch.payloads.clear();
+                parts.spill.remove_finished(parts.folder, &mut self.spill);
+            }
+        }
+        result
+    }
+
+    fn write_frames(&mut self, parts: &Parts<'_>, floor: Seq, done: &mut usize) -> io::Result<()> {
+        while *done < self.batch.frames.len() {
+            let (first, _) = self.batch.frames[*done];
+            if first.seq < floor {
+                *done += 1;
+                continue;
+            }
+            self.make_room(parts, first.seq, first.size() as u64)?;
+            // Made just now where it was missing.
+            let Some(writer) = &mut self.writer else { return Ok(()) };
+            let (start, room) = (writer.place(), writer.room() as usize);
+            let out = &mut self.batch.out;
+            out.clear();
+            let (mut to, mut events, mut last) = (*done, 0, Seq(0));
+            for (header, at) in &self.batch.frames[*done..] {
+                if out.len() + header.size() > room || out.len() > WRITE_BYTES {
+                    break;
+                }
+                let place = Place { position: start.position + out.len() as u64, ..start };
+                let end = out.len() + header.size();
+                out.extend_from_slice(&header.bytes(place));
+                out.extend_from_slice(&self.batch.payloads[*at..*at + header.length]);
+                out.resize(end, 0);
+                to += 1;
+                events += u64::from(header.kind == Kind::Event);
+                last = header.seq;
+            }
+            writer.write(out, last, events)?;
+            *done = to;
+        }
+        Ok(())
+    }
+
+    fn write_gaps(&mut self, parts: &Parts<'_>) -> io::Result<()> {
+        while let Some(gap) = self.gaps.front() {
+            let payload = gap.to_bytes();
+            let size = frame::size_of_frame(payload.len()) as u64;
+            let after = self.writer.as_ref().map_or(self.drained, |w| w.segment.last());
+            self.make_room(parts, after.next(), size)?;
+            let Some(writer) = &mut self.writer else { return Ok(()) };
+            let last = writer.segment.last();
+            let out = &mut self.batch.out;
+            out.clear();
+            frame::write(out, Kind::Gap, last, &payload, writer.place());
+            writer.write(out, last, 0)?;
+            self.gaps.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Goes on to a new segment where the current one has no room.
+    fn make_room(&mut self, parts: &Parts<'_>, first: Seq, size: u64) -> io::Result<()> {
+        if self.writer.as_ref().is_some_and(|writer| writer.room() >= size) {
+            return Ok(());
+        }
+        let grown = SEGMENT_BYTES_FIRST << self.segments_made.min(8);
+        let bytes = grown.min(parts.options.segment_bytes_max).max(HEADER_BYTES as u64 + size);
+        let writer = self.create(parts, first, bytes)?;
+        if let Some(mut full) = self.writer.replace(writer) {
+            full.seal();
+            let keep_open = parts.options.durability == Durability::Power;
+            self.unsynced.extend(unsynced(&full, keep_open));
+        }
+        self.publish(parts);
+        // What was delivered and removed meanwhile needs no sync.
+        let folder_first = parts.store.first().unwrap_or_default();
+        self.unsynced.retain(|part| part.segment.last() >= folder_first);
+        Ok(())
+    }
+
+    fn create(&mut self, parts: &Parts<'_>, first: Seq, bytes: u64) -> io::Result<SegmentWriter> {
+        let header = FileHeader {
+            kind: FileKind::Segment,
+            first,
+            epoch: fastrand::u64(..),
+            ..parts.header.clone()
+        };
+        let writer = SegmentWriter::create(parts.folder, SEGMENT_PREFIX, &header, bytes)?;
+        self.segments_made += 1;
+        self.names_dirty = true;
+        Ok(writer)
+    }
+
+    fn publish(&self, parts: &Parts<'_>) {
+        if let Some(writer) = &self.writer {
+            parts.store.insert(writer.segment.clone());
+        }
+    }
+
+    /// What is not synced yet; `None` if nothing.
+    pub(super) fn dirty(&mut self) -> Option<Dirty> {
+        let mut parts = self.unsynced.clone();
+        parts.extend(self.writer.as_ref().and_then(|writer| unsynced(writer, true)));
+        (!parts.is_empty()).then_some(Dirty {
+            through: self.drained,
+            parts,
+            names: self.names_dirty,
+        })
+    }
+
+    /// Says that a sync has covered `dirty`.
+    pub(super) fn synced(&mut self, dirty: &Dirty) {
+        self.names_dirty &= !dirty.names;
+        let covered = |segment: &Arc<Segment>| {
+            dirty.parts.iter().find(|part| Arc::ptr_eq(&part.segment, segment))
+        };
+        self.unsynced.retain(|part| covered(&part.segment).is_none());
+        if let Some(writer) = &mut self.writer
+            && let Some(part) = covered(&writer.segment)
+        {
+            writer.synced(part.end);
+        }
+    }
+
+    /// After a failed sync: the kernel may have dropped what was written since the last good one,
+    /// and would say ok to a second try. So what was not confirmed is read back while it can be,
+    /// and written to new segments; the old ones are cut where they were confirmed.
+    pub(super) fn poisoned(&mut self, parts: &Parts<'_>) -> io::Result<()> {
+        for part in std::mem::take(&mut self.unsynced) {
+            match self.rewrite(parts, &part) {
+                Ok(mut moved) => {
+                    moved.seal();
+                    self.unsynced.extend(unsynced(&moved, true));
+                    parts.store.insert(moved.segment.clone());
+                }
+                Err(error) => {
+                    self.unsynced.push(part);
+                    return Err(error);
+                }
+            }
+        }
+        let Some(part) = self.writer.as_ref().and_then(|writer| unsynced(writer, true)) else {
+            return Ok(());
+        };
+        let moved = self.rewrite(parts, &part)?;
+        if let Some(mut old) = self.writer.replace(moved) {
+            old.seal();
+        }
+        self.publish(parts);
+        Ok(())
+    }
+
+    /// Writes the frames of `part` to a new segment, and cuts the old one before them.
+    fn rewrite(&mut self, parts: &Parts<'_>, part: &Unsynced) -> io::Result<SegmentWriter> {
+        let old = &part.segment;
+        let file = match &part.file {
+            Some(file) => file.clone(),
+            None => parts.folder.open(&old.name)?,
+        };
+        let mut walk = Walk::new(file, old.epoch, HEADER_BYTES as u64, part.end);
+        let mut kept = Seal { end: part.from, last: Seq(old.first.0 - 1), events: 0 };
+        let mut moved: Vec<(Header, Vec<u8>)> = Vec::new();
+        loop {
+            match walk.step()? {
+                Step::Frame { header, at, .. } if at < part.from => {
+                    kept.last = kept.last.max(header.seq);
+                    kept.events += u64::from(header.kind == Kind::Event);
+                }
+                Step::Frame { header, payload, .. } => moved.push((header, payload.to_vec())),
+                Step::Damage { .. } => {}
+                Step::End { .. } => break,
+            }
+        }
+        let bytes: usize = moved.iter().map(|(header, _)| header.size()).sum();
+        let room = (bytes as u64 * 2).max(SEGMENT_BYTES_FIRST) + HEADER_BYTES as u64;
+        let mut writer = self.create(parts, kept.last.next(), room)?;
+        let (start, mut out) = (writer.place(), Vec::with_capacity(bytes));
+        let (mut events, mut last) = (0, kept.last);
+        for (header, payload) in &moved {
+            let place = Place { position: start.position + out.len() as u64, ..start };
+            frame::write(&mut out, header.kind, header.seq, payload, place);
+            events += u64::from(header.kind == Kind::Event);
+            last = last.max(header.seq);
+        }
+        if let Err(error) = writer.write(&out, last, events) {
+            let _ = parts.folder.remove(&writer.segment.name);
+            return Err(error);
+        }
+        old.publish(kept);
+        Ok(writer)
+    }
+}
+
+fn unsynced(writer: &SegmentWriter, keep_open: bool) -> Option<Unsynced> {
+    writer.is_dirty().then(|| Unsynced {
+        segment: writer.segment.clone(),
+        file: keep_open.then(|| writer.file()),
+        from: writer.synced_end(),
+        end: writer.place().position,
+    })
+}
+
+impl Dirty {
+    /// Syncs without any lock held.
+    pub(super) fn sync(&self, folder: &dyn Folder) -> io::Result<()> {
+        for part in &self.parts {
+            match &part.file {
+                Some(file) => file.sync()?,
+                None => match folder.open(&part.segment.name) {
+                    Ok(file) => file.sync()?,
+                    // Delivered and removed meanwhile.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                },
+            }
+        }
+        if self.names { folder.sync() } else { Ok(()) }
+    }
+}

@@ -1,0 +1,302 @@
+//! A folder on disk: ours alone (0700), opened without following links, with files allocated
+//! before they are written, so that a full disk is an error and never a signal.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Folder, Mapping, MediumFile};
+use crate::limits::check_file_size;
+
+/// A folder whose files can be mapped, if `mapped` was asked for and the file system can.
+#[derive(Debug)]
+pub struct DiskFolder {
+    #[cfg(unix)]
+    dir: File,
+    path: PathBuf,
+    mapped: bool,
+    /// Set once the file system turned out not to know fallocate: files are sparse then, and
+    /// never mapped, because a full disk would answer a touch of the mapping with SIGBUS.
+    sparse: AtomicBool,
+}
+
+/// Held while a process uses a folder; the kernel lets go of it when the process is gone, however
+/// it went. It belongs to the open file (flock), never to a pid.
+#[derive(Debug)]
+pub struct FolderLock {
+    _file: File,
+}
+
+impl DiskFolder {
+    /// Opens the folder at `path`, making it and those above it where missing.
+    ///
+    /// # Errors
+    /// If it is a link, is somebody else's, or can't be made.
+    pub fn create(path: &Path, mapped: bool) -> io::Result<Self> {
+        make_private(path)?;
+        Self::open(path, mapped)
+    }
+
+    /// Opens the folder at `path`.
+    ///
+    /// # Errors
+    /// If it is missing, a link, or somebody else's.
+    #[cfg(unix)]
+    pub fn open(path: &Path, mapped: bool) -> io::Result<Self> {
+        use rustix::fs::{Mode, OFlags};
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+        let stat = rustix::fs::fstat(&dir)?;
+        if stat.st_uid != rustix::process::geteuid().as_raw() {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "the folder belongs to another user",
+            ));
+        }
+        if stat.st_mode & 0o077 != 0 {
+            rustix::fs::fchmod(&dir, Mode::RWXU)?;
+        }
+        Ok(Self { dir, path: path.to_owned(), mapped, sparse: AtomicBool::new(false) })
+    }
+
+    /// Opens the folder at `path`.
+    ///
+    /// # Errors
+    /// If it is missing.
+    #[cfg(not(unix))]
+    pub fn open(path: &Path, mapped: bool) -> io::Result<Self> {
+        std::fs::metadata(path)?;
+        Ok(Self { path: path.to_owned(), mapped, sparse: AtomicBool::new(false) })
+    }
+
+    /// Takes the folder's lock; `None` while another process, or another logger, has it.
+    ///
+    /// # Errors
+    /// If the lock file can't be opened.
+    pub fn lock(&self) -> io::Result<Option<FolderLock>> {
+        let file = self.open_file("lock", true)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(FolderLock { _file: file })),
+            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+            Err(std::fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn disk_file(&self, file: File) -> DiskFile {
+        DiskFile { file, sparse: self.sparse.load(Ordering::Relaxed) }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    #[cfg(unix)]
+    fn open_at(&self, name: &str, extra: rustix::fs::OFlags) -> io::Result<File> {
+        use rustix::fs::{Mode, OFlags};
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | extra;
+        Ok(File::from(rustix::fs::openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR)?))
+    }
+
+    #[cfg(unix)]
+    fn open_file(&self, name: &str, create: bool) -> io::Result<File> {
+        use rustix::fs::OFlags;
+        self.open_at(name, if create { OFlags::CREATE } else { OFlags::empty() })
+    }
+
+    #[cfg(not(unix))]
+    fn open_file(&self, name: &str, create: bool) -> io::Result<File> {
+        File::options().read(true).write(true).create(create).open(self.path.join(name))
+    }
+
+    #[cfg(unix)]
+    fn create_new(&self, name: &str) -> io::Result<File> {
+        use rustix::fs::OFlags;
+        self.open_at(name, OFlags::CREATE | OFlags::EXCL)
+    }
+
+    #[cfg(not(unix))]
+    fn create_new(&self, name: &str) -> io::Result<File> {
+        File::options().read(true).write(true).create_new(true).open(self.path.join(name))
+    }
+}
+
+/// Makes `path` and what is missing above it; what is made is for its owner alone.
+///
+/// # Errors
+/// The operating system's own.
+pub(crate) fn make_private(path: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+impl Folder for DiskFolder {
+    fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn MediumFile>> {
+        let mut file = self.disk_file(self.create_new(name)?);
+        let mut allocated = file.allocate(len);
+        if allocated.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::Unsupported) {
+            self.sparse.store(true, Ordering::Relaxed);
+            file.sparse = true;
+            allocated = file.allocate(len);
+        }
+        if let Err(error) = allocated {
+            let _ = self.remove(name);
+            return Err(error);
+        }
+        Ok(Arc::new(file))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn MediumFile>> {
+        Ok(Arc::new(self.disk_file(self.open_file(name, false)?)))
+    }
+
+    #[cfg(unix)]
+    fn map(&self, name: &str, len: usize) -> io::Result<Option<Mapping>> {
+        if !self.mapped || self.sparse.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        Mapping::of_file(&self.open_file(name, false)?, len).map(Some)
+    }
+
+    #[cfg(not(unix))]
+    fn map(&self, _name: &str, _len: usize) -> io::Result<Option<Mapping>> {
+        Ok(None)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        #[cfg(unix)]
+        {
+            let mut names = Vec::new();
+            for entry in rustix::fs::Dir::read_from(&self.dir)? {
+                // A name that is no UTF-8 is none of ours.
+                if let Ok(name) = entry?.file_name().to_str()
+                    && name != "."
+                    && name != ".."
+                {
+                    names.push(name.to_owned());
+                }
+            }
+            Ok(names)
+        }
+        #[cfg(not(unix))]
+        std::fs::read_dir(&self.path)?
+            .map(|entry| entry.map(|e| e.file_name().to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        #[cfg(unix)]
+        {
+            Ok(rustix::fs::unlinkat(&self.dir, name, rustix::fs::AtFlags::empty())?)
+        }
+        #[cfg(not(unix))]
+        std::fs::remove_file(self.path.join(name))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        #[cfg(unix)]
+        {
+            Ok(rustix::fs::renameat(&self.dir, from, &self.dir, to)?)
+        }
+        #[cfg(not(unix))]
+        std::fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        #[cfg(unix)]
+        self.dir.sync_all()?;
+        Ok(())
+    }
+
+    fn remove_all(&self) -> io::Result<()> {
+        // The lock goes last: while it is there, nobody else takes the folder for an orphan.
+        for name in self.list()?.iter().filter(|name| *name != "lock") {
+            self.remove(name)?;
+        }
+        let _ = self.remove("lock");
+        std::fs::remove_dir(&self.path)
+    }
+
+    fn describe(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+#[derive(Debug)]
+struct DiskFile {
+    file: File,
+    sparse: bool,
+}
+
+impl MediumFile for DiskFile {
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buf.len() {
+            match read_once(&self.file, &mut buf[done..], at + done as u64) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(done)
+    }
+
+    #[cfg(unix)]
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        std::os::unix::fs::FileExt::write_all_at(&self.file, bytes, at)
+    }
+
+    #[cfg(windows)]
+    fn write_at(&self, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let n = std::os::windows::fs::FileExt::seek_write(&self.file, bytes, at)?;
+            bytes = &bytes[n..];
+            at += n as u64;
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        check_file_size(len)?;
+        #[cfg(target_os = "linux")]
+        if !self.sparse {
+            use rustix::fs::{FallocateFlags, fallocate};
+            loop {
+                return match fallocate(&self.file, FallocateFlags::empty(), 0, len) {
+                    Ok(()) => Ok(()),
+                    Err(rustix::io::Errno::INTR) => continue,
+                    Err(error) => Err(error.into()),
+                };
+            }
+        }
+        if self.file.metadata()?.len() < len {
+            self.file.set_len(len)?;
+        }
+        Ok(())
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+}
+
+#[cfg(unix)]
+fn read_once(file: &File, buf: &mut [u8], at: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buf, at)
+}
+
+#[cfg(windows)]
+fn read_once(file: &File, buf: &mut [u8], at: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buf, at)
+}

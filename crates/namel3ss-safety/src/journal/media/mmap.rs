@@ -1,0 +1,223 @@
+//! Mapped memory, as a slice of atomics. The only unsafe code of the library.
+//!
+//! Everything is read and written through `&[AtomicU64]`, so that no use of a mapping can be a
+//! data race, whatever the ring, a forked child or another process does with the same pages; on
+//! x86-64 and AArch64 a relaxed atomic word costs what a plain one does.
+#![expect(unsafe_code, reason = "mmap has no safe form; this module gives it one")]
+
+use std::io;
+use std::sync::atomic::AtomicU64;
+
+/// Zeroed memory that is shared with a file, or with nothing.
+///
+/// The file may be shorter than the mapping: whoever touches a word beyond its end is killed by
+/// SIGBUS, so the ring allocates before it goes further.
+#[derive(Debug)]
+pub struct Mapping {
+    words: Words,
+}
+
+#[derive(Debug)]
+enum Words {
+    #[cfg(unix)]
+    Mapped {
+        address: std::ptr::NonNull<AtomicU64>,
+        bytes: usize,
+    },
+    #[cfg(not(unix))]
+    Heap(Box<[AtomicU64]>),
+    Shared(std::sync::Arc<Mapping>),
+}
+
+// SAFETY: the mapping is plain memory that this value owns until it is dropped; access goes
+// through `&[AtomicU64]` only, which any thread may do at any time.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps `bytes` bytes (a multiple of 4096) of `file` from its start.
+    ///
+    /// # Errors
+    /// Where the file system or the limits of the process won't have it.
+    #[cfg(unix)]
+    pub fn of_file(file: &std::fs::File, bytes: usize) -> io::Result<Self> {
+        use rustix::mm::{MapFlags, ProtFlags, mmap};
+        // SAFETY: a null address lets the kernel choose a free range, so no existing memory is
+        // touched; the length is not zero; the descriptor is open for reading and writing.
+        let address = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                bytes,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                file,
+                0,
+            )?
+        };
+        Self::own(address, bytes)
+    }
+
+    /// Memory of its own, zero until written. Pages are only taken when touched.
+    ///
+    /// # Errors
+    /// Where the limits of the process won't have it.
+    #[cfg(unix)]
+    pub fn anonymous(bytes: usize) -> io::Result<Self> {
+        use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+        // SAFETY: as in `of_file`, without a file.
+        let address = unsafe {
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                bytes,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE,
+            )?
+        };
+        Self::own(address, bytes)
+    }
+
+    #[cfg(unix)]
+    fn own(address: *mut core::ffi::c_void, bytes: usize) -> io::Result<Self> {
+        let address = std::ptr::NonNull::new(address.cast())
+            .ok_or_else(|| io::Error::other("mmap gave no address"))?;
+        Ok(Self { words: Words::Mapped { address, bytes } })
+    }
+
+    /// Memory of its own, zero until written.
+    ///
+    /// # Errors
+    /// Never here.
+    #[cfg(not(unix))]
+    pub fn anonymous(bytes: usize) -> io::Result<Self> {
+        Ok(Self { words: Words::Heap((0..bytes / 8).map(|_| AtomicU64::new(0)).collect()) })
+    }
+
+    /// The same memory under another owner.
+    #[must_use]
+    pub fn shared(mapping: std::sync::Arc<Self>) -> Self {
+        Self { words: Words::Shared(mapping) }
+    }
+
+    /// All of it, as words. Byte order in a word is little-endian by convention of the callers.
+    #[inline]
+    #[must_use]
+    pub fn words(&self) -> &[AtomicU64] {
+        match &self.words {
+            #[cfg(unix)]
+            // SAFETY: the address is that of a live mapping of `bytes` bytes, page-aligned and
+            // hence aligned for AtomicU64; it is unmapped only in `drop`, after this borrow.
+            Words::Mapped { address, bytes } => unsafe {
+                std::slice::from_raw_parts(address.as_ptr(), *bytes / 8)
+            },
+            #[cfg(not(unix))]
+            Words::Heap(words) => words,
+            Words::Shared(mapping) => mapping.words(),
+        }
+    }
+
+    /// Takes the pages of `bytes` bytes from byte `from` now, so that no later write faults.
+    /// Only a hint: what the kernel won't do costs a fault at the first touch.
+    pub fn populate(&self, from: usize, bytes: usize) {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::mm::{Advice, madvise};
+            let Words::Mapped { address, bytes: all } = &self.words else { return };
+            if from.is_multiple_of(4096) && from + bytes <= *all {
+                // SAFETY: the range lies inside the live mapping; populating changes no byte.
+                let _ = unsafe {
+                    madvise(
+                        address.as_ptr().byte_add(from).cast(),
+                        bytes,
+                        Advice::LinuxPopulateWrite,
+                    )
+                };
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (from, bytes);
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        #[cfg(unix)]
+        {
+            let Words::Mapped { address, bytes } = &self.words else { return };
+            // SAFETY: this value owns the mapping, and no borrow of it can be alive here.
+            let _ = unsafe { rustix::mm::munmap(address.as_ptr().cast(), *bytes) };
+        }
+    }
+}
+
+/// Tells a forked child from the process that made it, without a system call: a page that the
+/// kernel empties in the child (`MADV_WIPEONFORK`, Linux 4.14). Elsewhere it asks for the pid.
+#[derive(Debug)]
+pub struct ForkGuard {
+    page: Option<Mapping>,
+    pid: u32,
+}
+
+impl Default for ForkGuard {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ForkGuard {
+    /// Belongs to the process that calls this.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { page: Self::wiped_page(), pid: std::process::id() }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn wiped_page() -> Option<Mapping> {
+        use rustix::mm::{Advice, madvise};
+        let page = Mapping::anonymous(4096).ok()?;
+        let Words::Mapped { address, bytes } = &page.words else { return None };
+        // SAFETY: the range is exactly the private anonymous page that was just mapped; only the
+        // child's copy of it is ever emptied.
+        unsafe { madvise(address.as_ptr().cast(), *bytes, Advice::LinuxWipeOnFork) }.ok()?;
+        page.words()[0].store(1, std::sync::atomic::Ordering::Relaxed);
+        Some(page)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn wiped_page() -> Option<Mapping> {
+        None
+    }
+
+    /// Whether this is still the process that made it.
+    #[inline]
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        match &self.page {
+            Some(page) => page.words()[0].load(std::sync::atomic::Ordering::Relaxed) == 1,
+            None => std::process::id() == self.pid,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::Ordering;
+
+    #[test]
+    fn a_mapping_is_the_file() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(8192).unwrap();
+        let mapping = Mapping::of_file(&file, 8192).unwrap();
+        mapping.populate(4096, 4096);
+        mapping.words()[513].store(u64::from_le_bytes(*b"frame..."), Ordering::Release);
+        let mut bytes = [0; 8];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, 513 * 8).unwrap();
+        assert_eq!(&bytes, b"frame...");
+    }
+
+    #[test]
+    fn the_guard_knows_its_own_process() {
+        assert!(ForkGuard::new().is_ours());
+    }
+}

@@ -1,0 +1,407 @@
+//! A crash-safe log of opaque bytes: append from any thread, read in order, by any number of
+//! cursors.
+//!
+//! `append` stores a frame in a mapped ring (or, where there is none or it is full, in a spill
+//! file) and returns: the kernel has the bytes, and no end of the process can take them. The
+//! drainer moves frames into segments, which are synced where a power cut must be survived, and
+//! removed once every cursor has passed them.
+
+pub mod frame;
+pub mod gap;
+pub mod header;
+pub mod media;
+pub mod ring;
+pub mod segment;
+pub mod spill;
+pub mod store;
+pub mod cursor;
+mod drain;
+pub mod recovery;
+pub mod inspect;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+
+pub use self::gap::{DropReason, Gap};
+
+use self::drain::{Drainer, Parts};
+use self::header::{FileHeader, FileKind};
+use self::media::{Folder, FolderLock};
+use self::ring::Ring;
+use self::spill::Spill;
+use self::store::Store;
+use crate::batch::Durability;
+use crate::clock::Timestamp;
+use crate::id::{JournalId, Seq};
+
+/// The beginning of a segment file's name.
+pub const SEGMENT_PREFIX: &str = "seg";
+
+/// How a journal is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// What must survive.
+    pub durability: Durability,
+    /// The ring's room at first.
+    pub ring_bytes: u64,
+    /// The ring's room at most.
+    pub ring_bytes_max: u64,
+    /// The most bytes of one segment; the first ones are smaller.
+    pub segment_bytes_max: u64,
+}
+
+impl Default for Options {
+    /// A ring of 512 KiB that grows to 16 MiB (some 60,000 events), segments up to 8 MiB.
+    fn default() -> Self {
+        Self {
+            durability: Durability::Process,
+            ring_bytes: 512 << 10,
+            ring_bytes_max: 16 << 20,
+            segment_bytes_max: 8 << 20,
+        }
+    }
+}
+
+/// A journal that is being written.
+#[derive(Debug)]
+pub struct Journal {
+    header: FileHeader,
+    folder: Arc<dyn Folder>,
+    options: Options,
+    ring: Ring,
+    spill: Spill,
+    store: Arc<Store>,
+    drainer: Mutex<Drainer>,
+    /// Gap records on their way to a segment; held for a moment only.
+    gaps: Mutex<VecDeque<Gap>>,
+    drained: AtomicU64,
+    sync: Mutex<SyncState>,
+    sync_done: Condvar,
+    /// Whether the folder's names were synced since the last segment was made.
+    failing: AtomicBool,
+    _lock: Mutex<Option<FolderLock>>,
+}
+
+#[derive(Debug, Default)]
+struct SyncState {
+    through: Seq,
+    leading: bool,
+    /// Counts failures, so that those who waited for one learn of it.
+    failures: u64,
+    error: Option<String>,
+}
+
+/// Why an event is not in the journal, or not safe in it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// The ring is full, and a spill file can't be written.
+    Full(io::Error),
+    /// Storage did not confirm.
+    Sync(String),
+}
+
+impl std::fmt::Display for JournalError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Full(error) => write!(f, "append to the journal: {error}"),
+            Self::Sync(error) => write!(f, "sync the journal: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for JournalError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Full(error) => Some(error),
+            Self::Sync(_) => None,
+        }
+    }
+}
+
+/// Where an append went wrong, and whether a seq was used up by it.
+#[derive(Debug)]
+pub struct AppendError {
+    /// What the medium said.
+    pub error: io::Error,
+    /// The seq that no event has now.
+    pub void: Option<Seq>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Journal {
+    /// Makes a new journal in an empty folder. `lock` is held as long as the journal lives.
+    ///
+    /// # Errors
+    /// The medium's own.
+    pub fn create(
+        folder: Arc<dyn Folder>,
+        lock: Option<FolderLock>,
+        journal: JournalId,
+        (dataset, destination): (&str, &str),
+        options: Options,
+    ) -> io::Result<Self> {
+        let header = FileHeader {
+            kind: FileKind::Ring,
+            journal,
+            epoch: u64::from_le_bytes(crate::id::os_random()[..8].try_into().unwrap_or_default()),
+            first: Seq(1),
+            created: Timestamp::now(),
+            dataset: dataset.to_owned(),
+            destination: destination.to_owned(),
+        };
+        let ring = Ring::create(&*folder, &header, options.ring_bytes, options.ring_bytes_max)?;
+        if options.durability == Durability::Power {
+            folder.sync()?;
+        }
+        let store = Arc::new(Store::new(journal, folder.clone(), Vec::new()));
+        Ok(Self {
+            header,
+            folder,
+            options,
+            ring,
+            spill: Spill::default(),
+            store,
+            drainer: Mutex::new(Drainer::new()),
+            gaps: Mutex::default(),
+            drained: AtomicU64::new(0),
+            sync: Mutex::default(),
+            sync_done: Condvar::new(),
+            failing: AtomicBool::new(false),
+            _lock: Mutex::new(lock),
+        })
+    }
+
+    /// Which journal it is.
+    #[must_use]
+    pub fn id(&self) -> JournalId {
+        self.header.journal
+    }
+
+    /// What it writes to.
+    #[must_use]
+    pub fn folder(&self) -> &Arc<dyn Folder> {
+        &self.folder
+    }
+
+    /// Its segments, for reading.
+    #[must_use]
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Whether `append` has a ring to write to, and so costs no system call.
+    #[must_use]
+    pub fn is_mapped(&self) -> bool {
+        self.ring.capacity_bytes() > 0
+    }
+
+    /// The last seq that was given out.
+    #[inline]
+    #[must_use]
+    pub fn last(&self) -> Seq {
+        self.ring.last()
+    }
+
+    /// The last seq that is in a segment: readers can have it.
+    #[must_use]
+    pub fn drained(&self) -> Seq {
+        Seq(self.drained.load(Ordering::Acquire))
+    }
+
+    /// Bytes from `front` on, wherever they are.
+    #[must_use]
+    pub fn bytes_from(&self, front: Seq) -> u64 {
+        self.ring.used_bytes() + self.spill.bytes() + self.store.bytes_from(front)
+    }
+
+    /// Bytes in the ring.
+    #[must_use]
+    pub fn ring_bytes(&self) -> u64 {
+        self.ring.used_bytes()
+    }
+
+    /// Appends an event's payload. When it returns, the kernel has the bytes. It waits for nobody
+    /// but, where the ring is full, for the disk and for other callers at it.
+    ///
+    /// # Errors
+    /// If neither ring nor spill file can take it.
+    #[inline]
+    pub fn append(&self, payload: &[u8]) -> Result<Seq, AppendError> {
+        match self.ring.append(payload) {
+            Ok(seq) => Ok(seq),
+            Err(ring::RingFull) => self.append_to_spill(payload),
+        }
+    }
+
+    #[cold]
+    fn append_to_spill(&self, payload: &[u8]) -> Result<Seq, AppendError> {
+        self.spill
+            .append(&*self.folder, &self.ring, &self.header, payload)
+            .map_err(|(error, void)| AppendError { error, void })
+    }
+
+    fn parts(&self) -> Parts<'_> {
+        Parts {
+            folder: &*self.folder,
+            header: &self.header,
+            ring: &self.ring,
+            spill: &self.spill,
+            store: &self.store,
+            options: &self.options,
+        }
+    }
+
+    /// Moves committed frames into segments; how many events that were. Events before `floor` were
+    /// dropped and need not be kept.
+    ///
+    /// # Errors
+    /// The medium's own; nothing is lost, and the next call goes on.
+    pub fn drain(&self, floor: Seq) -> io::Result<u64> {
+        self.drain_locked(&mut lock(&self.drainer), floor)
+    }
+
+    /// As [`drain`](Self::drain), unless another thread is at it: then `None`.
+    #[must_use]
+    pub fn try_drain(&self, floor: Seq) -> Option<io::Result<u64>> {
+        let mut drainer = match self.drainer.try_lock() {
+            Ok(drainer) => drainer,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(self.drain_locked(&mut drainer, floor))
+    }
+
+    fn drain_locked(&self, drainer: &mut Drainer, floor: Seq) -> io::Result<u64> {
+        let result = drainer.drain(&self.parts(), floor, &self.gaps);
+        self.drained.store(drainer.drained().0, Ordering::Release);
+        self.failing.store(result.is_err(), Ordering::Relaxed);
+        result
+    }
+
+    /// Whether the last drain failed: segments can't be written.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
+    /// Puts a gap record behind what was logged so far.
+    pub fn push_gap(&self, gap: Gap) {
+        let mut gaps = lock(&self.gaps);
+        // Bounded: gaps of one kind in a row are one record.
+        if let Some(last) = gaps.back_mut().filter(|last| last.reason == gap.reason) {
+            let adjoins = last.seqs.1.next() == gap.seqs.0 || gap.seqs == (Seq(0), Seq(0));
+            if adjoins {
+                last.events += gap.events;
+                last.seqs.1 = last.seqs.1.max(gap.seqs.1);
+                return;
+            }
+        }
+        gaps.push_back(gap);
+    }
+
+    /// Makes everything up to the last append survive a power cut, and says up to where that is.
+    /// Callers that come while a sync is under way share the next one.
+    ///
+    /// # Errors
+    /// If storage does not confirm it. The unconfirmed frames are rewritten to a new segment, so a
+    /// later call can succeed honestly; a failed sync is never simply repeated.
+    pub fn sync(&self) -> Result<Seq, JournalError> {
+        let target = self.last();
+        let mut state = lock(&self.sync);
+        let failures = state.failures;
+        loop {
+            if state.through >= target {
+                return Ok(state.through);
+            }
+            if state.failures > failures {
+                return Err(JournalError::Sync(state.error.clone().unwrap_or_default()));
+            }
+            if state.leading {
+                state = self.sync_done.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            state.leading = true;
+            drop(state);
+            let result = self.sync_once(target);
+            state = lock(&self.sync);
+            state.leading = false;
+            match result {
+                Ok(through) => state.through = state.through.max(through),
+                Err(error) => {
+                    state.failures += 1;
+                    state.error = Some(error.to_string());
+                }
+            }
+            self.sync_done.notify_all();
+        }
+    }
+
+    /// The last seq that a sync has covered.
+    #[must_use]
+    pub fn synced(&self) -> Seq {
+        lock(&self.sync).through
+    }
+
+    fn sync_once(&self, target: Seq) -> io::Result<Seq> {
+        let dirty = {
+            let mut drainer = lock(&self.drainer);
+            loop {
+                self.drain_locked(&mut drainer, Seq(0))?;
+                if drainer.drained() >= target {
+                    break;
+                }
+                // Another thread has claimed a place and is about to commit.
+                std::thread::yield_now();
+            }
+            match drainer.dirty() {
+                Some(dirty) => dirty,
+                None => return Ok(drainer.drained()),
+            }
+        };
+        match dirty.sync(&*self.folder) {
+            Ok(()) => {
+                lock(&self.drainer).synced(&dirty);
+                Ok(dirty.through)
+            }
+            Err(error) => {
+                lock(&self.drainer).poisoned(&self.parts())?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends the journal and removes its folder, when everything in it is settled.
+    ///
+    /// # Errors
+    /// The medium's own.
+    pub fn remove(&self) -> io::Result<()> {
+        self.folder.remove_all()
+    }
+
+    /// In a forked child: lets go of the parent's lock file, which the child has inherited.
+    pub fn forget_lock(&self) {
+        if let Ok(mut lock) = self._lock.try_lock() {
+            *lock = None;
+        }
+    }
+}
+
+/// A file name for any text: itself if it is plain, else its plain part and a hash.
+#[must_use]
+pub fn slug(name: &str) -> String {
+    let plain: String = name
+        .chars()
+        .take(64)
+        .map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' })
+        .collect();
+    if plain == name && !plain.is_empty() {
+        return plain;
+    }
+    format!("{plain}~{:08x}", crc32c::crc32c(name.as_bytes()))
+}

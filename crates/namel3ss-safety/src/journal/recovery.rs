@@ -1,0 +1,495 @@
+//! What a process that is gone has left: read without changing a byte, then settled.
+//!
+//! Reading bounds every length and steps over holes; it tells a torn tail (expected), a hole (a
+//! seq that was claimed and never committed: its `log()` had not returned) and damage apart.
+//! Settling moves what lies in the ring and in spill files into one more segment. It may be killed
+//! at any point and begun again: frames are known by their seqs, and files are removed last.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use super::SEGMENT_PREFIX;
+use super::cursor::{CURSOR_PREFIX, CursorState};
+use super::frame::{self, Header, Kind, Place, VOID_BYTES};
+use super::header::{FileHeader, FileKind, HEADER_BYTES, HeaderError, Seal};
+use super::media::{Folder, MediumFile};
+use super::ring::{CAPACITY_WORD, HEAD_WORD};
+use super::segment::{Segment, SegmentWriter, Step, Tail, Walk};
+use super::store::{Damage, Store};
+use crate::batch::Durability;
+use crate::id::{JournalId, Seq};
+
+/// How a file that can't be used is renamed: set aside, never deleted.
+pub const ASIDE_SUFFIX: &str = ".damaged";
+
+/// What was found in a journal's folder.
+#[derive(Debug)]
+pub struct Scan {
+    /// Whose it is; from the ring, or else from the first file that says.
+    pub header: FileHeader,
+    /// Segments, in the order of their first seqs.
+    pub segments: Vec<Arc<Segment>>,
+    /// Damage that was met, the set-aside files among it.
+    pub damage: Vec<Damage>,
+    /// Files that can't be used: damaged, foreign, or of another version.
+    pub unusable: Vec<String>,
+    /// Frames that were being written when the process ended.
+    pub torn_tails: u64,
+    /// Cursors by their file names.
+    pub cursors: BTreeMap<String, CursorState>,
+    /// Frames that are in no segment yet, in the order of their seqs.
+    loose: Vec<Loose>,
+    /// Whether the ring or a spill file holds damage.
+    loose_damage: bool,
+    /// Files to remove once the loose frames are in a segment.
+    emptied: Vec<String>,
+}
+
+/// A frame in the ring or in a spill file.
+#[derive(Debug)]
+struct Loose {
+    seq: Seq,
+    file: Arc<dyn MediumFile>,
+    /// Where its payload begins in the file.
+    at: u64,
+    length: usize,
+}
+
+/// Why a folder is no journal that can be recovered.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RecoverError {
+    /// It can't be read, or not be written.
+    Io(io::Error),
+    /// Its process ended before it had logged anything, or it is only just being made.
+    Empty,
+    /// No file in it says which journal it is.
+    NoHeader,
+    /// A newer library wrote it.
+    Version(u16),
+}
+
+impl From<io::Error> for RecoverError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl std::fmt::Display for RecoverError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Io(error) => write!(f, "read the journal: {error}"),
+            Self::Empty => f.write_str("read the journal: it is empty"),
+            Self::NoHeader => f.write_str("read the journal: no file in it has a whole header"),
+            Self::Version(major) => write!(f, "read the journal: {}", HeaderError::Version(*major)),
+        }
+    }
+}
+
+impl std::error::Error for RecoverError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+type Opened = (String, FileHeader, Arc<dyn MediumFile>, Vec<u8>);
+
+/// Reads a journal's folder; changes nothing. Sealed segments are taken at their word here, and
+/// verified frame by frame when they are delivered.
+///
+/// # Errors
+/// If the folder can't be read or is no journal.
+pub fn scan(folder: &dyn Folder) -> Result<Scan, RecoverError> {
+    let mut files: Vec<Opened> = Vec::new();
+    let mut damage = Vec::new();
+    let mut unusable = Vec::new();
+    let mut blank = Vec::new();
+    let mut cursors = BTreeMap::new();
+    let mut version = None;
+    let mut names = folder.list()?;
+    names.sort_unstable();
+    for name in names {
+        if name.starts_with(CURSOR_PREFIX) {
+            let state = folder.open(&name).and_then(|file| CursorState::read(&*file));
+            cursors.insert(name, state.map(|(_, state)| state).unwrap_or_default());
+            continue;
+        }
+        if !name.ends_with(".n3j") {
+            continue;
+        }
+        let file = folder.open(&name)?;
+        let mut block = vec![0; HEADER_BYTES];
+        file.read_at(&mut block, 0)?;
+        match FileHeader::parse(&block) {
+            Ok(header) => files.push((name, header, file, block)),
+            // A file that was being made when the process ended holds nothing yet.
+            Err(_) if block.iter().all(|byte| *byte == 0) && is_blank(&*file)? => {
+                blank.push(name);
+            }
+            Err(error) => {
+                if let HeaderError::Version(major) = error {
+                    version = Some(major);
+                }
+                damage.push(Damage { file: name.clone(), what: error.to_string() });
+                unusable.push(name);
+            }
+        }
+    }
+    if files.is_empty() && unusable.is_empty() {
+        return Err(RecoverError::Empty);
+    }
+    let Some(journal) = majority(&files) else {
+        return Err(version.map_or(RecoverError::NoHeader, RecoverError::Version));
+    };
+    files.retain(|(name, header, ..)| {
+        let ours = header.journal == journal;
+        if !ours {
+            let what = HeaderError::Foreign(header.journal).to_string();
+            damage.push(Damage { file: name.clone(), what });
+            unusable.push(name.clone());
+        }
+        ours
+    });
+    files.sort_by_key(|(name, header, ..)| (header.first, name.clone()));
+    // Not empty: `majority` found one of ours.
+    let header = files
+        .iter()
+        .find(|(_, header, ..)| header.kind == FileKind::Ring)
+        .or(files.first())
+        .map(|(_, header, ..)| header.clone())
+        .ok_or(RecoverError::NoHeader)?;
+    let mut scan = Scan {
+        header,
+        segments: Vec::new(),
+        damage,
+        unusable,
+        torn_tails: 0,
+        cursors,
+        loose: Vec::new(),
+        loose_damage: false,
+        emptied: blank,
+    };
+    for (name, header, file, block) in files {
+        match header.kind {
+            FileKind::Segment => scan.segment(name, &header, file, &block)?,
+            FileKind::Spill => scan.spill(name, &header, file)?,
+            FileKind::Ring => scan.ring(name, &header, file, &block)?,
+        }
+    }
+    scan.drop_what_segments_hold();
+    Ok(scan)
+}
+
+fn is_blank(file: &dyn MediumFile) -> io::Result<bool> {
+    let mut buf = vec![0; 64 << 10];
+    let mut at = 0;
+    loop {
+        let got = file.read_at(&mut buf, at)?;
+        if buf[..got].iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        if got < buf.len() {
+            return Ok(true);
+        }
+        at += got as u64;
+    }
+}
+
+/// The journal that most files name; the ring's word counts most.
+fn majority(files: &[Opened]) -> Option<JournalId> {
+    let mut votes: BTreeMap<JournalId, usize> = BTreeMap::new();
+    for (_, header, ..) in files {
+        let weight = if header.kind == FileKind::Ring { files.len() + 1 } else { 1 };
+        *votes.entry(header.journal).or_default() += weight;
+    }
+    votes.into_iter().max_by_key(|(_, votes)| *votes).map(|(journal, _)| journal)
+}
+
+impl Scan {
+    /// The last seq that was committed anywhere.
+    #[must_use]
+    pub fn last(&self) -> Seq {
+        let in_segments = self.segments.iter().map(|segment| segment.last()).max();
+        in_segments.max(self.loose.last().map(|loose| loose.seq)).unwrap_or_default()
+    }
+
+    /// Events in segments, by their own count, and loose ones.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.segments.iter().map(|s| s.events()).sum::<u64>() + self.loose.len() as u64
+    }
+
+    /// Gives the payloads of the loose frames from `from` on, in order.
+    ///
+    /// # Errors
+    /// If a file can't be read.
+    pub fn read_loose(&self, from: Seq, take: &mut dyn FnMut(Seq, &[u8])) -> io::Result<()> {
+        let mut payload = Vec::new();
+        for loose in self.loose.iter().filter(|loose| loose.seq >= from) {
+            payload.resize(loose.length, 0);
+            loose.file.read_at(&mut payload, loose.at)?;
+            take(loose.seq, &payload);
+        }
+        Ok(())
+    }
+
+    fn segment(
+        &mut self,
+        name: String,
+        header: &FileHeader,
+        file: Arc<dyn MediumFile>,
+        block: &[u8],
+    ) -> io::Result<()> {
+        let length = file.size()?;
+        if let Some(seal) = Seal::parse(block, header.epoch) {
+            if seal.end > length {
+                let what = format!("cut short at {length} of {} bytes", seal.end);
+                self.damage.push(Damage { file: name.clone(), what });
+            }
+            self.segments.push(Arc::new(Segment::new(name, header, Some(seal))));
+            return Ok(());
+        }
+        let mut walk = Walk::new(file, header.epoch, HEADER_BYTES as u64, length);
+        let mut found = Seal { end: HEADER_BYTES as u64, last: Seq(header.first.0 - 1), events: 0 };
+        loop {
+            match walk.step()? {
+                Step::Frame { header, .. } => {
+                    found.last = found.last.max(header.seq);
+                    found.events += u64::from(header.kind == Kind::Event);
+                }
+                // Reported by whoever reads the segment: it walks over the same bytes.
+                Step::Damage { .. } => {}
+                Step::End { tail, at } => {
+                    self.torn_tails += u64::from(tail == Tail::Torn);
+                    found.end = at;
+                    break;
+                }
+            }
+        }
+        self.segments.push(Arc::new(Segment::new(name, header, Some(found))));
+        Ok(())
+    }
+
+    fn spill(
+        &mut self,
+        name: String,
+        header: &FileHeader,
+        file: Arc<dyn MediumFile>,
+    ) -> io::Result<()> {
+        let length = file.size()?;
+        let mut walk = Walk::new(file.clone(), header.epoch, HEADER_BYTES as u64, length);
+        loop {
+            match walk.step()? {
+                Step::Frame { header, payload, at } => self.loose.push(Loose {
+                    seq: header.seq,
+                    file: file.clone(),
+                    at: at + frame::HEADER_BYTES as u64,
+                    length: payload.len(),
+                }),
+                Step::Damage { from, to } => {
+                    self.loose_damage = true;
+                    let what = format!("bytes {from} to {to} are damaged");
+                    self.damage.push(Damage { file: name.clone(), what });
+                }
+                Step::End { tail, .. } => {
+                    self.torn_tails += u64::from(tail == Tail::Torn);
+                    break;
+                }
+            }
+        }
+        self.emptied.push(name);
+        Ok(())
+    }
+
+    /// Looks for frames from the head on, over one lap of the largest ring that the file can be.
+    fn ring(
+        &mut self,
+        name: String,
+        header: &FileHeader,
+        file: Arc<dyn MediumFile>,
+        block: &[u8],
+    ) -> io::Result<()> {
+        let data = file.size()?.saturating_sub(HEADER_BYTES as u64);
+        let mut bytes = vec![0; usize::try_from(data).unwrap_or(0)];
+        file.read_at(&mut bytes, HEADER_BYTES as u64)?;
+        let word = |at: usize| {
+            let bytes = block.get(at * 8..at * 8 + 8)?.try_into().ok()?;
+            Some(u64::from_le_bytes(bytes))
+        };
+        let capacity = word(CAPACITY_WORD).unwrap_or(0);
+        if capacity.is_power_of_two() && capacity >= 8 {
+            let head = word(HEAD_WORD).unwrap_or(0) & !7;
+            let epoch = header.epoch;
+            let mut walk = RingWalk { bytes: &bytes, epoch, capacity, at: head, at_boundary: true };
+            let end = head.saturating_add(capacity);
+            while let Some(found) = walk.next(end) {
+                match found {
+                    RingStep::Frame(header, place) => self.loose.push(Loose {
+                        seq: header.seq,
+                        file: file.clone(),
+                        at: HEADER_BYTES as u64 + place + frame::HEADER_BYTES as u64,
+                        length: header.length,
+                    }),
+                    RingStep::Damage(from, to) => {
+                        self.loose_damage = true;
+                        let what = format!("ring bytes {from} to {to} are damaged");
+                        self.damage.push(Damage { file: name.clone(), what });
+                    }
+                }
+            }
+        }
+        self.emptied.push(name);
+        Ok(())
+    }
+
+    fn drop_what_segments_hold(&mut self) {
+        let settled = self.segments.iter().map(|segment| segment.last()).max().unwrap_or_default();
+        self.loose.retain(|loose| loose.seq > settled);
+        self.loose.sort_by_key(|loose| loose.seq);
+        self.loose.dedup_by_key(|loose| loose.seq);
+    }
+
+    /// Brings the folder to rest: loose frames into one more segment, unusable files set aside,
+    /// emptied ones removed. With `Power` everything is synced before anything is removed.
+    ///
+    /// # Errors
+    /// The medium's own; what was done stays done, and it can be tried again.
+    pub fn settle(
+        mut self,
+        folder: &Arc<dyn Folder>,
+        durability: Durability,
+    ) -> io::Result<Settled> {
+        for name in &self.unusable {
+            let aside = format!("{name}{ASIDE_SUFFIX}");
+            // Left where it is if it can't be renamed: the next opening sees it again.
+            let _ = folder.rename(name, &aside);
+        }
+        if !self.loose.is_empty() {
+            let segment = self.write_loose(&**folder, durability)?;
+            self.segments.push(segment);
+        }
+        if durability == Durability::Power {
+            folder.sync()?;
+        }
+        for name in &self.emptied {
+            folder.remove(name)?;
+        }
+        let store = Store::new(self.header.journal, folder.clone(), self.segments);
+        Ok(Settled { store, header: self.header, damage: self.damage, torn_tails: self.torn_tails })
+    }
+
+    fn write_loose(&self, folder: &dyn Folder, durability: Durability) -> io::Result<Arc<Segment>> {
+        // Before each loose frame there may be a void one.
+        let void = frame::size_of_frame(VOID_BYTES);
+        let sizes = self.loose.iter().map(|l| (frame::size_of_frame(l.length) + void) as u64);
+        let bytes: u64 = sizes.sum();
+        let mut expected = self.segments.iter().map(|s| s.last()).max().map_or(Seq(1), Seq::next);
+        let header = FileHeader {
+            kind: FileKind::Segment,
+            first: expected,
+            epoch: fastrand::u64(..),
+            ..self.header.clone()
+        };
+        let bytes = HEADER_BYTES as u64 + bytes;
+        let mut writer = SegmentWriter::create(folder, SEGMENT_PREFIX, &header, bytes)?;
+        let (mut out, mut payload) = (Vec::new(), Vec::new());
+        let mut events = 0;
+        let start = writer.place();
+        let mut position = start.position;
+        for (i, loose) in self.loose.iter().enumerate() {
+            payload.resize(loose.length, 0);
+            loose.file.read_at(&mut payload, loose.at)?;
+            if loose.seq > expected && !self.loose_damage {
+                // Seqs that nothing was damaged for: claimed, never committed, never logged.
+                let last = loose.seq.0 - 1;
+                let place = Place { position: position + out.len() as u64, ..start };
+                frame::write(&mut out, Kind::Void, expected, &last.to_le_bytes(), place);
+            }
+            expected = loose.seq.next();
+            let place = Place { position: position + out.len() as u64, ..start };
+            frame::write(&mut out, Kind::Event, loose.seq, &payload, place);
+            events += 1;
+            if out.len() > 1 << 20 || i + 1 == self.loose.len() {
+                writer.write(&out, loose.seq, events)?;
+                position += out.len() as u64;
+                events = 0;
+                out.clear();
+            }
+        }
+        writer.seal();
+        if durability == Durability::Power {
+            writer.file().sync()?;
+        }
+        Ok(writer.segment)
+    }
+}
+
+/// A journal at rest: only to be delivered.
+#[derive(Debug)]
+pub struct Settled {
+    /// Its segments.
+    pub store: Store,
+    /// Whose it is.
+    pub header: FileHeader,
+    /// Damage that was met.
+    pub damage: Vec<Damage>,
+    /// Frames that were being written when the process ended.
+    pub torn_tails: u64,
+}
+
+enum RingStep {
+    Frame(Header, u64),
+    Damage(u64, u64),
+}
+
+struct RingWalk<'a> {
+    bytes: &'a [u8],
+    epoch: u64,
+    capacity: u64,
+    at: u64,
+    /// Whether a frame ended right before `at`.
+    at_boundary: bool,
+}
+
+impl RingWalk<'_> {
+    fn next(&mut self, end: u64) -> Option<RingStep> {
+        let mut damaged_from = None;
+        while self.at < end {
+            let place = self.at & (self.capacity - 1);
+            let Some(rest) = self.bytes.get(place as usize..).filter(|rest| rest.len() >= 16)
+            else {
+                // Behind the file's end: the next lap.
+                self.at = self.at - place + self.capacity;
+                continue;
+            };
+            let at = Place { epoch: self.epoch, position: self.at };
+            if let Some(header) = Header::parse_bytes(rest, at) {
+                let payload = rest.get(frame::HEADER_BYTES..frame::HEADER_BYTES + header.length);
+                if payload.is_some_and(|payload| header.matches(payload)) {
+                    if let Some(from) = damaged_from {
+                        return Some(RingStep::Damage(from, place));
+                    }
+                    if header.kind == Kind::Wrap {
+                        self.at = self.at - place + self.capacity;
+                        continue;
+                    }
+                    self.at += header.size() as u64;
+                    self.at_boundary = true;
+                    return Some(RingStep::Frame(header, place));
+                }
+            }
+            // Where a frame must begin, a commit word that is not zero was stored by somebody:
+            // nothing but damage makes it wrong. A claim that was never committed has none.
+            if self.at_boundary && rest[..8].iter().any(|byte| *byte != 0) {
+                damaged_from = Some(place);
+            }
+            self.at_boundary = false;
+            self.at += 8;
+        }
+        damaged_from.map(|from| RingStep::Damage(from, self.capacity.min(self.bytes.len() as u64)))
+    }
+}

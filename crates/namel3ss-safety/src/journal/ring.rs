@@ -1,0 +1,434 @@
+//! Where `log()` writes: a ring of frames in mapped memory, lock-free for any number of threads.
+//!
+//! One atomic word says where the next frame goes and which seq it gets; a thread claims both with
+//! one compare-and-swap, stores its frame, and stores the commit word last. The drainer reads
+//! committed frames in order, zeroes their place and moves the head. Positions count bytes for
+//! ever; a place in memory is the position modulo the capacity.
+//!
+//! The mapping is never synced and touches only what it needs: the ring wraps early, at a limit
+//! that starts small and doubles when the drainer falls behind.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::frame::{self, Header, Kind, Place};
+use super::header::{FileHeader, HEADER_BYTES};
+use super::media::{Folder, Mapping, MediumFile};
+use crate::id::Seq;
+
+/// The ring's file.
+pub const RING_NAME: &str = "ring.n3j";
+/// Words of the header block that live on: the head's position, and the seq before it.
+pub const HEAD_WORD: usize = 384;
+/// See [`HEAD_WORD`].
+pub const HEAD_SEQ_WORD: usize = 385;
+/// The data area's size, written once; zero where there is none.
+pub const CAPACITY_WORD: usize = 386;
+/// A spare page behind the limit, so that there is always room for a wrap mark.
+const SPARE_BYTES: u64 = 4096;
+
+/// Keeps what many threads write away from what many threads read.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Padded<T>(T);
+
+/// A ring of frames; see the module.
+#[derive(Debug)]
+pub struct Ring {
+    mapping: Mapping,
+    file: Option<Arc<dyn MediumFile>>,
+    epoch: u64,
+    /// Bytes of the data area; zero where the medium has no mapping.
+    capacity: u64,
+    /// Low 32 bits: the tail's position in units of 8 bytes; high 32 bits: the last seq; both
+    /// modulo 2^32, completed by `head` and `head_seq`, which are never that far behind.
+    claim: Padded<AtomicU64>,
+    head: Padded<AtomicU64>,
+    head_seq: AtomicU64,
+    limit: AtomicU64,
+    growing: Mutex<()>,
+}
+
+/// Why a frame is not in the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingFull;
+
+/// A frame that [`Ring::read`] found.
+#[derive(Clone, Copy, Debug)]
+pub struct RingFrame {
+    /// Its header, unbound from its place.
+    pub header: Header,
+    /// Where it began; wrap marks before it are part of it.
+    pub from: u64,
+    /// Where the next one begins.
+    pub next: u64,
+}
+
+impl Ring {
+    /// Makes the ring's file in `folder`, with room for `bytes` at first and `bytes_max` at most
+    /// (rounded up to powers of two). Where the medium has no mappings the ring holds nothing, and
+    /// every append answers [`RingFull`].
+    ///
+    /// # Errors
+    /// The medium's own.
+    pub fn create(
+        folder: &dyn Folder,
+        header: &FileHeader,
+        bytes: u64,
+        bytes_max: u64,
+    ) -> io::Result<Self> {
+        let capacity = bytes_max.next_power_of_two().max(4 * SPARE_BYTES);
+        let limit = (bytes.next_power_of_two().min(capacity)).max(2 * SPARE_BYTES) - SPARE_BYTES;
+        let file = folder.create(RING_NAME, HEADER_BYTES as u64 + limit + SPARE_BYTES)?;
+        file.write_at(&header.to_block(), 0)?;
+        let (mapping, capacity) = match folder.map(RING_NAME, HEADER_BYTES + capacity as usize) {
+            Ok(Some(mapping)) => (mapping, capacity),
+            // No mapping to be had: the file only says whose journal this is.
+            Ok(None) | Err(_) => (Mapping::anonymous(HEADER_BYTES)?, 0),
+        };
+        if capacity > 0 {
+            mapping.words()[CAPACITY_WORD].store(capacity, Ordering::Relaxed);
+            // The first pages only: a quiet logger stays small, a busy one soon has the rest.
+            mapping.populate(HEADER_BYTES, limit.min(64 << 10) as usize);
+        }
+        Ok(Self {
+            mapping,
+            file: Some(file),
+            epoch: header.epoch,
+            capacity,
+            claim: Padded::default(),
+            head: Padded::default(),
+            head_seq: AtomicU64::new(0),
+            limit: AtomicU64::new(limit),
+            growing: Mutex::new(()),
+        })
+    }
+
+    /// The last seq that was given out.
+    #[inline]
+    #[must_use]
+    pub fn last(&self) -> Seq {
+        let base = self.head_seq.load(Ordering::Acquire);
+        let claim = self.claim.0.load(Ordering::SeqCst);
+        Seq(complete(base, (claim >> 32) as u32))
+    }
+
+    /// Bytes between head and tail.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        let head = self.head.0.load(Ordering::Acquire);
+        let claim = self.claim.0.load(Ordering::Acquire);
+        complete(head / 8, claim as u32) * 8 - head
+    }
+
+    /// The most bytes it ever holds.
+    #[must_use]
+    pub fn capacity_bytes(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Appends a frame; its seq is one more than the one before it.
+    ///
+    /// # Errors
+    /// If there is no room and none can be made; no seq is used up then.
+    #[inline]
+    pub fn append(&self, payload: &[u8]) -> Result<Seq, RingFull> {
+        let size = frame::size_of_frame(payload.len()) as u64;
+        let crc = frame::payload_crc(payload);
+        loop {
+            // Head before claim: then the head is never ahead of the claim it completes.
+            let head = self.head.0.load(Ordering::Acquire);
+            let base = self.head_seq.load(Ordering::Acquire);
+            let claim = self.claim.0.load(Ordering::Acquire);
+            let tail = complete(head / 8, claim as u32) * 8;
+            let seq = Seq(complete(base, (claim >> 32) as u32) + 1);
+            let Some(start) = self.start(head, tail, size) else {
+                if self.grow(head, tail) {
+                    continue;
+                }
+                return Err(RingFull);
+            };
+            let next = pack(start + size, seq);
+            let swapped =
+                self.claim.0.compare_exchange(claim, next, Ordering::SeqCst, Ordering::Relaxed);
+            if swapped.is_err() {
+                continue;
+            }
+            if start != tail {
+                let mark = Header::with_crc(Kind::Wrap, seq, 0, frame::payload_crc(&[]));
+                self.store(&mark, &[], tail);
+            }
+            let header = Header::with_crc(Kind::Event, seq, payload.len(), crc);
+            self.store(&header, payload, start);
+            return Ok(seq);
+        }
+    }
+
+    /// Takes a seq without a place, for a frame that goes elsewhere.
+    #[must_use]
+    pub fn claim_seq(&self) -> Seq {
+        loop {
+            let head = self.head.0.load(Ordering::Acquire);
+            let base = self.head_seq.load(Ordering::Acquire);
+            let claim = self.claim.0.load(Ordering::Acquire);
+            let tail = complete(head / 8, claim as u32) * 8;
+            let seq = Seq(complete(base, (claim >> 32) as u32) + 1);
+            let next = pack(tail, seq);
+            if self
+                .claim
+                .0
+                .compare_exchange(claim, next, Ordering::SeqCst, Ordering::Relaxed)
+                .is_ok()
+            {
+                return seq;
+            }
+        }
+    }
+
+    /// Where a frame of `size` bytes can begin: here, or at the start of the next lap.
+    #[inline]
+    fn start(&self, head: u64, tail: u64, size: u64) -> Option<u64> {
+        if self.capacity == 0 || size > self.capacity / 4 {
+            return None;
+        }
+        let limit = self.limit.load(Ordering::Acquire);
+        let place = tail & (self.capacity - 1);
+        let start = if place + size <= limit { tail } else { tail - place + self.capacity };
+        let fits = size <= limit && start + size - head <= self.capacity;
+        fits.then_some(start)
+    }
+
+    /// Doubles the limit, if that gives room at this tail. False when the ring is full.
+    #[cold]
+    fn grow(&self, head: u64, tail: u64) -> bool {
+        let limit = self.limit.load(Ordering::Acquire);
+        let most = self.capacity.saturating_sub(SPARE_BYTES);
+        // Behind a wrapped tail more room at the end is of no use until the head has wrapped too.
+        let same_lap = self.capacity > 0 && head / self.capacity == tail / self.capacity;
+        if limit >= most || !same_lap {
+            return false;
+        }
+        let Ok(_growing) = self.growing.try_lock() else {
+            std::thread::yield_now();
+            return true;
+        };
+        if self.limit.load(Ordering::Acquire) != limit {
+            return true;
+        }
+        let larger = ((limit + SPARE_BYTES) * 2 - SPARE_BYTES).min(most);
+        let Some(file) = &self.file else { return false };
+        if file.allocate(HEADER_BYTES as u64 + larger + SPARE_BYTES).is_err() {
+            return false;
+        }
+        self.limit.store(larger, Ordering::Release);
+        true
+    }
+
+    #[inline]
+    fn store(&self, header: &Header, payload: &[u8], position: u64) {
+        let at = self.word(position);
+        let words = &self.mapping.words()[at..at + 2 + payload.len().div_ceil(8)];
+        let mut chunks = payload.chunks_exact(8);
+        for (word, chunk) in words[2..].iter().zip(&mut chunks) {
+            // Infallible: chunks_exact gives eight bytes.
+            let bytes: [u8; 8] = chunk.try_into().unwrap_or_default();
+            word.store(u64::from_le_bytes(bytes), Ordering::Relaxed);
+        }
+        let rest = chunks.remainder();
+        if let (false, Some(last)) = (rest.is_empty(), words.last()) {
+            let mut bytes = [0; 8];
+            bytes[..rest.len()].copy_from_slice(rest);
+            last.store(u64::from_le_bytes(bytes), Ordering::Relaxed);
+        }
+        let [commit, seq] = header.words(Place { epoch: self.epoch, position });
+        words[1].store(seq, Ordering::Relaxed);
+        words[0].store(commit, Ordering::Release);
+    }
+
+    /// Reads the frame at `position`, appending its payload to `out`; `None` if nothing is
+    /// committed there yet. For one reader at a time, at or after the head.
+    pub fn read(&self, position: u64, out: &mut Vec<u8>) -> Option<RingFrame> {
+        let mut at = position;
+        // At most one wrap mark stands before a frame.
+        for _ in 0..2 {
+            let tail = complete(position / 8, self.claim.0.load(Ordering::Acquire) as u32) * 8;
+            if at >= tail {
+                return None;
+            }
+            let word = self.word(at);
+            let commit = self.mapping.words()[word].load(Ordering::Acquire);
+            if commit == 0 {
+                return None;
+            }
+            let seq = self.mapping.words()[word + 1].load(Ordering::Relaxed);
+            let place = Place { epoch: self.epoch, position: at };
+            let header = Header::parse([commit, seq], place)?;
+            if header.kind == Kind::Wrap {
+                at = at - at % self.capacity + self.capacity;
+                continue;
+            }
+            let from = out.len();
+            let payload = self.mapping.words().get(word + 2..)?;
+            for word in payload.get(..header.length.div_ceil(8))? {
+                out.extend_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+            }
+            out.truncate(from + header.length);
+            return Some(RingFrame { header, from: position, next: at + header.size() as u64 });
+        }
+        None
+    }
+
+    /// Gives the place of frames read before back: zeroes it, then moves the head to the end of
+    /// the last one. `seq` is the last seq that has left the ring.
+    pub fn release(&self, frames: &[RingFrame], seq: Seq) {
+        let words = self.mapping.words();
+        for frame in frames {
+            let size = frame.header.size() as u64;
+            let start = frame.next - size;
+            if start != frame.from {
+                let mark = self.word(frame.from);
+                words[mark..mark + 2].iter().for_each(|word| word.store(0, Ordering::Relaxed));
+            }
+            let at = self.word(start);
+            words[at..at + size as usize / 8]
+                .iter()
+                .for_each(|word| word.store(0, Ordering::Relaxed));
+        }
+        if let Some(last) = frames.last() {
+            if self.capacity > 0 {
+                words[HEAD_WORD].store(last.next, Ordering::Relaxed);
+                words[HEAD_SEQ_WORD].store(seq.0, Ordering::Relaxed);
+            }
+            self.head.0.store(last.next, Ordering::Release);
+        }
+        self.head_seq.store(seq.0, Ordering::Release);
+    }
+
+    #[inline]
+    fn word(&self, position: u64) -> usize {
+        (HEADER_BYTES + (position & (self.capacity - 1)) as usize) / 8
+    }
+}
+
+/// The 64-bit number at or after `base` whose low 32 bits are `low`.
+#[inline]
+fn complete(base: u64, low: u32) -> u64 {
+    base + u64::from(low.wrapping_sub(base as u32))
+}
+
+#[inline]
+fn pack(position: u64, seq: Seq) -> u64 {
+    u64::from((position / 8) as u32) | u64::from(seq.0 as u32) << 32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::id::JournalId;
+    use crate::journal::header::FileKind;
+    use crate::journal::media::MemoryFolder;
+
+    fn ring(bytes: u64, bytes_max: u64) -> Ring {
+        let header = FileHeader {
+            kind: FileKind::Ring,
+            journal: JournalId([1; 16]),
+            epoch: 99,
+            first: Seq(1),
+            created: Timestamp::from_micros(0),
+            dataset: String::new(),
+            destination: String::new(),
+        };
+        Ring::create(&MemoryFolder::default(), &header, bytes, bytes_max).unwrap()
+    }
+
+    fn drain(ring: &Ring, position: &mut u64, seen: &mut Vec<(u64, Vec<u8>)>) {
+        let (mut frames, mut payload) = (Vec::new(), Vec::new());
+        while let Some(frame) = ring.read(*position, &mut payload) {
+            assert!(frame.header.matches(&payload));
+            seen.push((frame.header.seq.0, std::mem::take(&mut payload)));
+            *position = frame.next;
+            frames.push(frame);
+        }
+        if let Some(last) = frames.last() {
+            ring.release(&frames, last.header.seq);
+        }
+    }
+
+    #[test]
+    fn it_grows_by_need_and_then_is_full() {
+        let ring = ring(8192, 64 << 10);
+        let mut count = 0;
+        while ring.append(&[7; 100]).is_ok() {
+            count += 1;
+        }
+        assert!(count * 120 > 50 << 10, "{count}");
+        let (mut position, mut seen) = (0, Vec::new());
+        drain(&ring, &mut position, &mut seen);
+        assert_eq!(seen.len(), count);
+        assert_eq!(ring.used_bytes(), 0);
+        assert!(ring.append(&[7; 100]).is_ok(), "it has room again");
+    }
+
+    #[test]
+    fn frames_of_all_sizes_come_out_in_order_over_many_laps() {
+        let ring = ring(8192, 32 << 10);
+        let (mut position, mut seen) = (0, Vec::new());
+        let mut sent = Vec::new();
+        for i in 0..20_000_u64 {
+            let payload = vec![i as u8; (i * 37 % 700) as usize];
+            match ring.append(&payload) {
+                Ok(seq) => sent.push((seq.0, payload)),
+                Err(RingFull) => drain(&ring, &mut position, &mut seen),
+            }
+            if i % 97 == 0 {
+                drain(&ring, &mut position, &mut seen);
+            }
+        }
+        drain(&ring, &mut position, &mut seen);
+        assert_eq!(seen, sent);
+        assert!(position > 100 * (32 << 10));
+    }
+
+    #[test]
+    fn threads_share_it_without_losing_a_frame() {
+        let ring = ring(8192, 64 << 10);
+        let (mut position, mut seen) = (0, Vec::new());
+        std::thread::scope(|scope| {
+            for thread in 0..4_u8 {
+                let ring = &ring;
+                scope.spawn(move || {
+                    for i in 0..20_000_u32 {
+                        let mut payload = vec![thread; 9 + (i % 50) as usize];
+                        payload[..4].copy_from_slice(&i.to_le_bytes());
+                        while ring.append(&payload).is_err() {
+                            std::thread::yield_now();
+                        }
+                    }
+                });
+            }
+            while seen.len() < 80_000 {
+                drain(&ring, &mut position, &mut seen);
+            }
+        });
+        for (i, (seq, _)) in seen.iter().enumerate() {
+            assert_eq!(*seq, i as u64 + 1);
+        }
+        for thread in 0..4_u8 {
+            let order: Vec<u32> = seen
+                .iter()
+                .filter(|(_, p)| p[4] == thread)
+                .map(|(_, p)| u32::from_le_bytes(p[..4].try_into().unwrap()))
+                .collect();
+            assert_eq!(order, (0..20_000).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn the_claim_is_completed_across_its_32_bits() {
+        assert_eq!(complete(0xffff_fff0, 5), 0x1_0000_0005);
+        assert_eq!(complete(0x1_0000_0005, 5), 0x1_0000_0005);
+    }
+}

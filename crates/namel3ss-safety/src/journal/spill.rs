@@ -1,0 +1,168 @@
+//! Where a frame goes that finds the ring full, or no ring at all: files that the callers of
+//! `log()` write themselves, rather than wait for the drainer. The drainer merges them back by seq.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::frame::{self, Header, Kind};
+use super::header::{FileHeader, FileKind, HEADER_BYTES};
+use super::media::Folder;
+use super::ring::Ring;
+use super::segment::{Segment, SegmentWriter, Step, Walk};
+use crate::id::Seq;
+
+/// The beginning of a spill file's name.
+pub const SPILL_PREFIX: &str = "spill";
+/// The first file of a run; each further one is twice as large, up to the most.
+const FILE_BYTES: u64 = 1 << 20;
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Spill {
+    /// Held by callers only, across their own write.
+    writer: Mutex<Writing>,
+    /// What the drainer has yet to take; held by either for a moment.
+    files: Mutex<VecDeque<Arc<Segment>>>,
+    /// Seqs that were claimed and then could not be written.
+    void: Mutex<BTreeSet<u64>>,
+}
+
+#[derive(Debug, Default)]
+struct Writing {
+    current: Option<SegmentWriter>,
+    frame: Vec<u8>,
+    made: u32,
+}
+
+/// The drainer's place in the spill files.
+#[derive(Debug, Default)]
+pub struct SpillReader {
+    walk: Option<(Arc<Segment>, Walk)>,
+    finished: Vec<Arc<Segment>>,
+}
+
+/// What the drainer finds for the seq it expects.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Spilled {
+    /// The frame was there; its payload was appended.
+    Frame(Header),
+    /// The frame could not be written, and its caller was told.
+    Void,
+    /// Not here, or not yet.
+    Nothing,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Spill {
+    /// Appends a frame.
+    ///
+    /// # Errors
+    /// The medium's own, and whether a seq was used up by it.
+    pub fn append(
+        &self,
+        folder: &dyn Folder,
+        ring: &Ring,
+        header: &FileHeader,
+        payload: &[u8],
+    ) -> Result<Seq, (io::Error, Option<Seq>)> {
+        let mut writing = lock(&self.writer);
+        let size = frame::size_of_frame(payload.len()) as u64;
+        if writing.current.as_ref().is_none_or(|writer| writer.room() < size) {
+            let grown = FILE_BYTES << writing.made.min(4);
+            let bytes = grown.min(FILE_BYTES_MAX).max(HEADER_BYTES as u64 + size);
+            let header = FileHeader {
+                kind: FileKind::Spill,
+                first: ring.last().next(),
+                epoch: fastrand::u64(..),
+                ..header.clone()
+            };
+            let writer = SegmentWriter::create(folder, SPILL_PREFIX, &header, bytes)
+                .map_err(|error| (error, None))?;
+            if let Some(mut full) = writing.current.take() {
+                full.seal();
+            }
+            writing.made += 1;
+            lock(&self.files).push_back(writer.segment.clone());
+            writing.current = Some(writer);
+        }
+        let Writing { current, frame, .. } = &mut *writing;
+        // Made above where it was missing.
+        let Some(writer) = current else { return Err((io::ErrorKind::Other.into(), None)) };
+        let seq = ring.claim_seq();
+        frame.clear();
+        frame::write(frame, Kind::Event, seq, payload, writer.place());
+        match writer.write(frame, seq, 1) {
+            Ok(()) => Ok(seq),
+            Err(error) => {
+                // The drainer must not wait for a frame that never comes.
+                lock(&self.void).insert(seq.0);
+                Err((error, Some(seq)))
+            }
+        }
+    }
+
+    /// Looks for the frame of `seq`, which must be the next that the drainer lacks.
+    ///
+    /// # Errors
+    /// If a spill file can't be read.
+    pub fn take(
+        &self,
+        folder: &dyn Folder,
+        reader: &mut SpillReader,
+        seq: Seq,
+        out: &mut Vec<u8>,
+    ) -> io::Result<Spilled> {
+        loop {
+            if reader.walk.is_none() {
+                let Some(segment) = lock(&self.files).front().cloned() else { break };
+                let file = folder.open(&segment.name)?;
+                let walk = Walk::new(file, segment.epoch, HEADER_BYTES as u64, segment.end());
+                reader.walk = Some((segment, walk));
+            }
+            let Some((segment, walk)) = &mut reader.walk else { break };
+            let closed = segment.is_sealed();
+            walk.extend(segment.end());
+            match walk.step()? {
+                Step::Frame { header, payload, at } => {
+                    if header.seq == seq {
+                        out.extend_from_slice(payload);
+                        return Ok(Spilled::Frame(header));
+                    }
+                    if header.seq > seq {
+                        walk.back_to(at);
+                        break;
+                    }
+                }
+                Step::Damage { .. } => {}
+                Step::End { .. } if closed => {
+                    reader.walk = None;
+                    reader.finished.extend(lock(&self.files).pop_front());
+                }
+                Step::End { .. } => break,
+            }
+        }
+        if lock(&self.void).remove(&seq.0) {
+            return Ok(Spilled::Void);
+        }
+        Ok(Spilled::Nothing)
+    }
+
+    /// Removes the files whose frames have all been taken and are safe elsewhere by now.
+    pub fn remove_finished(&self, folder: &dyn Folder, reader: &mut SpillReader) {
+        for file in reader.finished.drain(..) {
+            // A file that can't be removed now goes with the journal.
+            let _ = folder.remove(&file.name);
+        }
+    }
+
+    /// Bytes that wait here.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        lock(&self.files).iter().map(|file| file.bytes()).sum()
+    }
+}

@@ -1,0 +1,104 @@
+//! What crashed processes left behind: found by the lock that nobody holds any more, taken over if
+//! it is for the same dataset and the same destination, delivered, removed.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::batch::Durability;
+use crate::id::Seq;
+use crate::journal::cursor::Cursor;
+use crate::journal::media::{DiskFolder, Folder, FolderLock};
+use crate::journal::recovery::{self, RecoverError, Settled};
+use crate::journal::store::{Damage, ReadPlace, Store};
+use crate::notice::{Level, Notices};
+
+/// A dead process's journal, held by us.
+#[derive(Debug)]
+pub(super) struct Orphan {
+    pub(super) store: Store,
+    pub(super) cursor: Arc<Cursor>,
+    pub(super) place: ReadPlace,
+    /// Its last event.
+    pub(super) last: Seq,
+    _lock: Option<FolderLock>,
+}
+
+impl Orphan {
+    /// Events that it has yet to deliver, voids among them.
+    pub(super) fn pending(&self) -> u64 {
+        (self.last.0 + 1).saturating_sub(self.cursor.front().0)
+    }
+}
+
+/// Whose journals are wanted.
+#[derive(Debug)]
+pub(super) struct Wanted<'a> {
+    pub(super) dataset: &'a str,
+    pub(super) destination: &'a str,
+    /// The sink whose cursor is meant.
+    pub(super) sink: &'a str,
+    pub(super) durability: Durability,
+}
+
+/// Takes over every orphan under `journals` that is wanted, oldest first. What can't be read is
+/// said, and left for a person.
+pub(super) fn adopt(journals: &Path, wanted: &Wanted<'_>, notices: &Notices) -> Vec<Orphan> {
+    let Ok(entries) = std::fs::read_dir(journals) else { return Vec::new() };
+    let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+    // Journal ids begin with their time.
+    names.sort_unstable();
+    let mut orphans = Vec::new();
+    for name in names {
+        let path = journals.join(name);
+        match adopt_one(&path, wanted) {
+            Ok(None) => {}
+            Ok(Some((orphan, damage))) => {
+                for Damage { file, what } in damage {
+                    let text = format!("{}/{file}: {what}", path.display());
+                    notices.say(Level::Error, "damage", text);
+                }
+                orphans.push(orphan);
+            }
+            Err(error) => {
+                let text = format!("{}: {error}; run n3-safety doctor", path.display());
+                notices.say(Level::Error, "recovery", text);
+            }
+        }
+    }
+    orphans
+}
+
+fn adopt_one(
+    path: &Path,
+    wanted: &Wanted<'_>,
+) -> Result<Option<(Orphan, Vec<Damage>)>, RecoverError> {
+    let Ok(folder) = DiskFolder::open(path, false) else { return Ok(None) };
+    let Some(lock) = folder.lock()? else { return Ok(None) };
+    let folder: Arc<dyn Folder> = Arc::new(folder);
+    let scan = match recovery::scan(&*folder) {
+        Ok(scan) => scan,
+        Err(RecoverError::Empty) => {
+            // Not at once: it may be only just being made.
+            if is_old(path) {
+                folder.remove_all()?;
+            }
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let ours =
+        scan.header.dataset == wanted.dataset && scan.header.destination == wanted.destination;
+    if !ours {
+        return Ok(None);
+    }
+    let Settled { store, damage, .. } = scan.settle(&folder, wanted.durability)?;
+    let cursor = Arc::new(Cursor::open(&*folder, wanted.sink)?);
+    let last = store.last();
+    let place = ReadPlace::default();
+    Ok(Some((Orphan { store, cursor, place, last, _lock: Some(lock) }, damage)))
+}
+
+fn is_old(path: &Path) -> bool {
+    let modified = std::fs::metadata(path).and_then(|meta| meta.modified());
+    modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() > 60))
+}

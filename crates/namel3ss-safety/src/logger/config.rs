@@ -1,0 +1,427 @@
+//! How a logger is made. A wrong argument is an error here, and nowhere later.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::SafetyEventLogger;
+use crate::adapter::{AdapterRegistry, Registry};
+use crate::batch::Durability;
+use crate::clock::{Clock, SystemClock};
+use crate::journal;
+use crate::nearest::nearest;
+use crate::notice::Notices;
+use crate::sink::{self, SafetyEventSink};
+
+/// What happens to an event that finds the buffer full: it holds `buffer_size` events and can't be
+/// handed over, because the logger is not started or its backlog is at its limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OverflowStrategy {
+    /// The oldest undelivered event goes.
+    #[default]
+    DropOldest,
+    /// The new event goes.
+    DropNewest,
+    /// `log()` waits for room; not started, it delivers the buffer first.
+    Block,
+}
+
+impl OverflowStrategy {
+    const WORDS: [&str; 3] = ["drop_oldest", "drop_newest", "block"];
+
+    /// The word that users write.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DropOldest => Self::WORDS[0],
+            Self::DropNewest => Self::WORDS[1],
+            Self::Block => Self::WORDS[2],
+        }
+    }
+}
+
+impl FromStr for OverflowStrategy {
+    type Err = ConfigError;
+
+    fn from_str(word: &str) -> Result<Self, ConfigError> {
+        match word {
+            "drop_oldest" => Ok(Self::DropOldest),
+            "drop_newest" => Ok(Self::DropNewest),
+            "block" => Ok(Self::Block),
+            _ => Err(ConfigError::unknown("overflow_strategy", word, &Self::WORDS)),
+        }
+    }
+}
+
+impl FromStr for Durability {
+    type Err = ConfigError;
+
+    fn from_str(word: &str) -> Result<Self, ConfigError> {
+        match word {
+            "process" => Ok(Self::Process),
+            "power" => Ok(Self::Power),
+            _ => Err(ConfigError::unknown("durability", word, &["process", "power"])),
+        }
+    }
+}
+
+/// Where accepted events are kept until they are delivered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum JournalKind {
+    /// In a file, mapped where that can be done: they survive the process.
+    #[default]
+    File,
+    /// In a file that is written, never mapped.
+    Unmapped,
+    /// In memory: they go with the process.
+    Memory,
+    /// In a file under this folder.
+    Folder(PathBuf),
+}
+
+/// Why a logger can't be made as asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    parameter: &'static str,
+    message: String,
+}
+
+impl ConfigError {
+    fn new(parameter: &'static str, message: impl Into<String>) -> Self {
+        Self { parameter, message: message.into() }
+    }
+
+    fn unknown(parameter: &'static str, word: &str, known: &[&str]) -> Self {
+        let shown: String = word.chars().take(40).collect();
+        let hint = match nearest(word, known.iter().copied()) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => format!("it is one of {}", known.join(", ")),
+        };
+        Self::new(parameter, format!("is {shown:?}: {hint}"))
+    }
+
+    /// Which parameter is wrong.
+    #[must_use]
+    pub fn parameter(&self) -> &'static str {
+        self.parameter
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.parameter, self.message)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Everything that a logger is told, checked.
+#[derive(Clone, Debug)]
+pub(super) struct Config {
+    pub(super) dataset: String,
+    pub(super) buffer_size: u64,
+    pub(super) flush_interval: Duration,
+    pub(super) overflow: OverflowStrategy,
+    pub(super) backlog_bytes_max: u64,
+    pub(super) journal: JournalKind,
+    pub(super) options: journal::Options,
+    pub(super) root: PathBuf,
+    pub(super) adopt: bool,
+    pub(super) threads: bool,
+    pub(super) sink: Arc<SafetyEventSink>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) notices: Arc<Notices>,
+    pub(super) medium: Option<Arc<dyn journal::media::Folder>>,
+}
+
+/// Collects what a logger is told; made by [`SafetyEventLogger::builder`].
+#[derive(Debug)]
+pub struct Builder {
+    dataset: Option<String>,
+    buffer_size: usize,
+    flush_interval_seconds: f64,
+    overflow: OverflowStrategy,
+    backlog_bytes_max: u64,
+    journal: JournalKind,
+    durability: Durability,
+    root: Option<PathBuf>,
+    fallback: Fallback,
+    adopt: bool,
+    threads: bool,
+    sink: Option<Arc<SafetyEventSink>>,
+    registry: Option<Arc<dyn Registry>>,
+    max_retries: u32,
+    retry_delay: Duration,
+    clock: Option<Arc<dyn Clock>>,
+    notices: Option<Arc<Notices>>,
+    options: journal::Options,
+    medium: Option<Arc<dyn journal::media::Folder>>,
+}
+
+#[derive(Debug)]
+enum Fallback {
+    Default,
+    None,
+    Path(PathBuf),
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            dataset: None,
+            buffer_size: 100,
+            flush_interval_seconds: 10.0,
+            overflow: OverflowStrategy::DropOldest,
+            backlog_bytes_max: 1 << 30,
+            journal: JournalKind::File,
+            durability: Durability::Process,
+            root: None,
+            fallback: Fallback::Default,
+            adopt: true,
+            threads: true,
+            sink: None,
+            registry: None,
+            max_retries: sink::MAX_RETRIES_DEFAULT,
+            retry_delay: sink::RETRY_DELAY_DEFAULT,
+            clock: None,
+            notices: None,
+            options: journal::Options::default(),
+            medium: None,
+        }
+    }
+}
+
+impl Builder {
+    /// The dataset's name; default `safety_events`.
+    #[must_use]
+    pub fn target_dataset(mut self, name: impl Into<String>) -> Self {
+        self.dataset = Some(name.into());
+        self
+    }
+
+    /// How many events are handed to the worker at once; default 100.
+    #[must_use]
+    pub fn buffer_size(mut self, events: usize) -> Self {
+        self.buffer_size = events;
+        self
+    }
+
+    /// How long an event may wait to be handed over, in seconds; default 10.
+    #[must_use]
+    pub fn flush_interval_seconds(mut self, seconds: f64) -> Self {
+        self.flush_interval_seconds = seconds;
+        self
+    }
+
+    /// What happens when the buffer is full; default `drop_oldest`.
+    #[must_use]
+    pub fn overflow_strategy(mut self, strategy: OverflowStrategy) -> Self {
+        self.overflow = strategy;
+        self
+    }
+
+    /// How many bytes of journal may wait for the dataset; default 1 GiB.
+    #[must_use]
+    pub fn backlog_limit_bytes(mut self, bytes: u64) -> Self {
+        self.backlog_bytes_max = bytes;
+        self
+    }
+
+    /// Where accepted events are kept; default a mapped file.
+    #[must_use]
+    pub fn journal(mut self, kind: JournalKind) -> Self {
+        self.journal = kind;
+        self
+    }
+
+    /// What accepted events survive; default the end of the process. **`Power` does not make
+    /// `log()` wait for the disk**: the journal is synced within 50 ms behind it. For certainty
+    /// call [`SafetyEventLogger::sync`].
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// The folder that holds `journal/`; default the fallback path if one is given, else
+    /// [`crate::home::home`].
+    #[must_use]
+    pub fn home(mut self, path: impl Into<PathBuf>) -> Self {
+        self.root = Some(path.into());
+        self
+    }
+
+    /// Where batches go that the dataset won't take; default
+    /// [`crate::sink::default_fallback_path`].
+    #[must_use]
+    pub fn fallback_path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.fallback = Fallback::Path(path.into());
+        self
+    }
+
+    /// No fallback files: what the dataset won't take stays in the journal.
+    #[must_use]
+    pub fn no_fallback(mut self) -> Self {
+        self.fallback = Fallback::None;
+        self
+    }
+
+    /// Which adapter stores which dataset.
+    #[must_use]
+    pub fn adapter_registry(mut self, registry: impl Registry + 'static) -> Self {
+        self.registry = Some(Arc::new(registry));
+        self
+    }
+
+    /// A sink of one's own, instead of dataset, registry, fallback path and retries.
+    #[must_use]
+    pub fn event_sink(mut self, sink: Arc<SafetyEventSink>) -> Self {
+        self.sink = Some(sink);
+        self
+    }
+
+    /// How often a batch is tried, all attempts counted; default 3.
+    #[must_use]
+    pub fn max_retries(mut self, attempts: u32) -> Self {
+        self.max_retries = attempts;
+        self
+    }
+
+    /// The wait after the first failed attempt; each further one is twice as long; default 1 s.
+    #[must_use]
+    pub fn retry_delay(mut self, delay: Duration) -> Self {
+        self.retry_delay = delay;
+        self
+    }
+
+    /// Whether to deliver what crashed processes left for the same dataset and destination;
+    /// default yes.
+    #[must_use]
+    pub fn adopt(mut self, adopt: bool) -> Self {
+        self.adopt = adopt;
+        self
+    }
+
+    /// Whether the logger may start threads of its own; default yes. Without them nothing is
+    /// delivered but by `flush`, `stop` and [`SafetyEventLogger::turn`].
+    #[must_use]
+    pub fn threads(mut self, threads: bool) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// The clock, for tests.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Where notices go; default a queue of the logger's own.
+    #[must_use]
+    pub fn notices(mut self, notices: Arc<Notices>) -> Self {
+        self.notices = Some(notices);
+        self
+    }
+
+    /// The journal's sizes, for tests and odd machines.
+    #[must_use]
+    pub fn journal_options(mut self, options: journal::Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// The folder that the journal writes to, for tests: it is used as it is, without a lock and
+    /// without looking for others.
+    #[must_use]
+    pub fn medium(mut self, folder: Arc<dyn journal::media::Folder>) -> Self {
+        self.medium = Some(folder);
+        self
+    }
+
+    /// Makes the logger. Nothing is opened before the first event.
+    ///
+    /// # Errors
+    /// Names the parameter that is wrong, its value, and what it takes.
+    ///
+    /// ```
+    /// use namel3ss_safety::SafetyEventLogger;
+    /// let error = SafetyEventLogger::builder().buffer_size(0).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "buffer_size is 0: it takes 1 to 10000000 events");
+    /// ```
+    pub fn build(self) -> Result<SafetyEventLogger, ConfigError> {
+        let dataset = match (&self.dataset, &self.sink) {
+            (Some(name), _) => name.clone(),
+            (None, Some(sink)) => sink.dataset_name().to_owned(),
+            (None, None) => sink::DATASET_DEFAULT.to_owned(),
+        };
+        if dataset.is_empty() || dataset.len() > 255 || dataset.chars().any(char::is_control) {
+            let message = "is no name: it takes 1 to 255 bytes without control characters";
+            return Err(ConfigError::new("target_dataset", message));
+        }
+        let within = |parameter, value: u64, least: u64, most: u64, unit: &str| {
+            if (least..=most).contains(&value) {
+                return Ok(value);
+            }
+            let message = format!("is {value}: it takes {least} to {most} {unit}");
+            Err(ConfigError::new(parameter, message))
+        };
+        let buffer_size =
+            within("buffer_size", self.buffer_size as u64, 1, 10_000_000, "events")?;
+        let backlog_bytes_max =
+            within("backlog_limit_bytes", self.backlog_bytes_max, 4096, 1 << 50, "bytes")?;
+        within("max_retries", u64::from(self.max_retries), 1, 1000, "attempts")?;
+        let seconds = self.flush_interval_seconds;
+        if !(seconds.is_finite() && (0.001..=86_400.0).contains(&seconds)) {
+            let message = format!("is {seconds}: it takes 0.001 to 86400 seconds");
+            return Err(ConfigError::new("flush_interval_seconds", message));
+        }
+        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
+        let root = match (&self.root, &self.journal, &self.fallback) {
+            (_, JournalKind::Folder(path), _) | (Some(path), ..) => path.clone(),
+            (None, _, Fallback::Path(path)) => path.clone(),
+            _ => crate::home::home(),
+        };
+        let notices = match (&self.notices, &self.sink) {
+            (Some(notices), _) => notices.clone(),
+            (None, Some(sink)) => sink.notices().clone(),
+            (None, None) => Arc::default(),
+        };
+        let sink = self.sink.unwrap_or_else(|| {
+            let registry = self.registry.unwrap_or_else(|| Arc::new(AdapterRegistry::default()));
+            let fallback = match self.fallback {
+                Fallback::Default => Some(sink::default_fallback_path()),
+                Fallback::None => None,
+                Fallback::Path(path) => Some(path),
+            };
+            let builder = SafetyEventSink::builder()
+                .dataset_name(&dataset)
+                .registry(registry)
+                .fallback_path(fallback)
+                .max_retries(self.max_retries)
+                .retry_delay(self.retry_delay)
+                .clock(clock.clone())
+                .notices(notices.clone());
+            Arc::new(builder.build())
+        });
+        let config = Config {
+            dataset,
+            buffer_size,
+            flush_interval: Duration::from_secs_f64(seconds),
+            overflow: self.overflow,
+            backlog_bytes_max,
+            journal: self.journal,
+            options: journal::Options { durability: self.durability, ..self.options },
+            root,
+            adopt: self.adopt,
+            threads: self.threads,
+            sink,
+            clock,
+            notices,
+            medium: self.medium,
+        };
+        Ok(SafetyEventLogger::new(config))
+    }
+}

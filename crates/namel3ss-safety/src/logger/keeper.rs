@@ -1,0 +1,152 @@
+//! The keeper: moves frames from the ring into segments, syncs them where a power cut must be
+//! survived, and hands buffers over. It never delivers, so that no dataset, however slow, can make
+//! the journal wait.
+//!
+//! It polls, because waking a sleeping thread costs the caller of `log()` 12 to 20 µs: every
+//! millisecond while there is work, ever more seldom without. Only a full buffer that finds it in
+//! its deepest sleep wakes it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::lane::Lane;
+use super::shared::Shared;
+use crate::batch::Durability;
+use crate::id::Seq;
+use crate::notice::Level;
+
+const BUSY: Duration = Duration::from_millis(1);
+/// Below 20 wake-ups a second.
+const IDLE: Duration = Duration::from_millis(60);
+/// How often storage is synced where power cuts count.
+const SYNC_EVERY: Duration = Duration::from_millis(50);
+/// How often storage that failed is tried again.
+const RESUME_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Default)]
+struct Watch {
+    /// Since when the buffer holds something.
+    buffered_since: Option<Instant>,
+    synced_at: Option<Instant>,
+    resume_at: Option<Instant>,
+    failing: bool,
+}
+
+/// The keeper's loop, until the logger closes.
+pub(super) fn run(shared: &Arc<Shared>) {
+    let mut watch = Watch::default();
+    let mut wait = BUSY;
+    loop {
+        let Some(lane) = shared.lane() else { return };
+        let moved = turn(shared, lane, &mut watch);
+        if shared.closing.load(Ordering::SeqCst) {
+            return;
+        }
+        wait = if moved > 0 { BUSY } else { (wait * 2).min(IDLE) };
+        let interval = shared.config.flush_interval / 4;
+        let wait = wait.min(interval.max(BUSY));
+        let deep = wait > 4 * BUSY;
+        shared.keeper_sleep(wait, deep, || {
+            lane.buffered() >= shared.config.buffer_size
+                || shared.flushing.load(Ordering::SeqCst) > 0
+        });
+    }
+}
+
+fn turn(shared: &Arc<Shared>, lane: &Lane, watch: &mut Watch) -> u64 {
+    let config = &shared.config;
+    let moved = drain(shared, lane, watch);
+    let now = Instant::now();
+    let synced = watch.synced_at.is_some_and(|at| now < at + SYNC_EVERY);
+    if config.options.durability == Durability::Power
+        && !synced
+        && lane.journal.synced() < lane.journal.last()
+    {
+        if let Err(error) = lane.journal.sync() {
+            let text = format!("{error}; unconfirmed events are written anew");
+            config.notices.say(Level::Error, "sync", text);
+        }
+        watch.synced_at = Some(Instant::now());
+    }
+    let backlog = lane.journal.bytes_from(lane.cursor.front());
+    let full = backlog >= config.backlog_bytes_max;
+    if full && !lane.is_backlog_full() {
+        let text = format!(
+            "the backlog is at its limit of {} bytes: {} applies until the dataset has caught up",
+            config.backlog_bytes_max,
+            config.overflow.as_str()
+        );
+        config.notices.say(Level::Warning, "backlog", text);
+    }
+    lane.set_gate(shared.started.load(Ordering::Acquire), full);
+    if watch.resume_at.is_none_or(|at| now >= at) {
+        watch.resume_at = Some(now + RESUME_EVERY);
+        shared.try_resume();
+    }
+    if hand_over(shared, lane, watch, full, now) {
+        shared.call_worker();
+    }
+    moved
+}
+
+/// Moves what is committed; says once that it can't, and once that it can again.
+fn drain(shared: &Arc<Shared>, lane: &Lane, watch: &mut Watch) -> u64 {
+    let result = lane.journal.drain(lane.cursor.front());
+    let notices = &shared.config.notices;
+    match result {
+        Ok(moved) => {
+            if std::mem::take(&mut watch.failing) {
+                notices.say(Level::Info, "resumed", "the journal can be written again");
+            }
+            moved
+        }
+        Err(error) => {
+            if !std::mem::replace(&mut watch.failing, true) {
+                let text = format!("the journal can't be written: {error}; make room on its disk");
+                notices.say(Level::Warning, "journal", text);
+            }
+            0
+        }
+    }
+}
+
+/// Whether there is something new for the worker.
+fn hand_over(
+    shared: &Shared,
+    lane: &Lane,
+    watch: &mut Watch,
+    backlog_full: bool,
+    now: Instant,
+) -> bool {
+    let buffered = lane.buffered();
+    if buffered == 0 {
+        watch.buffered_since = None;
+        return false;
+    }
+    let since = *watch.buffered_since.get_or_insert(now);
+    let flushing = shared.flushing.load(Ordering::SeqCst) > 0;
+    if !shared.started.load(Ordering::Acquire) || (backlog_full && !flushing) {
+        // A full backlog still shrinks by what the worker has, if it has anything.
+        return backlog_full && lane.handed() >= lane.cursor.front();
+    }
+    let due = now.saturating_duration_since(since) >= shared.config.flush_interval;
+    if !(flushing || due || buffered >= shared.config.buffer_size) {
+        return false;
+    }
+    hand(lane);
+    watch.buffered_since = None;
+    true
+}
+
+/// Hands over everything that readers can have.
+pub(super) fn hand(lane: &Lane) -> Seq {
+    let seq = lane.journal.drained();
+    lane.hand_over(seq);
+    seq
+}
+
+/// Since when something has been pending without progress.
+pub(super) fn oldest_pending(shared: &Shared, pending: u64) -> Duration {
+    shared.worker.try_lock().map_or(Duration::ZERO, |worker| worker.oldest_pending(pending))
+}

@@ -1,0 +1,296 @@
+//! One journal of a logger, and who gets in: appending, the full buffer, and what is dropped.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::Logged;
+use super::config::{Config, OverflowStrategy};
+use crate::clock::Timestamp;
+use crate::id::Seq;
+use crate::journal::cursor::Cursor;
+use crate::journal::{AppendError, DropReason, Gap, Journal};
+use crate::stats::Counters;
+
+/// What the journal stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ground {
+    Mapped,
+    File,
+    Memory,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) journal: Journal,
+    pub(super) cursor: Arc<Cursor>,
+    pub(super) ground: Ground,
+    pub(super) counters: Arc<Counters>,
+    /// Everything up to here has been handed to the worker.
+    handed: AtomicU64,
+    /// Set while every event must be looked at: not started, or the backlog at its limit.
+    gated: AtomicBool,
+    backlog_full: AtomicBool,
+    /// Held by callers at a full buffer, and by nobody else for long.
+    admission: Mutex<()>,
+    room: Condvar,
+    buffer_size: u64,
+    overflow: OverflowStrategy,
+    voids: Mutex<Vec<Seq>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How often those who wait for room look for themselves.
+const ROOM_POLL: Duration = Duration::from_millis(20);
+/// How many old events one new one may push out where the disk is full.
+const PUSH_OUT_MAX: u32 = 4096;
+
+impl Lane {
+    pub(super) fn new(
+        journal: Journal,
+        cursor: Arc<Cursor>,
+        ground: Ground,
+        counters: Arc<Counters>,
+        config: &Config,
+        started: bool,
+    ) -> Self {
+        Self {
+            journal,
+            cursor,
+            ground,
+            counters,
+            handed: AtomicU64::new(0),
+            gated: AtomicBool::new(!started),
+            backlog_full: AtomicBool::new(false),
+            admission: Mutex::default(),
+            room: Condvar::new(),
+            buffer_size: config.buffer_size,
+            overflow: config.overflow,
+            voids: Mutex::default(),
+        }
+    }
+
+    /// Appends an event's payload, or does with it what the strategy says.
+    #[inline]
+    pub(super) fn accept(&self, payload: &[u8], host: &dyn Host) -> Logged {
+        if self.gated.load(Ordering::Acquire) {
+            return self.accept_gated(payload, host);
+        }
+        match self.journal.append(payload) {
+            Ok(seq) => {
+                if seq.0.wrapping_sub(self.handed.load(Ordering::Relaxed)) >= self.buffer_size {
+                    host.buffer_full();
+                }
+                self.logged(seq)
+            }
+            Err(error) => self.accept_full(payload, error, host),
+        }
+    }
+
+    #[inline]
+    fn logged(&self, seq: Seq) -> Logged {
+        if self.ground == Ground::Memory { Logged::Buffered(seq) } else { Logged::Journaled(seq) }
+    }
+
+    #[cold]
+    fn accept_gated(&self, payload: &[u8], host: &dyn Host) -> Logged {
+        let mut admission = lock(&self.admission);
+        loop {
+            // Started, with room: the worker will come for it.
+            let open = !self.gated.load(Ordering::Acquire);
+            if open || self.buffered() < self.buffer_size {
+                break;
+            }
+            match self.overflow {
+                OverflowStrategy::DropOldest => break,
+                OverflowStrategy::DropNewest => {
+                    self.drop_unsequenced(DropReason::DropNewest);
+                    return Logged::Dropped(DropReason::DropNewest);
+                }
+                OverflowStrategy::Block if !host.is_started() => {
+                    drop(admission);
+                    host.deliver_now();
+                    admission = lock(&self.admission);
+                    // Whether or not it could be delivered: the journal takes it.
+                    break;
+                }
+                OverflowStrategy::Block => {
+                    host.buffer_full();
+                    admission = self
+                        .room
+                        .wait_timeout(admission, ROOM_POLL)
+                        .map_or_else(|poisoned| poisoned.into_inner().0, |(guard, _)| guard);
+                }
+            }
+        }
+        match self.journal.append(payload) {
+            Ok(seq) => {
+                let over = self.buffered().saturating_sub(self.buffer_size);
+                let gated = self.gated.load(Ordering::Acquire);
+                if gated && over > 0 && self.overflow == OverflowStrategy::DropOldest {
+                    self.drop_oldest(over);
+                }
+                if host.is_started() && self.buffered() >= self.buffer_size {
+                    host.buffer_full();
+                }
+                self.logged(seq)
+            }
+            Err(error) => {
+                drop(admission);
+                self.accept_full(payload, error, host)
+            }
+        }
+    }
+
+    /// Neither the ring nor a spill file took it: the disk is full or failing.
+    #[cold]
+    fn accept_full(&self, payload: &[u8], error: AppendError, host: &dyn Host) -> Logged {
+        host.journal_full(&error.error);
+        self.void(&error);
+        if error.void.is_some() {
+            // Its seq is used up: it counts as logged, and as dropped.
+            self.counters.drop(DropReason::JournalFull, 1);
+            return Logged::Dropped(DropReason::JournalFull);
+        }
+        let mut waited = 0_u32;
+        loop {
+            match self.overflow {
+                OverflowStrategy::DropNewest => break,
+                OverflowStrategy::DropOldest => {
+                    waited += 1;
+                    if waited > PUSH_OUT_MAX || self.drop_oldest(1) == 0 {
+                        break;
+                    }
+                    // Dropped frames leave the ring without being written.
+                    let _ = self.journal.try_drain(self.cursor.front());
+                }
+                OverflowStrategy::Block => {
+                    if host.is_closing() || (waited > 0 && !host.is_started()) {
+                        break;
+                    }
+                    waited = 1;
+                    if host.is_started() {
+                        std::thread::sleep(ROOM_POLL);
+                        let _ = self.journal.try_drain(self.cursor.front());
+                    } else {
+                        host.deliver_now();
+                    }
+                }
+            }
+            match self.journal.append(payload) {
+                Ok(seq) => return self.logged(seq),
+                Err(error) if error.void.is_some() => {
+                    self.void(&error);
+                    self.counters.drop(DropReason::JournalFull, 1);
+                    return Logged::Dropped(DropReason::JournalFull);
+                }
+                Err(_) => {}
+            }
+        }
+        self.drop_unsequenced(DropReason::JournalFull);
+        Logged::Dropped(DropReason::JournalFull)
+    }
+
+    fn void(&self, error: &AppendError) {
+        if let Some(seq) = error.void {
+            lock(&self.voids).push(seq);
+            let at = Timestamp::now();
+            let reason = DropReason::JournalFull;
+            self.journal.push_gap(Gap { reason, events: 1, seqs: (seq, seq), at });
+        }
+    }
+
+    /// Counts an event that never got a seq.
+    pub(super) fn drop_unsequenced(&self, reason: DropReason) {
+        // The order matters to whoever adds up: dropped never exceeds logged.
+        self.counters.unsequenced.fetch_add(1, Ordering::AcqRel);
+        self.counters.drop(reason, 1);
+        let seqs = (Seq(0), Seq(0));
+        self.journal.push_gap(Gap { reason, events: 1, seqs, at: Timestamp::now() });
+    }
+
+    /// Gives up the `events` oldest that nobody has taken; how many there were.
+    fn drop_oldest(&self, events: u64) -> u64 {
+        let front = self.cursor.front();
+        let last = self.journal.last();
+        let next = Seq((front.0 + events).min(last.0 + 1));
+        let mut taken = self.cursor.take_before(next);
+        if taken == 0 {
+            return 0;
+        }
+        // A seq whose event could not be written was counted when that happened.
+        let from = Seq(next.0 - taken);
+        lock(&self.voids).retain(|void| {
+            let counted = (from..next).contains(void);
+            taken -= u64::from(counted);
+            !counted
+        });
+        self.counters.drop(DropReason::DropOldest, taken);
+        taken
+    }
+
+    /// Accepted events that were not handed over yet.
+    pub(super) fn buffered(&self) -> u64 {
+        let done = self.handed.load(Ordering::Acquire).max(self.cursor.front().0 - 1);
+        self.journal.last().0.saturating_sub(done)
+    }
+
+    /// As users see it: a full buffer counts as handed over when there is a worker to take it.
+    pub(super) fn shown_buffered(&self) -> u64 {
+        let buffered = self.buffered();
+        if self.gated.load(Ordering::Acquire) {
+            buffered.min(self.buffer_size)
+        } else {
+            buffered % self.buffer_size
+        }
+    }
+
+    /// Everything up to here has been handed to the worker.
+    pub(super) fn handed(&self) -> Seq {
+        Seq(self.handed.load(Ordering::Acquire))
+    }
+
+    /// Hands everything up to `seq` to the worker.
+    pub(super) fn hand_over(&self, seq: Seq) {
+        self.handed.fetch_max(seq.0, Ordering::AcqRel);
+        self.wake_waiting();
+    }
+
+    /// Tells the lane whether it is started, and whether its backlog is at its limit.
+    pub(super) fn set_gate(&self, started: bool, backlog_full: bool) {
+        self.backlog_full.store(backlog_full, Ordering::Release);
+        let gated = !started || backlog_full;
+        if self.gated.swap(gated, Ordering::AcqRel) && !gated {
+            self.wake_waiting();
+        }
+    }
+
+    pub(super) fn is_backlog_full(&self) -> bool {
+        self.backlog_full.load(Ordering::Acquire)
+    }
+
+    /// Wakes those who wait for room. Never waits for them.
+    pub(super) fn wake_waiting(&self) {
+        if self.overflow == OverflowStrategy::Block {
+            self.room.notify_all();
+        }
+    }
+}
+
+/// What a lane asks of its logger.
+pub(super) trait Host {
+    /// The buffer has reached its size: somebody should hand it over soon.
+    fn buffer_full(&self);
+    /// Whether a worker is there.
+    fn is_started(&self) -> bool;
+    /// Whether the logger is going away.
+    fn is_closing(&self) -> bool;
+    /// Delivers what is buffered, on this thread.
+    fn deliver_now(&self);
+    /// The journal could not take an event.
+    fn journal_full(&self, error: &std::io::Error);
+}

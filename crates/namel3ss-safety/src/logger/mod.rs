@@ -1,0 +1,296 @@
+//! The logger: accepts events from any thread, keeps them in its journal, has them delivered.
+
+mod config;
+mod lane;
+mod shared;
+mod keeper;
+mod worker;
+mod adopt;
+mod flush;
+
+use std::cell::RefCell;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+pub use self::config::{Builder, ConfigError, JournalKind, OverflowStrategy};
+
+use self::config::Config;
+use self::shared::Shared;
+use crate::codec;
+use crate::event::SafetyEvent;
+use crate::id::Seq;
+use crate::journal::media::ForkGuard;
+use crate::journal::{DropReason, JournalError};
+use crate::notice::Notice;
+use crate::sink::SafetyEventSink;
+use crate::stats::Stats;
+
+/// What became of an event; there is no error, by design.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a dropped event is lost"]
+pub enum Logged {
+    /// It is in a file: it survives the process.
+    Journaled(Seq),
+    /// It is in memory: it survives as long as the process.
+    Buffered(Seq),
+    /// It is not kept, and counted.
+    Dropped(DropReason),
+}
+
+/// What `flush` and `stop` came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "it may be incomplete"]
+pub struct FlushReport {
+    /// Everything accepted before the call is in its dataset, in a fallback file, or was dropped.
+    pub complete: bool,
+    /// Events that wait in the journal.
+    pub pending: u64,
+    /// Why, if incomplete.
+    pub error: Option<String>,
+}
+
+/// Keeps safety events and delivers them.
+///
+/// `log` may be called from any thread, at any time, also before `start`, after `stop`, and in a
+/// forked child, which then has a journal and threads of its own.
+///
+/// ```
+/// use namel3ss_safety::{AdapterRegistry, MemoryAdapter, SafetyEvent, SafetyEventLogger};
+/// use std::sync::Arc;
+///
+/// let home = tempfile::tempdir()?;
+/// let dataset = Arc::new(MemoryAdapter::default());
+/// let registry = AdapterRegistry::default();
+/// registry.register("safety_events", dataset.clone());
+///
+/// let logger =
+///     SafetyEventLogger::builder().adapter_registry(registry).home(home.path()).build()?;
+/// logger.start();
+/// let _ = logger.log(&SafetyEvent::default());
+/// assert!(logger.stop(None).complete);
+/// assert_eq!(dataset.len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct SafetyEventLogger {
+    first: Generation,
+}
+
+/// The logger of one process. A forked child finds, by the guard, that it is not its own, and goes
+/// on to the next, which it makes; so no lock that was held at the fork is ever waited for.
+#[derive(Debug)]
+struct Generation {
+    guard: ForkGuard,
+    shared: Option<Arc<Shared>>,
+    next: OnceLock<Box<Generation>>,
+}
+
+thread_local! {
+    /// Where a thread encodes, so that a call allocates nothing.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What a thread's scratch may keep after a large event.
+const SCRATCH_BYTES_MAX: usize = 64 << 10;
+
+impl SafetyEventLogger {
+    /// Says how the logger is made.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    fn new(config: Config) -> Self {
+        Self { first: Generation::new(config) }
+    }
+
+    #[inline]
+    fn shared(&self) -> &Arc<Shared> {
+        let mut generation = &self.first;
+        while !generation.guard.is_ours() {
+            generation = generation.after_fork();
+        }
+        // Only `drop` takes it out.
+        generation.shared.as_ref().expect("a generation has its shared part until it is dropped")
+    }
+
+    /// Keeps an event: when it returns, the event survives the end of the process, however it
+    /// comes (with the default journal; **not** a power cut: see [`sync`](Self::sync)).
+    ///
+    /// It never fails and never waits for storage, the network or the worker; only the strategy
+    /// `block` waits, when the buffer is full.
+    #[inline]
+    pub fn log(&self, event: &SafetyEvent) -> Logged {
+        let shared = self.shared();
+        SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
+            Ok(mut payload) => {
+                payload.clear();
+                codec::encode(event, &mut payload);
+                let logged = shared.accept(&payload);
+                if payload.capacity() > SCRATCH_BYTES_MAX {
+                    payload.clear();
+                    payload.shrink_to(SCRATCH_BYTES_MAX);
+                }
+                logged
+            }
+            // An adapter that logs, on a thread that delivers on behalf of a `log`.
+            Err(_) => {
+                let mut payload = Vec::new();
+                codec::encode(event, &mut payload);
+                shared.accept(&payload)
+            }
+        })
+    }
+
+    /// Starts delivering. It can't fail: without a thread, `flush` and `stop` deliver.
+    pub fn start(&self) {
+        let shared = self.shared();
+        shared.started.store(true, Ordering::SeqCst);
+        let lane = shared.open_lane();
+        lane.set_gate(true, false);
+        if shared.config.threads {
+            shared.start_worker();
+        }
+        shared.wake_keeper();
+    }
+
+    /// Whether it is started.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.shared().started.load(Ordering::SeqCst)
+    }
+
+    /// Makes everything logged so far survive a power cut, and says up to where that is. Callers
+    /// at the same time share one sync.
+    ///
+    /// # Errors
+    /// If storage does not confirm it, or the journal is in memory.
+    pub fn sync(&self) -> Result<Seq, JournalError> {
+        let shared = self.shared();
+        let lane = shared.open_lane();
+        if lane.ground == lane::Ground::Memory {
+            return Err(JournalError::Sync("it is in memory".into()));
+        }
+        lane.journal.sync()
+    }
+
+    /// Returns when everything accepted before the call, and what earlier runs have left, has
+    /// settled: delivered, in a fallback file, or dropped. It returns early, incomplete, when the
+    /// timeout has passed, or when neither the dataset nor a fallback file takes it: then it stays
+    /// in the journal. Works without `start`, on the caller's thread.
+    pub fn flush(&self, timeout: Option<Duration>) -> FlushReport {
+        flush::flush(self.shared(), timeout)
+    }
+
+    /// `flush`, then ends the worker. Events may still be logged; they stay in the journal for the
+    /// next `start`, `flush` or run. A second call does no harm.
+    pub fn stop(&self, timeout: Option<Duration>) -> FlushReport {
+        let shared = self.shared();
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let report = flush::flush(shared, timeout);
+        shared.started.store(false, Ordering::SeqCst);
+        shared.lanes().for_each(|lane| lane.set_gate(false, lane.is_backlog_full()));
+        // A worker that hangs in its adapter ends when the adapter does.
+        let grace = Instant::now() + Duration::from_millis(100);
+        shared.quit_worker(deadline.map(|deadline| deadline.max(grace)));
+        report
+    }
+
+    /// Does one step of the worker's work on this thread; says how long to wait before the next,
+    /// or `None` if there is nothing to do. For loggers without threads.
+    pub fn turn(&self) -> Option<Duration> {
+        let shared = self.shared();
+        shared::lock(&shared.worker).turn(shared)
+    }
+
+    /// What has been counted.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared().stats()
+    }
+
+    /// Takes what the library has to say about itself.
+    #[must_use]
+    pub fn notices(&self) -> Vec<Notice> {
+        self.shared().config.notices.take()
+    }
+
+    /// The sink.
+    #[must_use]
+    pub fn sink(&self) -> &Arc<SafetyEventSink> {
+        &self.shared().config.sink
+    }
+
+    /// The folder of its journal; `None` before the first event, or in memory.
+    #[must_use]
+    pub fn journal_folder(&self) -> Option<std::path::PathBuf> {
+        let lane = self.shared().lane()?;
+        (lane.ground != lane::Ground::Memory).then(|| lane.journal.folder().describe().into())
+    }
+}
+
+impl Generation {
+    fn new(config: Config) -> Self {
+        Self {
+            guard: ForkGuard::new(),
+            shared: Some(Arc::new(Shared::new(config))),
+            next: OnceLock::new(),
+        }
+    }
+
+    #[cold]
+    fn after_fork(&self) -> &Self {
+        self.next.get_or_init(|| {
+            // As in `shared`.
+            let parent = self.shared.as_ref().expect("only drop takes it out");
+            parent.abandon();
+            let child = Self::new(parent.config.clone());
+            if parent.started.load(Ordering::SeqCst)
+                && let Some(shared) = &child.shared
+            {
+                shared.started.store(true, Ordering::SeqCst);
+                shared.open_lane();
+                if shared.config.threads {
+                    shared.start_worker();
+                }
+            }
+            Box::new(child)
+        })
+    }
+}
+
+/// How long dropping a logger waits for its threads.
+const DROP_WAIT: Duration = Duration::from_millis(100);
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        let Some(shared) = self.shared.take() else { return };
+        if !self.guard.is_ours() {
+            // A forked child: the parent's locks may be held for ever, and its journal is its own.
+            std::mem::forget(shared);
+            return;
+        }
+        shared.closing.store(true, Ordering::SeqCst);
+        shared.wake_keeper();
+        shared.quit_worker(Some(Instant::now() + DROP_WAIT));
+        let until = Instant::now() + DROP_WAIT;
+        let mut shared = shared;
+        // The keeper holds a share until it has seen `closing`.
+        loop {
+            shared.unpark_keeper();
+            match Arc::try_unwrap(shared) {
+                Ok(alone) => {
+                    alone.close();
+                    return;
+                }
+                Err(still) if Instant::now() < until => {
+                    shared = still;
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                // Somebody hangs in an adapter. The journal has everything.
+                Err(_) => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,502 @@
+//! What the threads of one logger share: its lanes, its counters, and how they call each other.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use super::config::{Config, JournalKind};
+use super::lane::{Ground, Host, Lane};
+use super::worker::Worker;
+use super::{FlushReport, Logged, keeper};
+use crate::id::{JournalId, Seq};
+use crate::journal::cursor::Cursor;
+use crate::journal::media::{DiskFolder, Folder, FolderLock, MemoryFolder};
+use crate::journal::{DropReason, Journal, slug};
+use crate::notice::Level;
+use crate::stats::{Counters, Stats};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) counters: Arc<Counters>,
+    /// The journal, opened by the first event.
+    first: OnceLock<Lane>,
+    /// The file journal that took over from one in memory, once storage was there again.
+    resumed: OnceLock<Lane>,
+    opening: Mutex<()>,
+    pub(super) started: AtomicBool,
+    pub(super) closing: AtomicBool,
+    /// Somebody waits for everything: hand over at once.
+    pub(super) flushing: AtomicU64,
+    pub(super) worker: Mutex<Worker>,
+    progress: Mutex<Progress>,
+    progress_made: Condvar,
+    call: Mutex<Call>,
+    called: Condvar,
+    keeper: OnceLock<Thread>,
+    keeper_sleeps: AtomicBool,
+}
+
+/// Counts what a waiting `flush` wants to know.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Progress {
+    /// Batches settled.
+    pub(super) settled: u64,
+    /// Passes in which something was kept, because neither dataset nor fallback took it.
+    pub(super) kept: u64,
+    /// Passes of the worker that found nothing to do.
+    pub(super) idle: u64,
+}
+
+/// What the worker's thread is called for.
+#[derive(Debug, Default)]
+struct Call {
+    work: bool,
+    quit: bool,
+    running: bool,
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) fn new(config: Config) -> Self {
+        Self {
+            worker: Mutex::new(Worker::new(&config)),
+            config,
+            counters: Arc::default(),
+            first: OnceLock::new(),
+            resumed: OnceLock::new(),
+            opening: Mutex::default(),
+            started: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            flushing: AtomicU64::new(0),
+            progress: Mutex::default(),
+            progress_made: Condvar::new(),
+            call: Mutex::default(),
+            called: Condvar::new(),
+            keeper: OnceLock::new(),
+            keeper_sleeps: AtomicBool::new(false),
+        }
+    }
+
+    /// The lane that events go to now, if there is one.
+    #[inline]
+    pub(super) fn lane(&self) -> Option<&Lane> {
+        self.resumed.get().or_else(|| self.first.get())
+    }
+
+    /// All lanes, oldest first.
+    pub(super) fn lanes(&self) -> impl Iterator<Item = &Lane> {
+        self.first.get().into_iter().chain(self.resumed.get())
+    }
+
+    /// The lane that events go to now; opens the journal where that was not done yet. It can't
+    /// fail: where no file is to be had, it is in memory, and a notice says so.
+    pub(super) fn open_lane(self: &Arc<Self>) -> &Lane {
+        if let Some(lane) = self.lane() {
+            return lane;
+        }
+        let _opening = lock(&self.opening);
+        let lane = self.first.get_or_init(|| {
+            self.open_file_lane().unwrap_or_else(|error| {
+                if let Some(error) = error {
+                    let text = format!(
+                        "the journal is in memory, because no file was to be had: {error}; events \
+                         do not survive the process until that is mended"
+                    );
+                    self.config.notices.say(Level::Warning, "degraded", text);
+                }
+                self.memory_lane()
+            })
+        });
+        if self.config.threads {
+            self.start_keeper();
+        }
+        lane
+    }
+
+    /// A lane on a file; `Err(None)` where none is wanted.
+    fn open_file_lane(&self) -> Result<Lane, Option<io::Error>> {
+        let config = &self.config;
+        if let Some(folder) = &config.medium {
+            return self.lane_on(folder.clone(), None, JournalId::generate()).map_err(Some);
+        }
+        let mapped = match config.journal {
+            JournalKind::Memory => return Err(None),
+            JournalKind::Unmapped => false,
+            JournalKind::File | JournalKind::Folder(_) => true,
+        };
+        let id = JournalId::generate();
+        let open = || -> io::Result<Lane> {
+            let parent = self.journals();
+            // Each part of the path that is ours is checked, not only the last.
+            DiskFolder::create(&config.root.join("journal"), false)?;
+            DiskFolder::create(&parent, false)?;
+            let folder = DiskFolder::create(&parent.join(id.to_string()), mapped)?;
+            let lock = folder.lock()?;
+            let folder: Arc<dyn Folder> = Arc::new(folder);
+            match self.lane_on(folder.clone(), lock, id) {
+                Ok(lane) => Ok(lane),
+                Err(error) => {
+                    let _ = folder.remove_all();
+                    Err(error)
+                }
+            }
+        };
+        open().map_err(Some)
+    }
+
+    fn memory_lane(&self) -> Lane {
+        let lane = self.lane_on(Arc::new(MemoryFolder::default()), None, JournalId::generate());
+        // Memory that can't be mapped any more ends the process sooner than this does; a ring
+        // without capacity still spills to the heap.
+        lane.expect("a journal in memory opens")
+    }
+
+    fn lane_on(
+        &self,
+        folder: Arc<dyn Folder>,
+        lock: Option<FolderLock>,
+        id: JournalId,
+    ) -> io::Result<Lane> {
+        let config = &self.config;
+        let in_memory = folder.describe() == "memory" && config.medium.is_none();
+        let destination = self.destination();
+        let names = (config.dataset.as_str(), destination.as_str());
+        let journal =
+            Journal::create(folder.clone(), lock, id, names, config.options.clone())?;
+        let cursor = Arc::new(Cursor::open(&*folder, config.sink.dataset_name())?);
+        let ground = match (in_memory, journal.is_mapped()) {
+            (true, _) => Ground::Memory,
+            (false, true) => Ground::Mapped,
+            (false, false) => Ground::File,
+        };
+        let started = self.started.load(Ordering::Acquire);
+        let counters = self.counters.clone();
+        Ok(Lane::new(journal, cursor, ground, counters, config, started))
+    }
+
+    /// Where this logger's dataset is, without secrets; empty while no adapter is registered.
+    pub(super) fn destination(&self) -> String {
+        self.config.sink.adapter().map(|adapter| adapter.identity()).unwrap_or_default()
+    }
+
+    /// The folder of this dataset's journals.
+    pub(super) fn journals(&self) -> std::path::PathBuf {
+        self.config.root.join("journal").join(slug(&self.config.dataset))
+    }
+
+    /// Goes back to a file, where the journal is in memory because none was to be had.
+    pub(super) fn try_resume(self: &Arc<Self>) -> bool {
+        let degraded = self.lane().is_some_and(|lane| lane.ground == Ground::Memory)
+            && self.config.journal != JournalKind::Memory
+            && self.config.medium.is_none();
+        if !degraded {
+            return false;
+        }
+        let Ok(lane) = self.open_file_lane() else { return false };
+        if self.resumed.set(lane).is_ok() {
+            let text = "the journal is in a file again";
+            self.config.notices.say(Level::Info, "resumed", text);
+        }
+        true
+    }
+
+    /// Encodes nothing, decides everything: one payload into the journal.
+    #[inline]
+    pub(super) fn accept(self: &Arc<Self>, payload: &[u8]) -> Logged {
+        let lane = match self.lane() {
+            Some(lane) => lane,
+            None => self.open_lane(),
+        };
+        lane.accept(payload, &Hosted(self))
+    }
+
+    pub(super) fn start_keeper(self: &Arc<Self>) {
+        if self.keeper.get().is_some() {
+            return;
+        }
+        let shared = self.clone();
+        let thread = std::thread::Builder::new()
+            .name("n3-safety-keeper".into())
+            .stack_size(256 << 10)
+            .spawn(move || keeper::run(&shared));
+        match thread {
+            Ok(handle) => {
+                let _ = self.keeper.set(handle.thread().clone());
+            }
+            Err(error) => {
+                let text = format!(
+                    "no thread for the journal: {error}; events are moved by those who log them"
+                );
+                self.config.notices.say(Level::Warning, "threads", text);
+            }
+        }
+    }
+
+    /// Wakes the keeper, if it sleeps deeply.
+    #[inline]
+    pub(super) fn wake_keeper(&self) {
+        if self.keeper_sleeps.load(Ordering::SeqCst)
+            && self.keeper_sleeps.swap(false, Ordering::SeqCst)
+            && let Some(keeper) = self.keeper.get()
+        {
+            keeper.unpark();
+        }
+    }
+
+    /// Wakes the keeper, however it sleeps.
+    pub(super) fn unpark_keeper(&self) {
+        if let Some(keeper) = self.keeper.get() {
+            keeper.unpark();
+        }
+    }
+
+    /// Sleeps, as the keeper, for up to `wait`, unless there is something to do already.
+    pub(super) fn keeper_sleep(&self, wait: Duration, deep: bool, work: impl Fn() -> bool) {
+        if deep {
+            self.keeper_sleeps.store(true, Ordering::SeqCst);
+            if work() || self.closing.load(Ordering::SeqCst) {
+                self.keeper_sleeps.store(false, Ordering::SeqCst);
+                return;
+            }
+        }
+        std::thread::park_timeout(wait);
+        self.keeper_sleeps.store(false, Ordering::SeqCst);
+    }
+
+    /// Calls the worker's thread.
+    pub(super) fn call_worker(&self) {
+        lock(&self.call).work = true;
+        self.called.notify_all();
+    }
+
+    /// The worker's loop, until it is told to quit: for a thread of ours, or of somebody else.
+    pub(super) fn work(self: &Arc<Self>) {
+        loop {
+            let wait = lock(&self.worker).turn(self);
+            let mut call = lock(&self.call);
+            let until = wait.map(|wait| Instant::now() + wait);
+            while !call.work && !call.quit {
+                let left = match until {
+                    None => Duration::MAX,
+                    Some(until) => until.saturating_duration_since(Instant::now()),
+                };
+                if left.is_zero() {
+                    break;
+                }
+                call = if left == Duration::MAX {
+                    self.called.wait(call).unwrap_or_else(PoisonError::into_inner)
+                } else {
+                    let waited = self.called.wait_timeout(call, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                };
+            }
+            call.work = false;
+            if call.quit {
+                call.quit = false;
+                call.running = false;
+                self.called.notify_all();
+                return;
+            }
+        }
+    }
+
+    /// Starts the worker's thread. False where no thread is to be had.
+    pub(super) fn start_worker(self: &Arc<Self>) -> bool {
+        let mut call = lock(&self.call);
+        if call.running {
+            call.quit = false;
+            return true;
+        }
+        let shared = self.clone();
+        let thread = std::thread::Builder::new()
+            .name("n3-safety-worker".into())
+            .stack_size(1 << 20)
+            .spawn(move || shared.work());
+        call.running = thread.is_ok();
+        if let Err(error) = thread {
+            let text = format!("no thread to deliver with: {error}; call flush or stop");
+            self.config.notices.say(Level::Warning, "threads", text);
+        }
+        call.running
+    }
+
+    /// Tells the worker's thread to end, and waits until it has, or until the deadline.
+    pub(super) fn quit_worker(&self, deadline: Option<Instant>) {
+        let mut call = lock(&self.call);
+        if !call.running {
+            return;
+        }
+        call.quit = true;
+        self.called.notify_all();
+        while call.running && call.quit {
+            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+            match left {
+                Some(Duration::ZERO) => return,
+                Some(left) => {
+                    let waited = self.called.wait_timeout(call, left);
+                    call = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+                None => call = self.called.wait(call).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        lock(&self.call).running
+    }
+
+    /// Says that something has happened which a waiting `flush` wants to know.
+    pub(super) fn note(&self, change: impl FnOnce(&mut Progress)) {
+        change(&mut lock(&self.progress));
+        self.progress_made.notify_all();
+        self.lanes().for_each(Lane::wake_waiting);
+    }
+
+    /// Waits until `done` says so, the deadline has passed, or the worker had to keep something.
+    pub(super) fn wait_for_progress(
+        &self,
+        deadline: Option<Instant>,
+        done: impl Fn() -> bool,
+    ) -> bool {
+        let mut progress = lock(&self.progress);
+        let kept = progress.kept;
+        loop {
+            if done() {
+                return true;
+            }
+            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) || progress.kept > kept + 1 {
+                return false;
+            }
+            let left = left.unwrap_or(Duration::from_millis(500)).min(Duration::from_millis(500));
+            let waited = self.progress_made.wait_timeout(progress, left);
+            progress = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    pub(super) fn kept(&self) -> u64 {
+        lock(&self.progress).kept
+    }
+
+    /// Whether everything accepted up to `targets` (one seq a lane) has settled.
+    pub(super) fn settled(&self, targets: &[Seq]) -> bool {
+        let own = self.lanes().zip(targets).all(|(lane, target)| lane.cursor.state().acked >= *target);
+        own && self.counters.recovering.load(Ordering::Acquire) == 0
+    }
+
+    pub(super) fn targets(&self) -> Vec<Seq> {
+        self.lanes().map(|lane| lane.journal.last()).collect()
+    }
+
+    pub(super) fn report(&self, complete: bool) -> FlushReport {
+        let stats = self.stats();
+        FlushReport {
+            complete,
+            pending: stats.pending + stats.recovering,
+            error: if complete { None } else { stats.last_error },
+        }
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let config = &self.config;
+        let counters = &self.counters;
+        // Read in the order in which an event passes, backwards: then nothing that is counted as
+        // done is missing among the logged.
+        let flushed = counters.flushed.load(Ordering::Acquire);
+        let fallback = counters.fallback.load(Ordering::Acquire);
+        let dropped = counters.dropped();
+        let unsequenced = counters.unsequenced.load(Ordering::Acquire);
+        let logged = self.lanes().map(|lane| lane.journal.last().0).sum::<u64>() + unsequenced;
+        let total_dropped = dropped.iter().sum::<u64>();
+        let lane = self.lane();
+        let pending = logged.saturating_sub(flushed + fallback + total_dropped);
+        let degraded = lane.is_some_and(|l| l.ground == Ground::Memory)
+            && config.journal != JournalKind::Memory
+            && config.medium.is_none();
+        Stats {
+            total_logged: logged,
+            total_flushed: flushed,
+            total_fallback: fallback,
+            total_dropped,
+            pending,
+            total_retries: config.sink.retries(),
+            total_replayed: config.sink.replayed(),
+            total_recovered: counters.recovered.load(Ordering::Acquire),
+            recovering: counters.recovering.load(Ordering::Acquire),
+            current_buffer_size: lane.map_or(0, Lane::shown_buffered),
+            max_buffer_size: config.buffer_size,
+            backlog_bytes: self.lanes().map(|l| l.journal.bytes_from(l.cursor.front())).sum(),
+            dropped: std::array::from_fn(|i| (DropReason::ALL[i], dropped[i])),
+            oldest_pending: keeper::oldest_pending(self, pending),
+            last_error: config.notices.last_error(),
+            journal: match lane.map(|lane| lane.ground) {
+                Some(Ground::Mapped) => "mmap",
+                Some(Ground::File) => "file",
+                Some(Ground::Memory) => "memory",
+                None if config.journal == JournalKind::Memory => "memory",
+                None if config.journal == JournalKind::Unmapped => "file",
+                None => "mmap",
+            },
+            durability: config.options.durability,
+            healthy: config.sink.healthy()
+                && !degraded
+                && !self.lanes().any(|lane| lane.journal.is_failing()),
+            target_dataset: config.dataset.clone(),
+            overflow_strategy: config.overflow.as_str(),
+            flush_interval: config.flush_interval,
+        }
+    }
+
+    /// Ends what can be ended at once: removes journals that hold nothing undelivered.
+    pub(super) fn close(&self) {
+        for lane in self.lanes() {
+            let last = lane.journal.last();
+            let pending = last.0.saturating_sub(lane.cursor.state().acked.0);
+            if pending == 0 && self.config.medium.is_none() {
+                let _ = lane.journal.remove();
+            } else if lane.ground == Ground::Memory && pending > 0 {
+                let text = format!("{pending} events were in memory only, and are lost");
+                self.config.notices.say(Level::Critical, "lost", text);
+            }
+        }
+    }
+
+    /// In a forked child: lets go of what belongs to the parent.
+    pub(super) fn abandon(&self) {
+        self.lanes().for_each(|lane| lane.journal.forget_lock());
+    }
+}
+
+/// What a lane sees of its logger.
+struct Hosted<'a>(&'a Arc<Shared>);
+
+impl Host for Hosted<'_> {
+    #[inline]
+    fn buffer_full(&self) {
+        self.0.wake_keeper();
+    }
+
+    fn is_started(&self) -> bool {
+        self.0.started.load(Ordering::Acquire)
+    }
+
+    fn is_closing(&self) -> bool {
+        self.0.closing.load(Ordering::Acquire)
+    }
+
+    fn deliver_now(&self) {
+        super::flush::inline(self.0, None);
+    }
+
+    fn journal_full(&self, error: &io::Error) {
+        let text = format!("the journal can't take more: {error}; make room on its disk");
+        self.0.config.notices.say(Level::Error, "journal_full", text);
+    }
+}

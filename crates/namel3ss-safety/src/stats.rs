@@ -68,7 +68,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn drop(&self, reason: DropReason, events: u64) {
+    pub(crate) fn give_up(&self, reason: DropReason, events: u64) {
         self.dropped[reason.index()].fetch_add(events, Ordering::AcqRel);
     }
 

@@ -368,8 +368,7 @@ impl Builder {
             let message = format!("is {value}: it takes {least} to {most} {unit}");
             Err(ConfigError::new(parameter, message))
         };
-        let buffer_size =
-            within("buffer_size", self.buffer_size as u64, 1, 10_000_000, "events")?;
+        let buffer_size = within("buffer_size", self.buffer_size as u64, 1, 10_000_000, "events")?;
         let backlog_bytes_max =
             within("backlog_limit_bytes", self.backlog_bytes_max, 4096, 1 << 50, "bytes")?;
         within("max_retries", u64::from(self.max_retries), 1, 1000, "attempts")?;

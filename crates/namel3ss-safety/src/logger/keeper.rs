@@ -146,7 +146,12 @@ pub(super) fn hand(lane: &Lane) -> Seq {
     seq
 }
 
-/// Since when something has been pending without progress.
+/// For how long something has been pending without progress; zero while the worker is at it.
 pub(super) fn oldest_pending(shared: &Shared, pending: u64) -> Duration {
-    shared.worker.try_lock().map_or(Duration::ZERO, |worker| worker.oldest_pending(pending))
+    match shared.worker.try_lock() {
+        Ok(worker) if pending > 0 => {
+            shared.config.clock.monotonic().saturating_sub(worker.last_progress())
+        }
+        _ => Duration::ZERO,
+    }
 }

@@ -153,7 +153,7 @@ impl Lane {
         self.void(&error);
         if error.void.is_some() {
             // Its seq is used up: it counts as logged, and as dropped.
-            self.counters.drop(DropReason::JournalFull, 1);
+            self.counters.give_up(DropReason::JournalFull, 1);
             return Logged::Dropped(DropReason::JournalFull);
         }
         let mut waited = 0_u32;
@@ -185,7 +185,7 @@ impl Lane {
                 Ok(seq) => return self.logged(seq),
                 Err(error) if error.void.is_some() => {
                     self.void(&error);
-                    self.counters.drop(DropReason::JournalFull, 1);
+                    self.counters.give_up(DropReason::JournalFull, 1);
                     return Logged::Dropped(DropReason::JournalFull);
                 }
                 Err(_) => {}
@@ -208,7 +208,7 @@ impl Lane {
     pub(super) fn drop_unsequenced(&self, reason: DropReason) {
         // The order matters to whoever adds up: dropped never exceeds logged.
         self.counters.unsequenced.fetch_add(1, Ordering::AcqRel);
-        self.counters.drop(reason, 1);
+        self.counters.give_up(reason, 1);
         let seqs = (Seq(0), Seq(0));
         self.journal.push_gap(Gap { reason, events: 1, seqs, at: Timestamp::now() });
     }
@@ -229,7 +229,7 @@ impl Lane {
             taken -= u64::from(counted);
             !counted
         });
-        self.counters.drop(DropReason::DropOldest, taken);
+        self.counters.give_up(DropReason::DropOldest, taken);
         taken
     }
 

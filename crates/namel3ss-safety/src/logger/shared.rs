@@ -168,8 +168,7 @@ impl Shared {
         let in_memory = folder.describe() == "memory" && config.medium.is_none();
         let destination = self.destination();
         let names = (config.dataset.as_str(), destination.as_str());
-        let journal =
-            Journal::create(folder.clone(), lock, id, names, config.options.clone())?;
+        let journal = Journal::create(folder.clone(), lock, id, names, config.options.clone())?;
         let cursor = Arc::new(Cursor::open(&*folder, config.sink.dataset_name())?);
         let ground = match (in_memory, journal.is_mapped()) {
             (true, _) => Ground::Memory,
@@ -387,7 +386,8 @@ impl Shared {
 
     /// Whether everything accepted up to `targets` (one seq a lane) has settled.
     pub(super) fn settled(&self, targets: &[Seq]) -> bool {
-        let own = self.lanes().zip(targets).all(|(lane, target)| lane.cursor.state().acked >= *target);
+        let own =
+            self.lanes().zip(targets).all(|(lane, target)| lane.cursor.state().acked >= *target);
         own && self.counters.recovering.load(Ordering::Acquire) == 0
     }
 
@@ -492,7 +492,8 @@ impl Host for Hosted<'_> {
     }
 
     fn deliver_now(&self) {
-        super::flush::inline(self.0, None);
+        // What could not be delivered stays where it was.
+        let _ = super::flush::inline(self.0, None);
     }
 
     fn journal_full(&self, error: &io::Error) {

@@ -84,8 +84,9 @@ impl Worker {
         self.idle
     }
 
-    pub(super) fn oldest_pending(&self, pending: u64) -> Duration {
-        if pending == 0 { Duration::ZERO } else { self.last_progress }
+    /// Since when nothing has settled.
+    pub(super) fn last_progress(&self) -> Duration {
+        self.last_progress
     }
 
     /// Does one thing; says how long to wait before the next, or nothing if there is none.
@@ -143,12 +144,8 @@ impl Worker {
             }
         };
         let config = &shared.config;
-        let mut ledger = Ledger {
-            cursor: &cursor,
-            counters: &shared.counters,
-            notices: &config.notices,
-            own,
-        };
+        let mut ledger =
+            Ledger { cursor: &cursor, counters: &shared.counters, notices: &config.notices, own };
         let batch = self.rows.batch();
         match config.sink.step(&mut flight.state, &batch, &mut ledger) {
             Step::Again => {
@@ -211,7 +208,7 @@ impl Worker {
     }
 
     fn count_recovering(&self, shared: &Shared) {
-        let pending = self.orphans.iter().map(Orphan::pending).sum();
+        let pending: u64 = self.orphans.iter().map(Orphan::pending).sum();
         let flying = match &self.flight {
             Some(flight) if flight.from == Origin::Orphan => self.rows.len() as u64,
             _ => 0,
@@ -395,7 +392,7 @@ fn account(shared: &Shared, source: &Source<'_>, report: ReadReport, invalid: u6
 impl Source<'_> {
     fn give_up(&self, shared: &Shared, reason: DropReason, events: u64) {
         if self.own {
-            shared.counters.drop(reason, events);
+            shared.counters.give_up(reason, events);
         } else {
             // Written down with the next batch that settles.
             let _ = self.cursor.save(|state| state.dropped[reason.index()] += events);

@@ -82,11 +82,11 @@ impl Notices {
         if level >= Level::Warning {
             waiting.last_error = Some(text.clone());
         }
-        if let Some(last) = waiting.queue.iter_mut().rev().take(8).find(|n| n.kind == kind) {
-            if last.text == text {
-                last.times += 1;
-                return;
-            }
+        if let Some(last) = waiting.queue.iter_mut().rev().take(8).find(|n| n.kind == kind)
+            && last.text == text
+        {
+            last.times += 1;
+            return;
         }
         if waiting.queue.len() >= NOTICES_MAX {
             waiting.queue.pop_front();

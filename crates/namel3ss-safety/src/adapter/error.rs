@@ -58,11 +58,7 @@ impl AdapterError {
             }
             _ => Failure::Transient,
         };
-        Self {
-            failure,
-            message: format!("{doing}: {error}"),
-            source: Some(Box::new(error)),
-        }
+        Self { failure, message: format!("{doing}: {error}"), source: Some(Box::new(error)) }
     }
 
     /// With the error that caused it.

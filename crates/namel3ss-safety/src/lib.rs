@@ -11,6 +11,8 @@ pub mod clock;
 pub mod notice;
 pub mod adapter;
 pub mod nearest;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 
 pub use adapter::{
     AdapterError, AdapterRegistry, Batching, CsvAdapter, DatasetAdapter, Delivery, Failure,

@@ -87,7 +87,7 @@ pub fn write_float(n: f64, out: &mut Vec<u8>) {
 }
 
 /// Appends the 32 hexadecimal digits of `journal`.
-pub(crate) fn write_journal(journal: JournalId, out: &mut Vec<u8>) {
+pub fn write_journal(journal: JournalId, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut digits = [0; 32];
     for (pair, byte) in digits.chunks_exact_mut(2).zip(journal.0) {
@@ -152,7 +152,7 @@ fn write_fields(event: &EventRef<'_>, out: &mut Vec<u8>) {
 }
 
 /// Appends what [`Timestamp`]'s `Display` writes; by hand between the years 0 and 9999.
-pub(crate) fn write_timestamp(timestamp: Timestamp, out: &mut Vec<u8>) {
+pub fn write_timestamp(timestamp: Timestamp, out: &mut Vec<u8>) {
     use std::io::Write as _;
     const DAY_MICROS: i64 = 86_400_000_000;
     let days = timestamp.micros().div_euclid(DAY_MICROS);

@@ -39,6 +39,8 @@ impl ReadRow {
 pub enum ReadError {
     /// The file could not be read.
     Io(std::io::Error),
+    /// The dataset's own driver could not read it; says why.
+    Dataset(String),
     /// A row is not what it should be.
     Row {
         /// Which one, from 1.
@@ -52,6 +54,7 @@ impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => write!(f, "read the dataset: {error}"),
+            Self::Dataset(error) => write!(f, "read the dataset: {error}"),
             Self::Row { number, wrong } => write!(f, "read row {number} of the dataset: {wrong}"),
         }
     }
@@ -61,7 +64,7 @@ impl std::error::Error for ReadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io(error) => Some(error),
-            Self::Row { .. } => None,
+            Self::Dataset(_) | Self::Row { .. } => None,
         }
     }
 }

@@ -25,6 +25,11 @@ use crate::schema::Table;
 /// How long to wait for another process that is writing.
 const BUSY_WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// Holds the pages of a large batch, which would otherwise be written twice.
+const CACHE_KIB: i64 = 16 << 10;
+/// 32 MiB: several large batches between checkpoints, instead of one.
+const WAL_PAGES: i64 = 8192;
+
 /// A dataset in one table of an SQLite file. See [`crate::sqlite`].
 #[derive(Debug)]
 pub struct SqliteAdapter {
@@ -103,6 +108,10 @@ impl SqliteAdapter {
             .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
             .map_err(failed)?;
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB).map_err(failed)?;
+        connection
+            .pragma_update_and_check(None, "wal_autocheckpoint", WAL_PAGES, |_| Ok(()))
+            .map_err(failed)?;
         let columns = Columns::of(&connection, &self.table).map_err(|error| match error {
             table::TableProblem::Sql(error) => self.failed("look at the table in", &error),
             table::TableProblem::Lacks(error) => AdapterError::config(error),

@@ -231,6 +231,33 @@ fn another_header_keeps_its_columns_and_the_rest_is_metadata() {
     assert_eq!(fs::read(&path).unwrap(), b"event_id,reason\n");
 }
 
+/// Needs a small file system of its own, such as `mount -t tmpfs -o size=1m`: name its folder in
+/// `N3_SAFETY_SMALL_DISK`, or it does nothing.
+#[test]
+fn a_full_disk_passes_and_leaves_the_file_valid() {
+    let Some(disk) = std::env::var_os("N3_SAFETY_SMALL_DISK").map(PathBuf::from) else { return };
+    for name in FILES {
+        let (path, ballast) = (disk.join(name), disk.join("ballast"));
+        fs::write(&ballast, vec![7; 256 << 10]).unwrap();
+        let journal = JournalId::generate();
+        let adapter = open(&path);
+        let mut stored = 0;
+        let error = loop {
+            match insert(&*adapter, &rows(journal, stored + 1, 50)) {
+                Ok(()) => stored += 50,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(*error.failure(), Failure::Transient, "{error}");
+        assert_eq!(seqs(&path), (1..=stored).collect::<Vec<_>>());
+        fs::remove_file(&ballast).unwrap();
+        insert(&*adapter, &rows(journal, stored + 1, 50)).unwrap();
+        assert_eq!(seqs(&path), (1..=stored + 50).collect::<Vec<_>>());
+        fs::remove_file(&path).unwrap();
+        fs::remove_file(sidecar(&path)).unwrap();
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn links_are_refused_and_files_are_their_owners_alone() {

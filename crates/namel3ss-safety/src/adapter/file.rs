@@ -248,7 +248,7 @@ impl<F: Format> FileDataset<F> {
     }
 
     /// Brings file and ledger together: afterwards the file ends where the ledger says.
-    fn settle(&self, open: &mut Open, format: &F, len: u64) -> Result<(), AdapterError> {
+    fn settle(&self, open: &mut Open, format: &mut F, len: u64) -> Result<(), AdapterError> {
         if open.ledger.file == open.data_id && open.ledger.end <= len {
             let closer = closer(format, open.ledger.end);
             let mut found = [0; 8];
@@ -266,7 +266,9 @@ impl<F: Format> FileDataset<F> {
         }
         // Another file than the one that the ledger knows, or it was cut: its content is not ours
         // to judge. The rows that were delivered before it came stay delivered.
-        open.learned = false;
+        // A file that its format refuses is left untouched.
+        format.learn((len > 0).then_some(&open.data))?;
+        open.learned = true;
         let (end, mend) = match len {
             0 => (0, &b""[..]),
             _ => format.adopt(&open.data, len)?,

@@ -224,11 +224,11 @@ fn another_header_keeps_its_columns_and_the_rest_is_metadata() {
     assert_eq!(row.event.metadata["n"], 9);
 
     let path = folder.path().join("narrow.csv");
-    fs::write(&path, "event_id,reason\n").unwrap();
+    fs::write(&path, "event_id,reason").unwrap();
     let error = insert(&*open(&path), &rows(journal, 1, 1)).unwrap_err();
     assert_eq!(*error.failure(), Failure::Config);
     assert!(error.to_string().contains("lacks timestamp, app_name"), "{error}");
-    assert_eq!(fs::read(&path).unwrap(), b"event_id,reason\n");
+    assert_eq!(fs::read(&path).unwrap(), b"event_id,reason");
 }
 
 /// Needs a small file system of its own, such as `mount -t tmpfs -o size=1m`: name its folder in

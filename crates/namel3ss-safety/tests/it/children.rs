@@ -10,7 +10,10 @@ use crate::adapters::{open, rows};
 
 const JOB: &str = "N3_SAFETY_TEST_JOB";
 
-/// Starts a child that inserts `batches` batches of ten from each of `threads` threads.
+/// Rows in each batch of a child: enough that a kill may come in the middle of an append.
+pub(crate) const ROWS: u64 = 100;
+
+/// Starts a child that inserts `batches` batches from each of `threads` threads.
 pub(crate) fn start(path: &Path, journals: &[JournalId], batches: u64) -> Child {
     let ids: Vec<String> = journals.iter().map(ToString::to_string).collect();
     Command::new(std::env::current_exe().expect("this binary has a path"))
@@ -37,7 +40,7 @@ fn child() {
             let adapter = &adapter;
             scope.spawn(move || {
                 for batch in 0..batches {
-                    let rows = rows(journal, batch * 10 + 1, 10);
+                    let rows = rows(journal, batch * ROWS + 1, ROWS);
                     adapter.insert(&rows.batch()).expect("a healthy dataset takes a batch");
                 }
             });

@@ -7,7 +7,7 @@ use std::time::Duration;
 use namel3ss_safety::JournalId;
 
 use crate::adapters::{FILES, open, read, rows};
-use crate::children::start;
+use crate::children::{ROWS, start};
 
 /// That each journal has the seqs 1 to `last`, once each.
 fn once_each(path: &Path, journals: &[JournalId], last: u64) {
@@ -31,18 +31,18 @@ fn two_processes_of_two_threads_store_every_event_once() {
         let path = folder.path().join(name);
         let journals: Vec<JournalId> = (0..3).map(|_| JournalId::generate()).collect();
         // The middle journal is sent by both.
-        let children = [&journals[..2], &journals[1..]].map(|ids| start(&path, ids, 50));
+        let children = [&journals[..2], &journals[1..]].map(|ids| start(&path, ids, 8));
         for mut child in children {
             assert!(child.wait().unwrap().success());
         }
-        once_each(&path, &journals, 500);
+        once_each(&path, &journals, 8 * ROWS);
     }
 }
 
 #[test]
 fn a_killed_process_leaves_a_file_that_the_next_one_completes() {
     const KILLS: u64 = 60;
-    const BATCHES: u64 = 120;
+    const BATCHES: u64 = 24;
     for name in FILES {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
@@ -58,11 +58,11 @@ fn a_killed_process_leaves_a_file_that_the_next_one_completes() {
             // What a logger does after a crash: everything unacknowledged is sent again, here all.
             let adapter = open(&path);
             for id in ids {
-                for batch in 0..BATCHES / 10 {
-                    adapter.insert(&rows(id, batch * 100 + 1, 100).batch()).unwrap();
+                for batch in 0..BATCHES {
+                    adapter.insert(&rows(id, batch * ROWS + 1, ROWS).batch()).unwrap();
                 }
             }
         }
-        once_each(&path, &journals, BATCHES * 10);
+        once_each(&path, &journals, BATCHES * ROWS);
     }
 }

@@ -82,6 +82,10 @@ impl std::str::FromStr for Timestamp {
         if let Ok(t) = DateTime::parse_from_rfc3339(text) {
             return Ok(Self(t.timestamp_micros()));
         }
+        // Beyond the four-digit years of RFC 3339, as `Display` writes them with a sign.
+        if let Ok(t) = text.parse::<DateTime<Utc>>() {
+            return Ok(Self(t.timestamp_micros()));
+        }
         for format in ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"] {
             if let Ok(t) = NaiveDateTime::parse_from_str(text, format) {
                 return Ok(Self(t.and_utc().timestamp_micros()));
@@ -192,7 +196,11 @@ mod tests {
 
     #[test]
     fn timestamps_read_back_as_written() {
-        for micros in [0, -1, 1, 1_767_225_600_123_456, i64::MIN, i64::MAX] {
+        for micros in [0, -1, 1, 1_767_225_600_123_456, i64::MIN, i64::MAX].into_iter().chain([
+            253_402_300_800_000_000,
+            -62_167_219_200_000_001,
+            -8_000_000_000_000_000_000,
+        ]) {
             let t = Timestamp::from_micros(micros);
             assert_eq!(t.to_string().parse(), Ok(t), "{t}");
         }

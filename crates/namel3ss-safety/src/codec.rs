@@ -164,7 +164,9 @@ impl Writer<'_> {
             text
         } else {
             self.truncated = true;
-            &text[..text.floor_char_boundary(self.text_max)]
+            // A boundary is at most three bytes away, and 0 is one.
+            let end = (0..=self.text_max).rev().find(|at| text.is_char_boundary(*at));
+            &text[..end.unwrap_or(0)]
         };
         // One growth check for the length's first byte and the text covers nearly every call.
         if text.len() < 0x80 {

@@ -17,6 +17,8 @@ pub mod logger;
 pub mod home;
 pub mod nearest;
 mod limits;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 
 pub use adapter::{
     AdapterError, AdapterRegistry, Batching, CsvAdapter, DatasetAdapter, Delivery, Failure,

@@ -1,4 +1,317 @@
-//! tmp
-/// tmp
+//! Rows as JSON in a file: `.json` is one array, valid after every batch and appended in place;
+//! `.jsonl` and `.ndjson` hold a line an event. [`read`] streams either back.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use super::disk::read_at;
+use super::file::{EXACTLY_ONCE, FileDataset, Format};
+use super::{AdapterError, DatasetAdapter, Delivery, ReadError, ReadRow};
+use crate::batch::{Batch, Row};
+use crate::nearest::nearest;
+
+const EXTENSIONS: [&str; 3] = ["json", "jsonl", "ndjson"];
+/// A row is at most some 1.5 MiB (an event of 256 KiB, each byte escaped); other programs' may be
+/// larger, but not without end.
+const ROW_BYTES_MAX: usize = 64 << 20;
+/// How far before the end of a foreign array its `]` is looked for.
+const CLOSER_WITHIN: u64 = 4096;
+
+/// A dataset in one JSON file. See [`crate::adapter::file_datasets`] for what it guarantees.
+///
+/// ```
+/// use namel3ss_safety::{DatasetAdapter, JournalId, JsonAdapter, RowBuffer, SafetyEvent, Seq};
+/// let folder = tempfile::tempdir().unwrap();
+/// let path = folder.path().join("safety.jsonl");
+/// let adapter = JsonAdapter::new(&path).unwrap();
+/// let mut rows = RowBuffer::new(JournalId::generate());
+/// let event = SafetyEvent::default();
+/// rows.push_event(Seq(1), &event);
+/// adapter.insert(&rows.batch()).unwrap();
+/// adapter.insert(&rows.batch()).unwrap(); // a retry is stored once
+/// let read: Vec<_> = namel3ss_safety::adapter::json::read(&path).unwrap().map(Result::unwrap).collect();
+/// assert_eq!(read.len(), 1);
+/// assert_eq!(read[0].event, event);
+/// ```
 #[derive(Debug)]
-pub struct JsonAdapter;
+pub struct JsonAdapter {
+    file: FileDataset<Json>,
+}
+
+impl JsonAdapter {
+    /// A dataset at `path`; nothing is opened before the first insert.
+    ///
+    /// # Errors
+    /// For a path whose extension is none of `.json`, `.jsonl` and `.ndjson`.
+    pub fn new(path: impl AsRef<Path>) -> Result<Self, AdapterError> {
+        let path = path.as_ref();
+        let shape = shape(path)?;
+        Ok(Self { file: FileDataset::new(path, Json { shape })? })
+    }
+
+    /// The file, with its folder's real name.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+}
+
+impl DatasetAdapter for JsonAdapter {
+    fn insert(&self, batch: &Batch<'_>) -> Result<(), AdapterError> {
+        self.file.insert(batch)
+    }
+
+    fn identity(&self) -> String {
+        self.file.identity()
+    }
+
+    fn delivery(&self) -> Delivery {
+        EXACTLY_ONCE
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Array,
+    Lines,
+}
+
+fn shape(path: &Path) -> Result<Shape, AdapterError> {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
+    match extension.as_str() {
+        "json" => Ok(Shape::Array),
+        "jsonl" | "ndjson" => Ok(Shape::Lines),
+        other => Err(AdapterError::config(match nearest(other, EXTENSIONS) {
+            Some(near) if !other.is_empty() => {
+                format!("use {path:?} as a JSON dataset: did you mean the extension .{near}?")
+            }
+            _ => format!(
+                "use {path:?} as a JSON dataset: name it .json (one array), .jsonl or .ndjson (a line an event)"
+            ),
+        })),
+    }
+}
+
+#[derive(Debug)]
+struct Json {
+    shape: Shape,
+}
+
+impl Format for Json {
+    fn opener(&self) -> &[u8] {
+        match self.shape {
+            Shape::Array => b"[",
+            Shape::Lines => b"",
+        }
+    }
+
+    fn closer(&self) -> &'static [u8] {
+        match self.shape {
+            Shape::Array => b"\n]\n",
+            Shape::Lines => b"",
+        }
+    }
+
+    fn adopt(&self, file: &File, len: u64) -> Result<(u64, &'static [u8]), AdapterError> {
+        let reading = |error| AdapterError::io("read the dataset's end", error);
+        if self.shape == Shape::Lines {
+            let mut last = [0];
+            read_at(file, len - 1, &mut last).map_err(reading)?;
+            return Ok((len, if last == *b"\n" { b"" } else { b"\n" }));
+        }
+        let from = len.saturating_sub(CLOSER_WITHIN);
+        let mut tail = vec![0; usize::try_from(len - from).unwrap_or(0)];
+        let read = read_at(file, from, &mut tail).map_err(reading)?;
+        let tail = tail[..read].trim_ascii_end();
+        let body = tail.strip_suffix(b"]").map(<[u8]>::trim_ascii_end);
+        match body {
+            Some(body) if !body.is_empty() => Ok((from + body.len() as u64, b"")),
+            _ => Err(AdapterError::config(
+                "append to the dataset: it is no JSON array that ends with `]`, mend it or move it away",
+            )),
+        }
+    }
+
+    fn rows<'a>(
+        &mut self,
+        rows: impl Iterator<Item = Row<'a>>,
+        before: Option<u8>,
+        out: &mut Vec<u8>,
+    ) {
+        match self.shape {
+            Shape::Lines => rows.for_each(|row| {
+                row.write_json(out);
+                out.push(b'\n');
+            }),
+            Shape::Array => {
+                let mut first = before == Some(b'[');
+                rows.for_each(|row| {
+                    out.extend_from_slice(if first { b"\n" } else { b",\n" });
+                    first = false;
+                    row.write_json(out);
+                });
+            }
+        }
+    }
+}
+
+/// Streams the rows of a JSON file back, an array or lines: one row in memory at a time.
+///
+/// # Errors
+/// If the file can't be opened; the iterator's items say what is wrong with the content, and it
+/// ends after the first that breaks the file's structure.
+pub fn read(path: impl AsRef<Path>) -> Result<Reader<BufReader<File>>, ReadError> {
+    Ok(Reader::new(BufReader::with_capacity(64 << 10, File::open(path)?)))
+}
+
+/// Rows from JSON text. See [`read`].
+#[derive(Debug)]
+pub struct Reader<R> {
+    input: R,
+    row: Vec<u8>,
+    number: u64,
+    place: Place,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Start,
+    Lines,
+    /// In the array, before its first row or after a comma or a row.
+    First,
+    AfterComma,
+    AfterRow,
+    Closed,
+    Failed,
+}
+
+impl<R: BufRead> Reader<R> {
+    /// From any input.
+    pub fn new(input: R) -> Self {
+        Self { input, row: Vec::new(), number: 0, place: Place::Start }
+    }
+
+    fn row(&mut self) -> Result<Option<ReadRow>, ReadError> {
+        while let Some(byte) = self.input.fill_buf()?.first().copied() {
+            let next = match (self.place, byte) {
+                (_, b' ' | b'\t' | b'\r' | b'\n') => self.place,
+                (Place::Start, b'[') => Place::First,
+                (Place::First | Place::AfterRow, b']') => Place::Closed,
+                (Place::AfterRow, b',') => Place::AfterComma,
+                // A byte order mark.
+                (Place::Start, 0xef | 0xbb | 0xbf) => Place::Start,
+                (Place::Start | Place::Lines | Place::First | Place::AfterComma, b'{') => {
+                    self.place = match self.place {
+                        Place::Start | Place::Lines => Place::Lines,
+                        _ => Place::AfterRow,
+                    };
+                    self.number += 1;
+                    return self.object().map(Some);
+                }
+                _ => return Err(self.wrong("it is no JSON object, repair the file there")),
+            };
+            self.place = next;
+            self.input.consume(1);
+        }
+        match self.place {
+            Place::First | Place::AfterComma | Place::AfterRow => {
+                Err(self.wrong("the array has no end, its last batch was not written wholly"))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn wrong(&mut self, wrong: &str) -> ReadError {
+        self.place = Place::Failed;
+        ReadError::Row { number: self.number + 1, wrong: wrong.to_owned() }
+    }
+
+    /// Takes the bytes of one object, which begins here, and reads them.
+    fn object(&mut self) -> Result<ReadRow, ReadError> {
+        self.row.clear();
+        let (mut depth, mut in_text, mut escaped) = (0_u32, false, false);
+        loop {
+            let chunk = self.input.fill_buf()?;
+            let mut taken = 0;
+            let mut done = false;
+            for &byte in chunk {
+                taken += 1;
+                match byte {
+                    _ if escaped => escaped = false,
+                    b'\\' if in_text => escaped = true,
+                    b'"' => in_text = !in_text,
+                    b'{' | b'[' if !in_text => depth += 1,
+                    b'}' | b']' if !in_text => {
+                        depth = depth.saturating_sub(1);
+                        done = depth == 0;
+                    }
+                    _ => {}
+                }
+                if done {
+                    break;
+                }
+            }
+            self.row.extend_from_slice(&chunk[..taken]);
+            self.input.consume(taken);
+            if done {
+                break;
+            }
+            if taken == 0 || self.row.len() > ROW_BYTES_MAX {
+                self.number -= 1;
+                return Err(self.wrong("it has no end, its batch was not written wholly"));
+            }
+        }
+        let number = self.number;
+        let wrong = |wrong: String| ReadError::Row { number, wrong };
+        let value = serde_json::from_slice(&self.row).map_err(|e| wrong(e.to_string()))?;
+        ReadRow::from_json(value).map_err(|e| wrong(e.to_string()))
+    }
+}
+
+impl<R: BufRead> Iterator for Reader<R> {
+    type Item = Result<ReadRow, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.place == Place::Failed {
+            return None;
+        }
+        let row = self.row();
+        if matches!(row, Err(ReadError::Io(_))) {
+            self.place = Place::Failed;
+        }
+        row.transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(text: &str) -> Vec<Result<String, String>> {
+        Reader::new(text.as_bytes())
+            .map(|row| row.map(|row| row.event.event_id).map_err(|e| e.to_string()))
+            .collect()
+    }
+
+    #[test]
+    fn it_reads_arrays_lines_and_what_is_broken() {
+        let ab = [Ok("a}".to_owned()), Ok("b".to_owned())];
+        assert_eq!(ids(r#"[{"event_id":"a}"},{"event_id":"b","metadata":{"k":[1]}}]"#), ab);
+        assert_eq!(ids("\u{feff}{\"event_id\":\"a}\"}\n{\"event_id\":\"b\"}\n"), ab);
+        assert_eq!(ids(""), []);
+        assert_eq!(ids("[\n]\n"), []);
+        for broken in [r#"[{"event_id":"a"}"#, r#"[{"event_id":"a"},]"#, r#"{"event_id":"a"} x"#] {
+            let rows = ids(broken);
+            assert!(rows.len() == 2 && rows[0].is_ok() && rows[1].is_err(), "{rows:?}");
+        }
+        assert!(ids(r#"{"event_id":"a"#)[0].is_err());
+    }
+
+    #[test]
+    fn another_extension_is_answered_with_the_nearest() {
+        let error = JsonAdapter::new("a.jsnl").unwrap_err().to_string();
+        assert!(error.contains("did you mean the extension .json"), "{error}");
+        assert!(JsonAdapter::new("a").unwrap_err().to_string().contains(".ndjson"));
+    }
+}

@@ -1,12 +1,17 @@
 //! Where rows land. An adapter stores one batch at a time, wholly or not at all, and says honestly
 //! what it guarantees; retrying, falling back and counting are the sink's.
 
-mod csv;
 mod error;
-mod json;
-mod ledger;
-mod memory;
 mod registry;
+mod read;
+mod memory;
+mod disk;
+mod delivered;
+mod ledger;
+mod file;
+pub mod csv;
+pub mod json;
+pub mod file_datasets;
 
 use std::fmt;
 use std::time::Duration;
@@ -14,7 +19,8 @@ use std::time::Duration;
 pub use self::csv::CsvAdapter;
 pub use self::error::{AdapterError, Failure};
 pub use self::json::JsonAdapter;
-pub use self::memory::MemoryAdapter;
+pub use self::memory::{MemoryAdapter, StoredRow};
+pub use self::read::{ReadError, ReadRow};
 pub use self::registry::{AdapterRegistry, Registry};
 
 use crate::batch::Batch;

@@ -1,0 +1,242 @@
+//! Rows in a table of an SQLite file, each once: by its primary key (`journal_id`, `seq`).
+//!
+//! One transaction a batch, in WAL mode. `durability="process"` needs no sync (synchronous NORMAL);
+//! `"power"` syncs each commit (FULL). A table that stands there with other columns keeps them: the
+//! columns of our names are filled, all else goes to its `metadata` column under the fields' names
+//! (`row.` before one that the metadata has already); without such a column it is refused. **Limit:**
+//! without a unique key on (`journal_id`, `seq`) a row may be stored more than once.
+
+mod read;
+mod table;
+
+use std::fs::{OpenOptions, symlink_metadata};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use namel3ss_safety::{AdapterError, Batch, DatasetAdapter, Delivery, Durability, Failure};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+pub use self::read::{Filter, Reader, SqliteRow, read};
+use self::table::Columns;
+use crate::schema::Table;
+
+/// How long to wait for another process that is writing.
+const BUSY_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Holds the pages of a large batch, which would otherwise be written twice.
+const CACHE_KIB: i64 = 16 << 10;
+/// 32 MiB: several large batches between checkpoints, instead of one.
+const WAL_PAGES: i64 = 8192;
+
+/// A dataset in one table of an SQLite file. See [`crate::sqlite`].
+#[derive(Debug)]
+pub struct SqliteAdapter {
+    path: PathBuf,
+    table: Table,
+    state: Mutex<Option<Open>>,
+    /// What the last connection found.
+    lacks_key: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Open {
+    connection: Connection,
+    columns: Columns,
+    file: (u64, u64),
+    /// A connection must not be used across a fork.
+    pid: u32,
+    power: bool,
+}
+
+impl SqliteAdapter {
+    /// A dataset in `table` of the file at `path`; connects at the first insert.
+    ///
+    /// # Errors
+    /// For a path that names no file.
+    pub fn open(path: impl AsRef<Path>, table: Table) -> Result<Self, AdapterError> {
+        let path = path.as_ref();
+        let wrong = || AdapterError::config(format!("use {path:?} as a database: name a file"));
+        let name = path.file_name().ok_or_else(wrong)?;
+        let absolute = std::path::absolute(path).map_err(|_| wrong())?;
+        let folder = absolute.parent().ok_or_else(wrong)?;
+        // A folder that does not exist yet keeps the name that it was given.
+        let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        Ok(Self {
+            path: folder.join(name),
+            table,
+            state: Mutex::new(None),
+            lacks_key: AtomicBool::new(false),
+        })
+    }
+
+    /// The database file, with its folder's real name.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn connect(&self) -> Result<Open, AdapterError> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::OpenOptionsExt as _;
+            // For its owner alone; SQLite gives its other files the same mode.
+            options.mode(0o600);
+        }
+        // SQLite itself opens an existing file; this makes a new one only, so follows no link.
+        if symlink_metadata(&self.path).is_err() {
+            options.create_new(true);
+            match options.open(&self.path) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                    let doing = format_args!("create {}", self.path.display());
+                    return Err(AdapterError::io(doing, error));
+                }
+                _ => {}
+            }
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let failed = |error| self.failed("open", &error);
+        let connection = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
+        connection.busy_timeout(BUSY_WAIT_MAX).map_err(failed)?;
+        // Where WAL can't be had (some network file systems), SQLite keeps its other mode.
+        connection
+            .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
+            .map_err(failed)?;
+        connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB).map_err(failed)?;
+        connection
+            .pragma_update_and_check(None, "wal_autocheckpoint", WAL_PAGES, |_| Ok(()))
+            .map_err(failed)?;
+        let columns = Columns::of(&connection, &self.table).map_err(|error| match error {
+            table::TableProblem::Sql(error) => self.failed("look at the table in", &error),
+            table::TableProblem::Lacks(error) => AdapterError::config(error),
+        })?;
+        self.lacks_key.store(!columns.has_key, Ordering::Relaxed);
+        let file = self.file().ok_or_else(|| {
+            AdapterError::transient(format!("open {}: it was just deleted", self.path.display()))
+        })?;
+        Ok(Open { connection, columns, file, pid: std::process::id(), power: false })
+    }
+
+    /// Which file stands at the path now.
+    fn file(&self) -> Option<(u64, u64)> {
+        let metadata = symlink_metadata(&self.path).ok()?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt as _;
+            Some((metadata.dev(), metadata.ino()))
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = metadata;
+            Some((0, 0))
+        }
+    }
+
+    fn failed(&self, doing: &str, error: &rusqlite::Error) -> AdapterError {
+        let failure = match error.sqlite_error_code() {
+            Some(
+                ErrorCode::CannotOpen
+                | ErrorCode::PermissionDenied
+                | ErrorCode::NotADatabase
+                | ErrorCode::DatabaseCorrupt
+                | ErrorCode::AuthorizationForStatementDenied,
+            ) => Failure::Config,
+            Some(_) => Failure::Transient,
+            None => Failure::Unknown,
+        };
+        // SQLite's texts name tables and columns, never values.
+        AdapterError::new(failure, format!("{doing} {}: {error}", self.path.display()))
+    }
+
+    fn store(&self, open: &mut Open, batch: &Batch<'_>) -> Result<(), AdapterError> {
+        let failed = |error| self.failed("write to", &error);
+        let power = batch.durability() == Durability::Power;
+        if power != open.power {
+            let word = if power { "FULL" } else { "NORMAL" };
+            open.connection.pragma_update(None, "synchronous", word).map_err(failed)?;
+            open.power = power;
+        }
+        let transaction = open
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(failed)?;
+        let mut poison = Vec::new();
+        let mut why = None;
+        let mut inserted = 0;
+        {
+            let mut statement = transaction.prepare_cached(&open.columns.insert).map_err(failed)?;
+            let mut text = Vec::with_capacity(256);
+            for (at, row) in batch.rows().enumerate() {
+                match open.columns.insert(&mut statement, &row, &mut text) {
+                    Ok(rows) => inserted += rows,
+                    Err(error) if is_the_rows_fault(&error) => {
+                        poison.push(at);
+                        why.get_or_insert(error);
+                    }
+                    Err(error) => return Err(failed(error)),
+                }
+            }
+        }
+        if let Some(error) = why {
+            // Dropping the transaction rolls it back.
+            let text = format!("write to {}: {error}", self.path.display());
+            return Err(AdapterError::new(Failure::Poison(poison), text));
+        }
+        transaction.commit().map_err(failed)?;
+        if power && inserted < batch.len() {
+            // Somebody stored these rows, perhaps without syncing them; a checkpoint does.
+            open.connection
+                .query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(()))
+                .map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+fn is_the_rows_fault(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig)
+    ) || matches!(error, rusqlite::Error::ToSqlConversionFailure(_))
+}
+
+impl DatasetAdapter for SqliteAdapter {
+    fn insert(&self, batch: &Batch<'_>) -> Result<(), AdapterError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        // A panic of another thread rolled its transaction back.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.as_ref().is_some_and(|open| open.pid != std::process::id()) {
+            // After a fork: even closing it would take away the parent's locks.
+            std::mem::forget(state.take());
+        }
+        if state.as_ref().is_some_and(|open| self.file() != Some(open.file)) {
+            // Deleted or replaced.
+            *state = None;
+        }
+        let open = match &mut *state {
+            Some(open) => open,
+            none => none.insert(self.connect()?),
+        };
+        self.store(open, batch)
+    }
+
+    fn identity(&self) -> String {
+        format!("sqlite://{}?table={}", self.path.display(), self.table.as_str())
+    }
+
+    fn delivery(&self) -> Delivery {
+        if self.lacks_key.load(Ordering::Relaxed) {
+            Delivery::AtLeastOnce
+        } else {
+            Delivery::ExactlyOnce { condition: "the table has a unique key (journal_id, seq)" }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The table's columns, ours or another's, and a row's values for them.
+
+use namel3ss_safety::{FIELDS, Row, json};
+use rusqlite::types::{Null, ToSqlOutput, ValueRef};
+use rusqlite::{CachedStatement, Connection, Statement, ToSql};
+use serde_json::{Map, Value};
+
+use crate::schema::{Dialect, Table, ddl};
+
+const METADATA: usize = 16;
+const JOURNAL: usize = 17;
+const SEQ: usize = 18;
+const COLUMNS: usize = 19;
+
+/// The name of one of our columns.
+pub(super) fn name(column: usize) -> &'static str {
+    match column {
+        JOURNAL => "journal_id",
+        SEQ => "seq",
+        field => FIELDS[field],
+    }
+}
+
+/// Which of our columns the table has, and how to fill them.
+#[derive(Debug)]
+pub(super) struct Columns {
+    pub(super) insert: String,
+    pub(super) has_key: bool,
+    columns: Vec<usize>,
+    /// The fields that have no column.
+    rest: Vec<usize>,
+}
+
+#[derive(Debug)]
+pub(super) enum TableProblem {
+    Sql(rusqlite::Error),
+    Lacks(String),
+}
+
+impl From<rusqlite::Error> for TableProblem {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+/// The names of the columns of `table`, in lower case; none if there is no such table.
+pub(super) fn names(connection: &Connection, table: &Table) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare("SELECT lower(name) FROM pragma_table_info(?1)")?;
+    statement.query_map([table.as_str()], |row| row.get(0))?.collect()
+}
+
+impl Columns {
+    /// Makes the table where it is missing.
+    pub(super) fn of(connection: &Connection, table: &Table) -> Result<Self, TableProblem> {
+        if names(connection, table)?.is_empty() {
+            connection.execute_batch(&ddl(Dialect::Sqlite, table))?;
+        }
+        let names = names(connection, table)?;
+        let has = |column: &usize| names.iter().any(|found| found == name(*column));
+        let (columns, rest): (Vec<usize>, Vec<usize>) = (0..COLUMNS).partition(has);
+        if rest.contains(&METADATA) {
+            let missing: Vec<&str> = rest.iter().map(|column| name(*column)).collect();
+            return Err(TableProblem::Lacks(format!(
+                "write to table {}: it lacks {}; add these columns, or a metadata column to hold what has none",
+                table.quoted(),
+                missing.join(", ")
+            )));
+        }
+        let has_key = has_key(connection, table)?;
+        let quoted: Vec<String> = columns.iter().map(|c| format!("\"{}\"", name(*c))).collect();
+        let insert = format!(
+            "INSERT INTO {} ({}) VALUES ({}){}",
+            table.quoted(),
+            quoted.join(", "),
+            vec!["?"; columns.len()].join(", "),
+            if has_key { " ON CONFLICT (journal_id, seq) DO NOTHING" } else { "" }
+        );
+        Ok(Self { insert, has_key, columns, rest })
+    }
+
+    /// Inserts a row; says whether it is new. `text` is scratch space.
+    pub(super) fn insert(
+        &self,
+        statement: &mut CachedStatement<'_>,
+        row: &Row<'_>,
+        text: &mut Vec<u8>,
+    ) -> rusqlite::Result<usize> {
+        for (at, column) in self.columns.iter().enumerate() {
+            self.bind(statement, at + 1, *column, row, text)?;
+        }
+        statement.raw_execute()
+    }
+
+    fn bind(
+        &self,
+        statement: &mut Statement<'_>,
+        at: usize,
+        column: usize,
+        row: &Row<'_>,
+        text: &mut Vec<u8>,
+    ) -> rusqlite::Result<()> {
+        let event = &row.event;
+        text.clear();
+        match column {
+            0 => return statement.raw_bind_parameter(at, event.event_id),
+            1 => json::write_timestamp(event.timestamp, text),
+            2..=9 => return statement.raw_bind_parameter(at, event.texts()[column - 2]),
+            10 => return statement.raw_bind_parameter(at, event.direction.as_str()),
+            11 => return statement.raw_bind_parameter(at, event.action.as_str()),
+            12 => json::write_texts(event.categories(), text),
+            13 => return statement.raw_bind_parameter(at, event.severity),
+            14 => return bind_float(statement, at, event.confidence),
+            15 => return bind_float(statement, at, event.latency_ms),
+            METADATA if self.rest.is_empty() => json::write_object(event.metadata(), text),
+            METADATA => *text = Value::Object(self.metadata(row)).to_string().into_bytes(),
+            JOURNAL => json::write_journal(row.journal, text),
+            // rusqlite refuses a seq beyond i64, which makes it a poison row.
+            _ => return statement.raw_bind_parameter(at, seq(row)?),
+        }
+        statement.raw_bind_parameter(at, Text(text))
+    }
+
+    /// The row's metadata, and in it what has no column.
+    fn metadata(&self, row: &Row<'_>) -> Map<String, Value> {
+        let mut metadata = row.event.metadata().to_map();
+        let mut whole = Vec::new();
+        row.write_json(&mut whole);
+        // What write_json wrote is an object.
+        if let Ok(Value::Object(mut fields)) = serde_json::from_slice(&whole) {
+            for missing in &self.rest {
+                let name = name(*missing);
+                if let Some(value) = fields.remove(name).filter(|value| !value.is_null()) {
+                    let taken = metadata.contains_key(name);
+                    let name = if taken { format!("row.{name}") } else { name.to_owned() };
+                    metadata.insert(name, value);
+                }
+            }
+        }
+        metadata
+    }
+}
+
+fn seq(row: &Row<'_>) -> rusqlite::Result<i64> {
+    i64::try_from(row.seq.0).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
+}
+
+/// SQLite has no NaN: null stands for it.
+fn bind_float(statement: &mut Statement<'_>, at: usize, n: f64) -> rusqlite::Result<()> {
+    if n.is_nan() {
+        statement.raw_bind_parameter(at, Null)
+    } else {
+        statement.raw_bind_parameter(at, n)
+    }
+}
+
+/// Bytes that are UTF-8, as the writers of JSON and times leave them.
+struct Text<'a>(&'a [u8]);
+
+impl ToSql for Text<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.0)))
+    }
+}
+
+/// Whether rows are unique by (`journal_id`, `seq`), in either order.
+fn has_key(connection: &Connection, table: &Table) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare(
+        "SELECT (SELECT group_concat(name, ',') FROM
+             (SELECT lower(name) AS name FROM pragma_index_info(list.name) ORDER BY 1))
+         FROM pragma_index_list(?1) AS list WHERE list.\"unique\" AND NOT list.partial",
+    )?;
+    let keys: Vec<Option<String>> =
+        statement.query_map([table.as_str()], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    Ok(keys.iter().flatten().any(|key| key == "journal_id,seq"))
+}

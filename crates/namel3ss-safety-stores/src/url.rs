@@ -1,0 +1,225 @@
+//! What a dataset's URL names. Errors repeat its scheme and nothing else, since the rest may hold a
+//! password.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use namel3ss_safety::AdapterError;
+use namel3ss_safety::nearest::nearest;
+
+use crate::schema::{Table, TableError};
+
+/// Schemes that this build opens.
+const SCHEMES: [&str; 2] = ["sqlite", "file"];
+/// Schemes that are known, but not opened yet.
+const LATER: [&str; 9] =
+    ["postgresql", "postgres", "mysql", "mariadb", "s3", "gs", "az", "abfs", "abfss"];
+
+/// A dataset, as a URL or a path names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A CSV file.
+    Csv(PathBuf),
+    /// A JSON file, an array or lines by its extension.
+    Json(PathBuf),
+    /// A table in an SQLite file.
+    Sqlite {
+        /// The database file.
+        path: PathBuf,
+        /// The table in it.
+        table: Table,
+    },
+}
+
+/// Why a URL names no dataset.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The scheme is none that is known.
+    UnknownScheme {
+        /// What stood before `://`, shortened.
+        scheme: String,
+    },
+    /// The scheme is known, but this build has no adapter for it.
+    NotInThisBuild {
+        /// The scheme.
+        scheme: &'static str,
+    },
+    /// The file has an extension that says nothing.
+    UnknownExtension,
+    /// The URL is wrong in another way; what it should be.
+    Malformed(&'static str),
+    /// The table's name is none.
+    Table(TableError),
+    /// The adapter refused its arguments.
+    Adapter(AdapterError),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownScheme { scheme } => {
+                write!(f, "open the dataset: unknown scheme {scheme:?}")?;
+                match nearest(scheme, SCHEMES.into_iter().chain(LATER)) {
+                    Some(near) => write!(f, ", did you mean {near:?}?"),
+                    None => write!(f, ", use {}", SCHEMES.join(" or ")),
+                }
+            }
+            Self::NotInThisBuild { scheme } => write!(
+                f,
+                "open the dataset: {scheme} is not in this build, use {}",
+                SCHEMES.join(" or ")
+            ),
+            Self::UnknownExtension => f.write_str(
+                "open the dataset: name a file .csv, .json, .jsonl, .ndjson, .db, .sqlite or .sqlite3",
+            ),
+            Self::Malformed(wants) => write!(f, "open the dataset: {wants}"),
+            Self::Table(error) => error.fmt(f),
+            Self::Adapter(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Table(error) => Some(error),
+            Self::Adapter(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<AdapterError> for OpenError {
+    fn from(error: AdapterError) -> Self {
+        Self::Adapter(error)
+    }
+}
+
+impl From<TableError> for OpenError {
+    fn from(error: TableError) -> Self {
+        Self::Table(error)
+    }
+}
+
+/// Reads a URL or a path; touches no file. See [`crate::open`].
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn parse(url: &str) -> Result<Target, OpenError> {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return by_extension(PathBuf::from(url), Table::default());
+    };
+    // A SQLAlchemy URL may name a driver, which is its own business.
+    let scheme = scheme.split('+').next().unwrap_or(scheme).to_ascii_lowercase();
+    match scheme.as_str() {
+        "sqlite" => {
+            let (path, table) = query(rest)?;
+            let path = path.strip_prefix('/').ok_or(OpenError::Malformed(
+                "write sqlite:///relative.db or sqlite:////absolute.db",
+            ))?;
+            if path.is_empty() || path == ":memory:" {
+                return Err(OpenError::Malformed(
+                    "an in-memory database keeps nothing, name a file: sqlite:///events.db",
+                ));
+            }
+            Ok(Target::Sqlite { path: PathBuf::from(path), table })
+        }
+        "file" => {
+            let (path, table) = query(rest)?;
+            if !path.starts_with('/') {
+                return Err(OpenError::Malformed("write file:/// and an absolute path"));
+            }
+            by_extension(PathBuf::from(percent_decoded(path)?), table)
+        }
+        other => Err(match LATER.iter().find(|later| **later == other) {
+            Some(scheme) => OpenError::NotInThisBuild { scheme },
+            None => OpenError::UnknownScheme { scheme: other.chars().take(20).collect() },
+        }),
+    }
+}
+
+fn query(rest: &str) -> Result<(&str, Table), OpenError> {
+    let Some((path, query)) = rest.split_once('?') else { return Ok((rest, Table::default())) };
+    let mut table = Table::default();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=') {
+            Some(("table", name)) => table = name.parse()?,
+            _ => return Err(OpenError::Malformed("of options only ?table=name is known")),
+        }
+    }
+    Ok((path, table))
+}
+
+fn by_extension(path: PathBuf, table: Table) -> Result<Target, OpenError> {
+    let extension = Path::new(&path).extension().and_then(|e| e.to_str());
+    match extension.unwrap_or("").to_ascii_lowercase().as_str() {
+        "csv" => Ok(Target::Csv(path)),
+        "json" | "jsonl" | "ndjson" => Ok(Target::Json(path)),
+        "db" | "sqlite" | "sqlite3" => Ok(Target::Sqlite { path, table }),
+        _ => Err(OpenError::UnknownExtension),
+    }
+}
+
+/// As [RFC 8089](https://www.rfc-editor.org/rfc/rfc8089) writes paths.
+fn percent_decoded(path: &str) -> Result<String, OpenError> {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digit = |at: usize| rest.get(at).and_then(|d| char::from(*d).to_digit(16));
+        let (Some(high), Some(low)) = (digit(0), digit(1)) else {
+            return Err(OpenError::Malformed("write a percent sign in a path as %25"));
+        };
+        // Two hexadecimal digits fit a byte.
+        bytes.push(u8::try_from(high * 16 + low).unwrap_or_default());
+        rest = &rest[2..];
+    }
+    match String::from_utf8(bytes) {
+        Ok(path) if !path.contains('\0') => Ok(path),
+        _ => Err(OpenError::Malformed("write the path in UTF-8")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(url: &str, expected: Result<Target, &str>) {
+        match (parse(url), expected) {
+            (Ok(target), Ok(expected)) => assert_eq!(target, expected, "{url}"),
+            (Err(error), Err(part)) => {
+                let error = error.to_string();
+                assert!(error.contains(part), "{url}: {error}");
+                assert!(!error.contains("canary"), "{url}: {error}");
+            }
+            (got, expected) => panic!("{url}: got {got:?}, expected {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn urls_name_datasets_and_errors_name_no_secret() {
+        let sqlite = |path: &str, table: &str| {
+            Ok(Target::Sqlite { path: path.into(), table: table.parse().expect("a name") })
+        };
+        check("sqlite:///rel.db", sqlite("rel.db", "safety_events"));
+        check("sqlite:////abs/x.db?table=t_1", sqlite("/abs/x.db", "t_1"));
+        check("sqlite+aiosqlite:///rel.db", sqlite("rel.db", "safety_events"));
+        check("x.sqlite3", sqlite("x.sqlite3", "safety_events"));
+        check("file:///a%20b.csv", Ok(Target::Csv("/a b.csv".into())));
+        check("dir/x.NDJSON", Ok(Target::Json("dir/x.NDJSON".into())));
+        check("sqlite://", Err("sqlite:///relative.db"));
+        check("sqlite:///:memory:", Err("keeps nothing"));
+        check("sqlite:///x.db?table=a;canary", Err("table name"));
+        check("sqlite:///x.db?password=canary", Err("?table=name"));
+        check("postgresql+asyncpg://me:canary@host/db", Err("postgresql is not in this build"));
+        check("postgresq://me:canary@host/db", Err("did you mean \"postgresql\"?"));
+        check("gopher://me:canary@host/db", Err("use sqlite or file"));
+        check("me:canary@host/db", Err("name a file .csv"));
+        check("file:///a%zz.csv", Err("%25"));
+    }
+}

@@ -1,0 +1,3 @@
+//! Datasets with drivers, through their public interface.
+
+mod sqlite;

@@ -1,0 +1,253 @@
+//! SQLite passes the suite, and what is particular to it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use namel3ss_safety::adapter::ReadRow;
+use namel3ss_safety::conformance::{Subject, buffer, plain_event, run};
+use namel3ss_safety::{
+    DatasetAdapter, Delivery, Durability, Failure, JournalId, RowBuffer, SafetyEvent, Seq,
+    Timestamp,
+};
+use namel3ss_safety_stores::sqlite::{Filter, read};
+use namel3ss_safety_stores::{SqliteAdapter, Table, open};
+use rusqlite::Connection;
+
+const JOB: &str = "N3_SAFETY_TEST_JOB";
+
+fn adapter(path: &Path) -> SqliteAdapter {
+    SqliteAdapter::open(path, Table::default()).expect("a file name")
+}
+
+fn all(path: &Path) -> Vec<ReadRow> {
+    if !path.exists() {
+        return Vec::new();
+    }
+    let rows = read(path, &Table::default(), Filter::default()).expect("a table");
+    rows.map(|row| row.expect("a whole row").row).collect()
+}
+
+fn rows(journal: JournalId, first: u64, count: u64) -> RowBuffer {
+    let events: Vec<SafetyEvent> = (first..first + count).map(plain_event).collect();
+    buffer(journal, first, &events)
+}
+
+fn seqs(path: &Path) -> Vec<u64> {
+    let mut seqs: Vec<u64> = all(path).iter().filter_map(|row| Some(row.id?.1.0)).collect();
+    seqs.sort_unstable();
+    seqs
+}
+
+fn with_file(check: impl Fn(&Path)) {
+    let folder = tempfile::tempdir().expect("a folder");
+    check(&folder.path().join("events.db"));
+}
+
+#[test]
+fn sqlite_conforms() {
+    run(|| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("events.db");
+        let url = format!("sqlite:///{}", path.display());
+        let again = url.clone();
+        Subject::new(open(&url).expect("a URL"), move || {
+            let _keep = &folder;
+            all(&path)
+        })
+        .reopened_by(move || open(&again).expect("a URL"))
+    });
+}
+
+#[test]
+fn a_row_that_breaks_a_constraint_is_named_and_nothing_is_stored() {
+    with_file(|path| {
+        let journal = JournalId::generate();
+        adapter(path).insert(&rows(journal, 1, 1).batch()).unwrap();
+        let trigger = "CREATE TRIGGER no BEFORE INSERT ON safety_events WHEN new.seq IN (3, 5)
+            BEGIN SELECT RAISE(ABORT, 'no'); END";
+        Connection::open(path).unwrap().execute_batch(trigger).unwrap();
+        let rows = rows(journal, 1, 6);
+        let error = adapter(path).insert(&rows.batch()).unwrap_err();
+        assert_eq!(*error.failure(), Failure::Poison(vec![2, 4]));
+        assert_eq!(seqs(path), [1]);
+        adapter(path).insert(&rows.batch().slice(0..2)).unwrap();
+        assert_eq!(seqs(path), [1, 2]);
+    });
+}
+
+#[test]
+fn another_table_keeps_its_columns_and_the_rest_is_metadata() {
+    with_file(|path| {
+        let journal = JournalId::generate();
+        let theirs = Connection::open(path).unwrap();
+        theirs
+            .execute_batch("CREATE TABLE safety_events (Event_ID TEXT, team TEXT, metadata TEXT)")
+            .unwrap();
+        let adapter = adapter(path);
+        adapter.insert(&rows(journal, 9, 1).batch()).unwrap();
+        assert_eq!(adapter.delivery(), Delivery::AtLeastOnce);
+        let row = &all(path)[0];
+        assert_eq!(row.event.event_id, "event-9");
+        assert_eq!(row.event.metadata["policy_name"], "policy");
+        assert_eq!(row.event.metadata["journal_id"], journal.to_string());
+        assert_eq!(row.event.metadata["n"], 9);
+
+        theirs.execute_batch("ALTER TABLE safety_events DROP COLUMN metadata").unwrap();
+        let error = self::adapter(path).insert(&rows(journal, 1, 1).batch()).unwrap_err();
+        assert_eq!(*error.failure(), Failure::Config);
+        assert!(error.to_string().contains("lacks timestamp, app_name"), "{error}");
+    });
+}
+
+#[test]
+fn a_unique_index_of_theirs_is_as_good_as_our_key() {
+    with_file(|path| {
+        let sql = "CREATE TABLE safety_events (seq INTEGER, journal_id TEXT, metadata TEXT);
+            CREATE UNIQUE INDEX u ON safety_events (seq, journal_id);";
+        Connection::open(path).unwrap().execute_batch(sql).unwrap();
+        let adapter = adapter(path);
+        let rows = rows(JournalId::generate(), 1, 3);
+        (0..2).for_each(|_| adapter.insert(&rows.batch()).unwrap());
+        assert!(matches!(adapter.delivery(), Delivery::ExactlyOnce { .. }));
+        assert_eq!(seqs(path), [1, 2, 3]);
+    });
+}
+
+#[test]
+fn a_locked_database_may_be_free_next_time_and_rubbish_will_not_be() {
+    with_file(|path| {
+        let journal = JournalId::generate();
+        let adapter = adapter(path);
+        adapter.insert(&rows(journal, 1, 1).batch()).unwrap();
+        let other = Connection::open(path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let error = adapter.insert(&rows(journal, 2, 1).batch()).unwrap_err();
+        assert_eq!(*error.failure(), Failure::Transient);
+        other.execute_batch("ROLLBACK").unwrap();
+        adapter.insert(&rows(journal, 2, 1).batch()).unwrap();
+
+        let rubbish = path.with_extension("sqlite");
+        std::fs::write(&rubbish, "no database at all, and long enough to see that".repeat(50))
+            .unwrap();
+        let error = self::adapter(&rubbish).insert(&rows(journal, 2, 1).batch()).unwrap_err();
+        assert_eq!(*error.failure(), Failure::Config);
+    });
+}
+
+#[test]
+fn a_deleted_database_begins_anew() {
+    with_file(|path| {
+        let journal = JournalId::generate();
+        let adapter = adapter(path);
+        adapter.insert(&rows(journal, 1, 3).batch()).unwrap();
+        std::fs::remove_file(path).unwrap();
+        adapter.insert(&rows(journal, 4, 2).batch()).unwrap();
+        assert_eq!(seqs(path), [4, 5]);
+    });
+}
+
+#[test]
+fn power_durability_stores_again_what_process_stored() {
+    with_file(|path| {
+        let journal = JournalId::generate();
+        adapter(path).insert(&rows(journal, 1, 3).batch()).unwrap();
+        let mut power = RowBuffer::new(journal);
+        power.reset(journal, Durability::Power);
+        (1..=4).for_each(|seq| power.push_event(Seq(seq), &plain_event(seq)));
+        adapter(path).insert(&power.batch()).unwrap();
+        assert_eq!(seqs(path), [1, 2, 3, 4]);
+    });
+}
+
+#[test]
+fn readers_filter_by_place_time_and_number() {
+    with_file(|path| {
+        let events: Vec<SafetyEvent> = (1..=2500)
+            .map(|n| SafetyEvent {
+                timestamp: Timestamp::from_micros(n * 1_000_000),
+                ..plain_event(1)
+            })
+            .collect();
+        adapter(path).insert(&buffer(JournalId::generate(), 1, &events).batch()).unwrap();
+        let check = |filter: Filter, first: i64, last: i64| {
+            let rows: Vec<i64> = read(path, &Table::default(), filter)
+                .unwrap()
+                .map(|row| row.unwrap().row.event.timestamp.micros() / 1_000_000)
+                .collect();
+            assert_eq!(rows, (first..=last).collect::<Vec<_>>(), "{filter:?}");
+        };
+        let all = Filter::default();
+        let since = Some(Timestamp::from_micros(2_400_000_000));
+        check(all, 1, 2500);
+        check(Filter { newest: Some(10), ..all }, 2491, 2500);
+        check(Filter { newest: Some(0), ..all }, 1, 0);
+        check(Filter { since, ..all }, 2400, 2500);
+        check(Filter { since, newest: Some(5), ..all }, 2496, 2500);
+        check(Filter { after_rowid: Some(2450), since, newest: Some(500) }, 2451, 2500);
+        check(Filter { after_rowid: Some(2500), ..all }, 1, 0);
+    });
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_refused_and_a_new_database_is_its_owners_alone() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    with_file(|path| {
+        let rows = rows(JournalId::generate(), 1, 1);
+        symlink(path.with_extension("target"), path).unwrap();
+        let error = adapter(path).insert(&rows.batch()).unwrap_err();
+        assert_eq!(*error.failure(), Failure::Config);
+        assert!(!path.with_extension("target").exists());
+        std::fs::remove_file(path).unwrap();
+        adapter(path).insert(&rows.batch()).unwrap();
+        assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+    });
+}
+
+fn start(path: &Path, journals: &[JournalId]) -> Child {
+    let ids: Vec<String> = journals.iter().map(ToString::to_string).collect();
+    Command::new(std::env::current_exe().expect("this binary has a path"))
+        .args(["--exact", "sqlite::child", "--nocapture"])
+        .env(JOB, format!("{}\n{}", path.display(), ids.join(",")))
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("a child process starts")
+}
+
+#[test]
+fn child() {
+    let Ok(job) = std::env::var(JOB) else { return };
+    let (path, ids) = job.split_once('\n').expect("two lines");
+    let adapter = Arc::new(adapter(&PathBuf::from(path)));
+    std::thread::scope(|scope| {
+        for id in ids.split(',') {
+            let adapter = &adapter;
+            scope.spawn(move || {
+                let journal = id.parse().expect("a journal id");
+                for batch in 0..50 {
+                    adapter.insert(&rows(journal, batch * 10 + 1, 10).batch()).expect("stored");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn two_processes_of_two_threads_store_every_event_once() {
+    with_file(|path| {
+        let journals: Vec<JournalId> = (0..3).map(|_| JournalId::generate()).collect();
+        // The middle journal is sent by both.
+        let children = [&journals[..2], &journals[1..]].map(|ids| start(path, ids));
+        for mut child in children {
+            assert!(child.wait().unwrap().success());
+        }
+        let mut found: Vec<(JournalId, u64)> =
+            all(path).iter().filter_map(|row| row.id.map(|id| (id.0, id.1.0))).collect();
+        found.sort_unstable();
+        let mut expected: Vec<(JournalId, u64)> =
+            journals.iter().flat_map(|id| (1..=500).map(|seq| (*id, seq))).collect();
+        expected.sort_unstable();
+        assert_eq!(found, expected);
+    });
+}

@@ -1,1 +1,183 @@
-//! tmp
+//! Looking at journals from outside, live ones too: nothing is changed, no lock is kept.
+//!
+//! A live journal moves while it is read; what is shown was true at some moment of the reading.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::cursor::CursorState;
+use super::gap::Gap;
+use super::header::FileHeader;
+use super::media::{DiskFolder, Folder};
+use super::recovery::{self, RecoverError, Scan};
+use super::store::{Damage, ReadPlace, Store};
+use crate::id::Seq;
+
+/// A folder that is, or was, a journal.
+#[derive(Debug)]
+pub struct Found {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether a process holds it.
+    pub live: bool,
+    /// What is in it, or why that can't be said.
+    pub journal: Result<JournalInfo, RecoverError>,
+}
+
+/// What is in a journal.
+#[derive(Debug)]
+pub struct JournalInfo {
+    /// Whose it is.
+    pub header: FileHeader,
+    /// The last seq that was logged.
+    pub last: Seq,
+    /// Segment files.
+    pub segments: usize,
+    /// Bytes of frames in them.
+    pub bytes: u64,
+    /// Its cursors: the sink's name as a file name holds it, how far it is, and how many events it
+    /// has yet to deliver.
+    pub cursors: Vec<(String, CursorState, u64)>,
+    /// Events that no cursor has passed; all, where there is no cursor.
+    pub pending: u64,
+    /// What was dropped, as far as its segments are still there.
+    pub gaps: Vec<Gap>,
+    /// What is not as it was written.
+    pub damage: Vec<Damage>,
+    /// Files that were set aside by an earlier recovery.
+    pub set_aside: Vec<String>,
+    /// Frames that were being written when their process ended.
+    pub torn_tails: u64,
+}
+
+/// Every journal under `home`, by dataset and age.
+///
+/// # Errors
+/// If `home` is there and can't be read.
+pub fn list(home: &Path) -> io::Result<Vec<Found>> {
+    let mut found = Vec::new();
+    for dataset in sorted(&home.join("journal"))? {
+        for path in sorted(&dataset)? {
+            found.push(look(&path));
+        }
+    }
+    Ok(found)
+}
+
+fn sorted(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+/// Looks at one journal's folder.
+#[must_use]
+pub fn look(path: &Path) -> Found {
+    let mut live = false;
+    let journal = open(path).and_then(|folder| {
+        live = folder.lock()?.is_none();
+        let folder: Arc<dyn Folder> = Arc::new(folder);
+        let scan = recovery::scan(&*folder)?;
+        describe(&folder, scan)
+    });
+    Found { path: path.to_owned(), live, journal }
+}
+
+fn open(path: &Path) -> Result<DiskFolder, RecoverError> {
+    Ok(DiskFolder::open(path, false)?)
+}
+
+fn describe(folder: &Arc<dyn Folder>, scan: Scan) -> Result<JournalInfo, RecoverError> {
+    let names = folder.list()?;
+    let last = scan.last();
+    let cursors: Vec<_> = scan.cursors.iter().map(|(n, state)| (n.clone(), *state)).collect();
+    let store = Store::new(scan.header.journal, folder.clone(), scan.segments.clone());
+    let mut shown = Vec::new();
+    let mut damage = scan.damage.clone();
+    let mut least = None;
+    for (name, state) in cursors {
+        let (events, met) = count_after(&store, &scan, state.acked)?;
+        if damage.len() == scan.damage.len() {
+            damage.extend(met);
+        }
+        least = Some(least.map_or(events, |least: u64| least.max(events)));
+        shown.push((name, state, events));
+    }
+    let pending = match least {
+        Some(events) => events,
+        None => count_after(&store, &scan, Seq(0))?.0,
+    };
+    Ok(JournalInfo {
+        last,
+        segments: scan.segments.len(),
+        bytes: scan.segments.iter().map(|segment| segment.bytes()).sum(),
+        cursors: shown,
+        pending,
+        gaps: store.gaps()?,
+        damage,
+        set_aside: names.into_iter().filter(|n| n.ends_with(recovery::ASIDE_SUFFIX)).collect(),
+        torn_tails: scan.torn_tails,
+        header: scan.header,
+    })
+}
+
+/// Events after `acked`, each verified, and the damage that was met among them.
+fn count_after(store: &Store, scan: &Scan, acked: Seq) -> io::Result<(u64, Vec<Damage>)> {
+    let mut events = 0;
+    let mut damage = Vec::new();
+    read_store(store, acked.next(), &mut damage, &mut |_, _| events += 1)?;
+    scan.read_loose(acked.next(), &mut |_, _| events += 1)?;
+    Ok((events, damage))
+}
+
+fn read_store(
+    store: &Store,
+    from: Seq,
+    damage: &mut Vec<Damage>,
+    take: &mut dyn FnMut(Seq, &[u8]),
+) -> io::Result<()> {
+    let mut place = ReadPlace::default();
+    let last = store.last();
+    let mut next = from;
+    while next <= last {
+        let report = store.read(&mut place, next, last, &mut |seq, payload| {
+            take(seq, payload);
+            true
+        })?;
+        damage.extend(report.damage);
+        if report.through < next {
+            break;
+        }
+        next = report.through.next();
+    }
+    Ok(())
+}
+
+/// Gives the payloads of the events of the journal in `path` from `from` on, in order.
+///
+/// # Errors
+/// If it can't be read or is no journal.
+pub fn events(
+    path: &Path,
+    from: Seq,
+    take: &mut dyn FnMut(Seq, &[u8]),
+) -> Result<FileHeader, RecoverError> {
+    let folder: Arc<dyn Folder> = Arc::new(open(path)?);
+    let scan = recovery::scan(&*folder)?;
+    let store = Store::new(scan.header.journal, folder, scan.segments.clone());
+    read_store(&store, from, &mut Vec::new(), take)?;
+    scan.read_loose(from, take)?;
+    Ok(scan.header)
+}

@@ -220,6 +220,11 @@ impl Journal {
         self.ring.used_bytes() + self.spill.bytes() + self.store.bytes_from(front)
     }
 
+    /// Readies room for the next events; see [`Ring::tend`].
+    pub fn tend(&self) {
+        self.ring.tend();
+    }
+
     /// Bytes in the ring.
     #[must_use]
     pub fn ring_bytes(&self) -> u64 {

@@ -29,6 +29,9 @@ pub const CAPACITY_WORD: usize = 386;
 /// A spare page behind the limit, so that there is always room for a wrap mark.
 const SPARE_BYTES: u64 = 4096;
 
+/// How many bytes of pages are taken at once, ahead of use.
+const POPULATE_BYTES: u64 = 1 << 20;
+
 /// Keeps what many threads write away from what many threads read.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -49,6 +52,8 @@ pub struct Ring {
     head_seq: AtomicU64,
     limit: AtomicU64,
     growing: Mutex<()>,
+    /// Up to where its pages were taken ahead of use.
+    populated: AtomicU64,
 }
 
 /// Why a frame is not in the ring.
@@ -88,10 +93,11 @@ impl Ring {
             // No mapping to be had: the file only says whose journal this is.
             Ok(None) | Err(_) => (Mapping::anonymous(HEADER_BYTES)?, 0),
         };
+        // The first pages only: a quiet logger stays small, a busy one soon has the rest.
+        let populated = limit.min(64 << 10);
         if capacity > 0 {
             mapping.words()[CAPACITY_WORD].store(capacity, Ordering::Relaxed);
-            // The first pages only: a quiet logger stays small, a busy one soon has the rest.
-            mapping.populate(HEADER_BYTES, limit.min(64 << 10) as usize);
+            mapping.populate(HEADER_BYTES, populated as usize);
         }
         Ok(Self {
             mapping,
@@ -103,6 +109,7 @@ impl Ring {
             head_seq: AtomicU64::new(0),
             limit: AtomicU64::new(limit),
             growing: Mutex::new(()),
+            populated: AtomicU64::new(populated),
         })
     }
 
@@ -195,19 +202,32 @@ impl Ring {
         }
         let limit = self.limit.load(Ordering::Acquire);
         let place = tail & (self.capacity - 1);
-        let start = if place + size <= limit { tail } else { tail - place + self.capacity };
+        if place + size <= limit {
+            return (tail + size - head <= self.capacity).then_some(tail);
+        }
+        // Behind a wrapped tail the ring can't grow until the head has wrapped too. So with less
+        // than half of the ring free there, growing first keeps a burst out of the spill files.
+        let free = if self.laps(head, tail) { 0 } else { head & (self.capacity - 1) };
+        let start = tail - place + self.capacity;
         let fits = size <= limit && start + size - head <= self.capacity;
-        fits.then_some(start)
+        (fits && (free >= limit / 2 || limit >= self.limit_max())).then_some(start)
+    }
+
+    /// Whether the tail is a lap ahead of the head.
+    fn laps(&self, head: u64, tail: u64) -> bool {
+        head / self.capacity != tail / self.capacity
+    }
+
+    fn limit_max(&self) -> u64 {
+        self.capacity.saturating_sub(SPARE_BYTES)
     }
 
     /// Doubles the limit, if that gives room at this tail. False when the ring is full.
     #[cold]
     fn grow(&self, head: u64, tail: u64) -> bool {
         let limit = self.limit.load(Ordering::Acquire);
-        let most = self.capacity.saturating_sub(SPARE_BYTES);
-        // Behind a wrapped tail more room at the end is of no use until the head has wrapped too.
-        let same_lap = self.capacity > 0 && head / self.capacity == tail / self.capacity;
-        if limit >= most || !same_lap {
+        let most = self.limit_max();
+        if self.capacity == 0 || limit >= most || self.laps(head, tail) {
             return false;
         }
         let Ok(_growing) = self.growing.try_lock() else {
@@ -224,6 +244,24 @@ impl Ring {
         }
         self.limit.store(larger, Ordering::Release);
         true
+    }
+
+    /// Readies room ahead of use, so that `append` meets neither a full ring nor a page fault: for
+    /// a thread in the background, while events come.
+    pub fn tend(&self) {
+        let head = self.head.0.load(Ordering::Acquire);
+        let used = self.used_bytes();
+        if used > self.limit.load(Ordering::Acquire) / 2 {
+            self.grow(head, head + used);
+        }
+        let from = self.populated.load(Ordering::Relaxed);
+        let place = (head + used) & self.capacity.saturating_sub(1);
+        let to = self.limit.load(Ordering::Acquire) + SPARE_BYTES;
+        if self.capacity > 0 && from < to && place + POPULATE_BYTES > from {
+            let bytes = (to - from).min(POPULATE_BYTES);
+            self.mapping.populate(HEADER_BYTES + from as usize, bytes as usize);
+            self.populated.store(from + bytes, Ordering::Relaxed);
+        }
     }
 
     #[inline]

@@ -56,6 +56,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
 
 fn turn(shared: &Arc<Shared>, lane: &Lane, watch: &mut Watch) -> u64 {
     let config = &shared.config;
+    lane.journal.tend();
     let moved = drain(shared, lane, watch);
     let now = Instant::now();
     let synced = watch.synced_at.is_some_and(|at| now < at + SYNC_EVERY);

@@ -124,22 +124,15 @@ impl SafetyEventLogger {
     pub fn log(&self, event: &SafetyEvent) -> Logged {
         let shared = self.shared();
         SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
-            Ok(mut payload) => {
-                payload.clear();
-                codec::encode(event, &mut payload);
-                let logged = shared.accept(&payload);
-                if payload.capacity() > SCRATCH_BYTES_MAX {
-                    payload.clear();
-                    payload.shrink_to(SCRATCH_BYTES_MAX);
+            Ok(mut scratch) => {
+                let logged = shared.accept(codec::encode_into(event, &mut scratch));
+                if scratch.len() > SCRATCH_BYTES_MAX {
+                    *scratch = Vec::new();
                 }
                 logged
             }
             // An adapter that logs, on a thread that delivers on behalf of a `log`.
-            Err(_) => {
-                let mut payload = Vec::new();
-                codec::encode(event, &mut payload);
-                shared.accept(&payload)
-            }
+            Err(_) => shared.accept(codec::encode_into(event, &mut Vec::new())),
         })
     }
 

@@ -17,6 +17,7 @@ pub mod store;
 pub mod cursor;
 mod drain;
 pub mod recovery;
+pub mod account;
 pub mod inspect;
 
 use std::collections::VecDeque;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::FlushReport;
-use super::shared::{Shared, lock};
+use super::shared::Shared;
 
 /// Asks for everything to be handed over as long as it lives.
 struct Flushing<'a>(&'a Shared);
@@ -32,7 +32,7 @@ pub(super) fn flush(shared: &Arc<Shared>, timeout: Option<Duration>) -> FlushRep
     }
     let _flushing = Flushing::new(shared);
     let targets = shared.targets();
-    lock(&shared.worker).request_scan();
+    shared.scan_wanted.store(true, Ordering::Release);
     shared.wake_keeper();
     shared.call_worker();
     let complete = shared.wait_for_progress(deadline, || shared.settled(&targets));
@@ -44,11 +44,10 @@ pub(super) fn inline(shared: &Arc<Shared>, deadline: Option<Instant>) -> FlushRe
     let _flushing = Flushing::new(shared);
     let targets = shared.targets();
     let kept = shared.kept();
-    let mut worker = lock(&shared.worker);
-    worker.request_scan();
+    shared.scan_wanted.store(true, Ordering::Release);
     loop {
-        let wait = worker.turn(shared);
-        if shared.settled(&targets) && worker.is_idle() {
+        let wait = shared.turn();
+        if shared.settled(&targets) && shared.is_idle() {
             return shared.report(true);
         }
         let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));

@@ -6,6 +6,7 @@
 //! millisecond while there is work, ever more seldom without. Only a full buffer that finds it in
 //! its deepest sleep wakes it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -39,7 +40,12 @@ pub(super) fn run(shared: &Arc<Shared>) {
     let mut wait = BUSY;
     loop {
         let Some(lane) = shared.lane() else { return };
-        let moved = turn(shared, lane, &mut watch);
+        let turn = || turn(shared, lane, &mut watch);
+        let moved = catch_unwind(AssertUnwindSafe(turn)).unwrap_or_else(|_| {
+            let text = "the keeper panicked, and goes on";
+            shared.config.notices.say(Level::Critical, "panic", text);
+            0
+        });
         if shared.closing.load(Ordering::SeqCst) {
             return;
         }

@@ -193,8 +193,7 @@ impl SafetyEventLogger {
     /// Does one step of the worker's work on this thread; says how long to wait before the next,
     /// or `None` if there is nothing to do. For loggers without threads.
     pub fn turn(&self) -> Option<Duration> {
-        let shared = self.shared();
-        shared::lock(&shared.worker).turn(shared)
+        self.shared().turn()
     }
 
     /// What has been counted.

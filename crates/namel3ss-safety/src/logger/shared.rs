@@ -1,6 +1,8 @@
 //! What the threads of one logger share: its lanes, its counters, and how they call each other.
 
+use std::cell::Cell;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
@@ -11,6 +13,7 @@ use super::lane::{Ground, Host, Lane};
 use super::worker::Worker;
 use super::{FlushReport, Logged, keeper};
 use crate::id::{JournalId, Seq};
+use crate::journal::account::{self, Account};
 use crate::journal::cursor::Cursor;
 use crate::journal::media::{DiskFolder, Folder, FolderLock, MemoryFolder};
 use crate::journal::{DropReason, Journal, slug};
@@ -38,6 +41,8 @@ pub(super) struct Shared {
     called: Condvar,
     keeper: OnceLock<Thread>,
     keeper_sleeps: AtomicBool,
+    /// Asks the worker to look for what other processes have left, at its next turn.
+    pub(super) scan_wanted: AtomicBool,
 }
 
 /// Counts what a waiting `flush` wants to know.
@@ -81,6 +86,7 @@ impl Shared {
             called: Condvar::new(),
             keeper: OnceLock::new(),
             keeper_sleeps: AtomicBool::new(false),
+            scan_wanted: AtomicBool::new(true),
         }
     }
 
@@ -275,10 +281,37 @@ impl Shared {
         self.called.notify_all();
     }
 
+    /// One turn of the worker. A panic in it costs what it was doing, never the thread: its batch
+    /// is in the journal, for the next run.
+    ///
+    /// On a thread that is in a turn already (an adapter that flushes its own logger) it does
+    /// nothing, rather than wait for itself.
+    pub(super) fn turn(self: &Arc<Self>) -> Option<Duration> {
+        thread_local! {
+            static IN_TURN: Cell<bool> = const { Cell::new(false) };
+        }
+        if IN_TURN.replace(true) {
+            return None;
+        }
+        let wait = self.guarded_turn();
+        IN_TURN.set(false);
+        wait
+    }
+
+    fn guarded_turn(self: &Arc<Self>) -> Option<Duration> {
+        let turn = || lock(&self.worker).turn(self);
+        catch_unwind(AssertUnwindSafe(turn)).unwrap_or_else(|_| {
+            let text = "the worker panicked; what it was doing stays in the journal";
+            self.config.notices.say(Level::Critical, "panic", text);
+            self.note(|progress| progress.kept += 1);
+            Some(Duration::from_secs(1))
+        })
+    }
+
     /// The worker's loop, until it is told to quit: for a thread of ours, or of somebody else.
     pub(super) fn work(self: &Arc<Self>) {
         loop {
-            let wait = lock(&self.worker).turn(self);
+            let wait = self.turn();
             let mut call = lock(&self.call);
             let until = wait.map(|wait| Instant::now() + wait);
             while !call.work && !call.quit {
@@ -345,6 +378,11 @@ impl Shared {
                 None => call = self.called.wait(call).unwrap_or_else(PoisonError::into_inner),
             }
         }
+    }
+
+    /// Whether the worker's last turn found nothing to do. False while it is at work.
+    pub(super) fn is_idle(&self) -> bool {
+        self.worker.try_lock().is_ok_and(|worker| worker.is_idle())
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -457,14 +495,30 @@ impl Shared {
     /// Ends what can be ended at once: removes journals that hold nothing undelivered.
     pub(super) fn close(&self) {
         for lane in self.lanes() {
-            let last = lane.journal.last();
-            let pending = last.0.saturating_sub(lane.cursor.state().acked.0);
+            let state = lane.cursor.state();
+            let pending = lane.journal.last().0.saturating_sub(state.acked.0);
             if pending == 0 && self.config.medium.is_none() {
+                let dropped = self.counters.dropped();
+                let account = Account { dropped, ..Account::of(&state) };
+                if lane.ground != Ground::Memory {
+                    self.keep_account(lane.journal.id(), &account);
+                }
                 let _ = lane.journal.remove();
             } else if lane.ground == Ground::Memory && pending > 0 {
                 let text = format!("{pending} events were in memory only, and are lost");
                 self.config.notices.say(Level::Critical, "lost", text);
             }
+        }
+    }
+
+    /// Writes down what became of a journal's events before its folder goes.
+    pub(super) fn keep_account(&self, journal: JournalId, account: &Account) {
+        if account.logged() == 0 {
+            return;
+        }
+        if let Err(error) = account::append(&self.journals(), journal, account) {
+            let text = format!("the account of journal {journal} can't be written: {error}");
+            self.config.notices.say(Level::Warning, "accounts", text);
         }
     }
 

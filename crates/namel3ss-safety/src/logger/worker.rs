@@ -19,6 +19,7 @@ use crate::adapter::Batching;
 use crate::batch::RowBuffer;
 use crate::clock::Timestamp;
 use crate::id::{JournalId, Seq};
+use crate::journal::account::Account;
 use crate::journal::cursor::{Cursor, CursorState};
 use crate::journal::store::{Damage, ReadPlace, ReadReport, Store};
 use crate::journal::{DropReason, Gap};
@@ -67,16 +68,11 @@ impl Worker {
             places: Default::default(),
             rows: RowBuffer::new(JournalId([0; 16])),
             flight: None,
-            scan_due: Some(Duration::ZERO),
+            scan_due: None,
             gathering_since: None,
             last_progress: config.clock.monotonic(),
             idle: false,
         }
-    }
-
-    /// Looks for orphans at the next turn.
-    pub(super) fn request_scan(&mut self) {
-        self.scan_due = Some(Duration::ZERO);
     }
 
     /// Whether the last turn found nothing to do.
@@ -181,7 +177,8 @@ impl Worker {
 
     /// Adopts what dead processes left.
     fn scan(&mut self, shared: &Arc<Shared>, now: Duration) {
-        if self.scan_due.is_none_or(|due| now < due) {
+        let wanted = shared.scan_wanted.swap(false, Ordering::AcqRel);
+        if !wanted && self.scan_due.is_none_or(|due| now < due) {
             return;
         }
         let config = &shared.config;
@@ -229,6 +226,7 @@ impl Worker {
                 let (counters, notices) = (&shared.counters, &shared.config.notices);
                 let mut ledger = Ledger { cursor, counters, notices, own: false };
                 ledger.settle_through(*last);
+                shared.keep_account(store.journal, &Account::of(&cursor.state()));
                 if let Err(error) = store.folder.remove_all() {
                     let text = format!("{} can't be removed: {error}", store.folder.describe());
                     shared.config.notices.say(Level::Warning, "recovery", text);

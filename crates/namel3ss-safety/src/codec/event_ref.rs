@@ -1,0 +1,140 @@
+//! An event that borrows its texts from a payload.
+
+use super::value::{Categories, ObjectRef, Reader};
+use super::{DEPTH_MAX, FIXED_BYTES, SEVERITY_OTHER, TEXTS};
+use crate::clock::Timestamp;
+use crate::event::{Direction, SafetyAction, SafetyEvent, Severity};
+
+/// An event whose texts live in somebody else's buffer: what adapters are given.
+#[derive(Clone, Copy, Debug)]
+pub struct EventRef<'a> {
+    /// See [`SafetyEvent`] for this field and those that follow.
+    pub event_id: &'a str,
+    #[expect(missing_docs, reason = "as in SafetyEvent")]
+    pub timestamp: Timestamp,
+    texts: [Option<&'a str>; TEXTS],
+    #[expect(missing_docs, reason = "as in SafetyEvent")]
+    pub direction: Direction,
+    #[expect(missing_docs, reason = "as in SafetyEvent")]
+    pub action: SafetyAction,
+    #[expect(missing_docs, reason = "as in SafetyEvent")]
+    pub severity: &'a str,
+    #[expect(missing_docs, reason = "as in SafetyEvent")]
+    pub confidence: f64,
+    #[expect(missing_docs, reason = "as in SafetyEvent")]
+    pub latency_ms: f64,
+    categories: Categories<'a>,
+    metadata: ObjectRef<'a>,
+}
+
+impl<'a> EventRef<'a> {
+    pub(super) fn read(payload: &'a [u8]) -> Option<Self> {
+        let fixed: &[u8; FIXED_BYTES] = payload.first_chunk()?;
+        let flags = fixed[1];
+        let present = u16::from_le_bytes([fixed[2], fixed[3]]);
+        let count = u16::from_le_bytes([fixed[4], fixed[5]]);
+        let word = |at: usize| -> [u8; 8] {
+            // Infallible: `fixed` is 32 bytes long and `at` is 8, 16 or 24.
+            fixed[at..at + 8].try_into().unwrap_or_default()
+        };
+        let mut reader = Reader { bytes: &payload[FIXED_BYTES..] };
+        let event_id = reader.text()?;
+        let mut texts = [None; TEXTS];
+        for (bit, text) in texts.iter_mut().enumerate() {
+            if present >> bit & 1 == 1 {
+                *text = Some(reader.text()?);
+            }
+        }
+        let severity = match flags >> 4 {
+            0 => "none",
+            1 => "low",
+            2 => "medium",
+            3 => "high",
+            4 => "critical",
+            SEVERITY_OTHER if present >> TEXTS & 1 == 1 => reader.text()?,
+            _ => return None,
+        };
+        let categories = Categories { reader, left: count };
+        for _ in 0..count {
+            reader.text()?;
+        }
+        let metadata = reader.object()?;
+        if !metadata.check(DEPTH_MAX) {
+            return None;
+        }
+        Some(Self {
+            event_id,
+            timestamp: Timestamp::from_micros(i64::from_le_bytes(word(8))),
+            texts,
+            direction: Direction::from_code(flags & 1)?,
+            action: SafetyAction::from_code(flags >> 1 & 3)?,
+            severity,
+            confidence: f64::from_le_bytes(word(16)),
+            latency_ms: f64::from_le_bytes(word(24)),
+            categories,
+            metadata,
+        })
+    }
+
+    /// The eight optional texts, in the order of [`crate::FIELDS`]: `app_name` to `user_id`.
+    #[must_use]
+    pub fn texts(&self) -> [Option<&'a str>; 8] {
+        self.texts
+    }
+
+    /// Which application.
+    #[must_use]
+    pub fn app_name(&self) -> Option<&'a str> {
+        self.texts[0]
+    }
+
+    /// Which policy decided.
+    #[must_use]
+    pub fn policy_name(&self) -> Option<&'a str> {
+        self.texts[3]
+    }
+
+    /// Why, in words.
+    #[must_use]
+    pub fn reason(&self) -> Option<&'a str> {
+        self.texts[4]
+    }
+
+    /// What was found.
+    #[must_use]
+    pub fn categories(&self) -> Categories<'a> {
+        self.categories
+    }
+
+    /// Anything else.
+    #[must_use]
+    pub fn metadata(&self) -> ObjectRef<'a> {
+        self.metadata
+    }
+
+    /// A copy that owns its texts.
+    #[must_use]
+    pub fn to_event(&self) -> SafetyEvent {
+        let [app, chain, agent, policy, reason, trace, session, user] =
+            self.texts.map(|text| text.map(str::to_owned));
+        SafetyEvent {
+            event_id: self.event_id.to_owned(),
+            timestamp: self.timestamp,
+            app_name: app,
+            chain_name: chain,
+            agent_name: agent,
+            policy_name: policy,
+            reason,
+            trace_id: trace,
+            session_id: session,
+            user_id: user,
+            direction: self.direction,
+            action: self.action,
+            categories: self.categories.map(str::to_owned).collect(),
+            severity: Severity::from(self.severity),
+            confidence: self.confidence,
+            latency_ms: self.latency_ms,
+            metadata: self.metadata.to_map(),
+        }
+    }
+}

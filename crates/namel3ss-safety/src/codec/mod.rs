@@ -1,0 +1,195 @@
+//! One event as the payload of one frame: versioned, compact, read without copying.
+//!
+//! The layout is drawn byte by byte in `docs/design/journal-format.md`. Strings are cut and
+//! containers thinned until an event fits [`PAYLOAD_BYTES_MAX`]; such an event carries
+//! `"truncated": true` in its metadata. Non-finite numbers are kept as they are here; JSON writes
+//! them as the texts `NaN`, `Infinity` and `-Infinity`.
+
+mod encode;
+mod event_ref;
+mod value;
+
+use std::fmt;
+
+pub use self::encode::{encode, encode_into};
+pub use self::event_ref::EventRef;
+pub use self::value::{ArrayRef, Categories, ObjectRef, ValueRef};
+
+/// The first byte of a payload: the layout's major version. A reader refuses any other.
+pub const VERSION: u8 = 1;
+/// The most that one event takes: 256 KiB.
+pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
+/// How deep metadata may nest; what is deeper is stored as null and marked as truncated.
+pub const DEPTH_MAX: usize = 64;
+
+/// Bytes before the first text.
+const FIXED_BYTES: usize = 32;
+/// The code of a severity that is the app's own word.
+const SEVERITY_OTHER: u8 = 7;
+/// How many optional texts there are; bit 8 of the presence word is the severity's own word.
+const TEXTS: usize = 8;
+
+mod tag {
+    pub(super) const NULL: u8 = 0;
+    pub(super) const FALSE: u8 = 1;
+    pub(super) const TRUE: u8 = 2;
+    pub(super) const INT: u8 = 3;
+    pub(super) const UINT: u8 = 4;
+    pub(super) const FLOAT: u8 = 5;
+    pub(super) const NUMBER: u8 = 6;
+    pub(super) const STRING: u8 = 7;
+    pub(super) const ARRAY: u8 = 8;
+    pub(super) const OBJECT: u8 = 9;
+}
+
+/// Why bytes are no payload of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// Another major version: a newer library wrote it.
+    Version(u8),
+    /// The bytes do not follow the layout.
+    Malformed,
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(v) => {
+                write!(f, "decode an event of payload version {v}: this library reads {VERSION}")
+            }
+            Self::Malformed => f.write_str("decode an event: its bytes do not follow the layout"),
+        }
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+/// Reads a payload, borrowing every text from it. Everything is checked here, once.
+///
+/// # Errors
+/// For bytes of another version or layout; never panics, whatever the bytes.
+pub fn decode(payload: &[u8]) -> Result<EventRef<'_>, DecodeError> {
+    match payload.first() {
+        Some(&VERSION) => EventRef::read(payload).ok_or(DecodeError::Malformed),
+        Some(&version) => Err(DecodeError::Version(version)),
+        None => Err(DecodeError::Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::value::is_number;
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::event::{Direction, SafetyAction, SafetyEvent, Severity};
+    use proptest::prelude::*;
+    use serde_json::{Map, Value, json};
+
+    fn round_trip(event: &SafetyEvent) -> SafetyEvent {
+        let mut payload = Vec::new();
+        encode(event, &mut payload);
+        assert!(payload.len() <= PAYLOAD_BYTES_MAX);
+        decode(&payload).expect("what was encoded decodes").to_event()
+    }
+
+    #[test]
+    fn an_oversized_event_is_cut_and_says_so() {
+        for event in [
+            SafetyEvent { reason: Some("é".repeat(1 << 20)), ..SafetyEvent::default() },
+            SafetyEvent { categories: vec!["c".repeat(100); 100_000], ..SafetyEvent::default() },
+            SafetyEvent {
+                metadata: (0..50_000).map(|i| (format!("k{i}"), json!("v".repeat(50)))).collect(),
+                ..SafetyEvent::default()
+            },
+        ] {
+            let back = round_trip(&event);
+            assert_eq!(back.event_id, event.event_id);
+            assert_eq!(back.metadata["truncated"], true);
+        }
+    }
+
+    #[test]
+    fn deep_metadata_is_cut_at_the_limit() {
+        let mut value = json!(1);
+        for _ in 0..500 {
+            value = json!([value]);
+        }
+        let event = SafetyEvent {
+            metadata: Map::from_iter([("deep".to_owned(), value)]),
+            ..SafetyEvent::default()
+        };
+        assert_eq!(round_trip(&event).metadata["truncated"], true);
+    }
+
+    #[test]
+    fn numbers_follow_the_grammar() {
+        for good in ["0", "-0", "10", "1.5", "1e5", "-1.25E-7"] {
+            assert!(is_number(good), "{good}");
+        }
+        for bad in ["", "-", "01", "1.", ".5", "1e", "1e+", "0x1", "1 ", "NaN"] {
+            assert!(!is_number(bad), "{bad}");
+        }
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_filter("finite", |n| n.is_finite()).prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                prop::collection::btree_map(any::<String>(), inner, 0..5)
+                    .prop_map(|m| Value::Object(m.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_event_reads_back_equal(
+            texts in prop::collection::vec(any::<Option<String>>(), 8),
+            ids in any::<(String, i64)>(),
+            numbers in any::<(f64, f64)>(),
+            words in (0_usize..4, any::<bool>(), "[a-z]{0,9}"),
+            categories in prop::collection::vec(any::<String>(), 0..5),
+            metadata in prop::collection::btree_map(any::<String>(), any_value(), 0..5),
+        ) {
+            let mut t = texts.into_iter();
+            let mut text = move || t.next().flatten();
+            let event = SafetyEvent {
+                event_id: ids.0,
+                timestamp: Timestamp::from_micros(ids.1),
+                app_name: text(), chain_name: text(), agent_name: text(), policy_name: text(),
+                reason: text(), trace_id: text(), session_id: text(), user_id: text(),
+                direction: if words.1 { Direction::Output } else { Direction::Input },
+                action: SafetyAction::ALL[words.0],
+                categories,
+                severity: Severity::from(words.2.as_str()),
+                confidence: numbers.0,
+                latency_ms: numbers.1,
+                metadata: metadata.into_iter().collect(),
+            };
+            let back = round_trip(&event);
+            if event.confidence.is_nan() || event.latency_ms.is_nan() {
+                prop_assert_eq!(back.confidence.to_bits(), event.confidence.to_bits());
+            } else {
+                prop_assert_eq!(back, event);
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_decoding_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = decode(&bytes).map(|event| event.to_event());
+            if let Some(first) = bytes.first_mut() {
+                *first = VERSION;
+            }
+            let _ = decode(&bytes).map(|event| event.to_event());
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The accounts of journals that are finished and gone: one line each in `accounts.jsonl`, beside
+//! the journals of their dataset. With them, logged = flushed + fallback + dropped + pending can
+//! be added up across all restarts, and what was dropped stays on record.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::cursor::CursorState;
+use super::gap::DropReason;
+use crate::clock::Timestamp;
+use crate::id::JournalId;
+
+/// The file's name.
+pub const ACCOUNTS_NAME: &str = "accounts.jsonl";
+/// From this size on the lines are added up into one.
+const BYTES_MAX: u64 = 256 << 10;
+
+/// What became of the events of one journal, or of several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// How many journals.
+    pub journals: u64,
+    /// Events in their dataset.
+    pub flushed: u64,
+    /// Events in fallback files.
+    pub fallback: u64,
+    /// Events given up, by reason, in the order of [`DropReason::ALL`].
+    pub dropped: [u64; DropReason::ALL.len()],
+}
+
+impl Account {
+    /// Of one journal, all of whose events have settled.
+    #[must_use]
+    pub fn of(state: &CursorState) -> Self {
+        let CursorState { flushed, fallback, dropped, .. } = *state;
+        Self { journals: 1, flushed, fallback, dropped }
+    }
+
+    /// Events that were logged: every one of them has settled.
+    #[must_use]
+    pub fn logged(&self) -> u64 {
+        self.flushed + self.fallback + self.dropped.iter().sum::<u64>()
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.journals += other.journals;
+        self.flushed += other.flushed;
+        self.fallback += other.fallback;
+        for (sum, n) in self.dropped.iter_mut().zip(other.dropped) {
+            *sum += n;
+        }
+    }
+
+    fn to_line(self, journal: Option<JournalId>) -> String {
+        let dropped: Map<String, Value> = DropReason::ALL
+            .iter()
+            .zip(self.dropped)
+            .filter(|(_, n)| *n > 0)
+            .map(|(reason, n)| (reason.as_str().to_owned(), n.into()))
+            .collect();
+        let line = json!({
+            "at": Timestamp::now().to_string(),
+            "journal_id": journal.map(|id| id.to_string()),
+            "journals": self.journals,
+            "logged": self.logged(),
+            "flushed": self.flushed,
+            "fallback": self.fallback,
+            "dropped": dropped,
+        });
+        format!("{line}\n")
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let line: Value = serde_json::from_str(line).ok()?;
+        let number = |name: &str| line[name].as_u64();
+        Some(Self {
+            journals: number("journals")?,
+            flushed: number("flushed")?,
+            fallback: number("fallback")?,
+            dropped: DropReason::ALL.map(|r| line["dropped"][r.as_str()].as_u64().unwrap_or(0)),
+        })
+    }
+}
+
+/// Adds the account of `journal` to the file in `journals`.
+///
+/// # Errors
+/// The file system's own.
+pub fn append(journals: &Path, journal: JournalId, account: &Account) -> io::Result<()> {
+    let mut options = File::options();
+    options.read(true).append(true).create(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let nofollow = rustix::fs::OFlags::NOFOLLOW.bits();
+        options.mode(0o600).custom_flags(nofollow.cast_signed());
+    }
+    let mut file = options.open(journals.join(ACCOUNTS_NAME))?;
+    file.lock()?;
+    let length = file.metadata()?.len();
+    crate::limits::check_file_size(length + 4096)?;
+    if length > BYTES_MAX {
+        let (sum, _) = add_up(&file)?;
+        file.set_len(0)?;
+        file.write_all(sum.to_line(None).as_bytes())?;
+    }
+    // A line that a crash cut short must not swallow this one.
+    let mut line = account.to_line(Some(journal));
+    if length > 0 && !ends_with_newline(&file)? {
+        line.insert(0, '\n');
+    }
+    file.write_all(line.as_bytes())
+}
+
+fn ends_with_newline(mut file: &File) -> io::Result<bool> {
+    use std::io::Read as _;
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
+}
+
+/// The sum of all accounts in `journals`, and how many lines of the file could not be read.
+///
+/// # Errors
+/// The file system's own; a missing file is an empty sum.
+pub fn sum(journals: &Path) -> io::Result<(Account, u64)> {
+    match File::open(journals.join(ACCOUNTS_NAME)) {
+        Ok(file) => {
+            file.lock_shared()?;
+            add_up(&file)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Default::default()),
+        Err(error) => Err(error),
+    }
+}
+
+fn add_up(mut file: &File) -> io::Result<(Account, u64)> {
+    file.seek(SeekFrom::Start(0))?;
+    let (mut sum, mut unreadable) = (Account::default(), 0);
+    for line in BufReader::new(file).lines() {
+        match Account::parse(&line?) {
+            Some(account) => sum.add(&account),
+            None => unreadable += 1,
+        }
+    }
+    Ok((sum, unreadable))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_add_up_also_when_the_file_was_compacted() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = Account { journals: 1, flushed: 7, fallback: 2, dropped: [1, 0, 0, 0, 0, 3] };
+        assert_eq!(one.logged(), 13);
+        let n = 2000;
+        for _ in 0..n {
+            append(folder.path(), JournalId([1; 16]), &one).unwrap();
+        }
+        let (sum, unreadable) = sum(folder.path()).unwrap();
+        assert_eq!((sum.journals, sum.logged(), unreadable), (n, 13 * n, 0));
+        let length = std::fs::metadata(folder.path().join(ACCOUNTS_NAME)).unwrap().len();
+        assert!(length < BYTES_MAX + 1024, "{length}");
+    }
+
+    #[test]
+    fn a_torn_line_costs_itself_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = Account { journals: 1, flushed: 1, ..Account::default() };
+        append(folder.path(), JournalId([1; 16]), &one).unwrap();
+        let path = folder.path().join(ACCOUNTS_NAME);
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        text.push_str("{\"at\": \"2026");
+        std::fs::write(&path, text).unwrap();
+        append(folder.path(), JournalId([2; 16]), &one).unwrap();
+        let (total, unreadable) = sum(folder.path()).unwrap();
+        assert_eq!((total.flushed, unreadable), (2, 1));
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Logged;
 use super::config::{Config, OverflowStrategy};
@@ -29,9 +29,13 @@ pub(super) struct Lane {
     pub(super) counters: Arc<Counters>,
     /// Everything up to here has been handed to the worker.
     handed: AtomicU64,
-    /// Set while every event must be looked at: not started, or the backlog at its limit.
+    /// Set while every event must be looked at: not started, the backlog at its limit, or braked.
     gated: AtomicBool,
+    /// Set while the buffer can't be handed over: not started, or the backlog at its limit.
+    shut: AtomicBool,
     backlog_full: AtomicBool,
+    /// How long each event is held up, while a healthy dataset falls far behind.
+    brake_nanos: AtomicU64,
     /// Held by callers at a full buffer, and by nobody else for long.
     admission: Mutex<()>,
     room: Condvar,
@@ -65,6 +69,8 @@ impl Lane {
             counters,
             handed: AtomicU64::new(0),
             gated: AtomicBool::new(!started),
+            shut: AtomicBool::new(!started),
+            brake_nanos: AtomicU64::new(0),
             backlog_full: AtomicBool::new(false),
             admission: Mutex::default(),
             room: Condvar::new(),
@@ -98,10 +104,11 @@ impl Lane {
 
     #[cold]
     fn accept_gated(&self, payload: &[u8], host: &dyn Host) -> Logged {
+        self.brake();
         let mut admission = lock(&self.admission);
         loop {
             // Started, with room: the worker will come for it.
-            let open = !self.gated.load(Ordering::Acquire);
+            let open = !self.shut.load(Ordering::Acquire);
             if open || self.buffered() < self.buffer_size {
                 break;
             }
@@ -130,8 +137,8 @@ impl Lane {
         match self.journal.append(payload) {
             Ok(seq) => {
                 let over = self.buffered().saturating_sub(self.buffer_size);
-                let gated = self.gated.load(Ordering::Acquire);
-                if gated && over > 0 && self.overflow == OverflowStrategy::DropOldest {
+                let shut = self.shut.load(Ordering::Acquire);
+                if shut && over > 0 && self.overflow == OverflowStrategy::DropOldest {
                     self.drop_oldest(over);
                 }
                 if host.is_started() && self.buffered() >= self.buffer_size {
@@ -242,7 +249,7 @@ impl Lane {
     /// As users see it: a full buffer counts as handed over when there is a worker to take it.
     pub(super) fn shown_buffered(&self) -> u64 {
         let buffered = self.buffered();
-        if self.gated.load(Ordering::Acquire) {
+        if self.shut.load(Ordering::Acquire) {
             buffered.min(self.buffer_size)
         } else {
             buffered % self.buffer_size
@@ -263,9 +270,28 @@ impl Lane {
     /// Tells the lane whether it is started, and whether its backlog is at its limit.
     pub(super) fn set_gate(&self, started: bool, backlog_full: bool) {
         self.backlog_full.store(backlog_full, Ordering::Release);
-        let gated = !started || backlog_full;
-        if self.gated.swap(gated, Ordering::AcqRel) && !gated {
+        let shut = !started || backlog_full;
+        let was_shut = self.shut.swap(shut, Ordering::AcqRel);
+        let braked = self.brake_nanos.load(Ordering::Acquire) > 0;
+        self.gated.store(shut || braked, Ordering::Release);
+        if was_shut && !shut {
             self.wake_waiting();
+        }
+    }
+
+    /// Holds each event up for `wait` from the next [`set_gate`](Self::set_gate) on.
+    pub(super) fn set_brake(&self, wait: Duration) {
+        self.brake_nanos.store(wait.as_nanos() as u64, Ordering::Release);
+    }
+
+    /// Holds the caller up: too briefly for a sleep, long enough for the dataset to catch up.
+    fn brake(&self) {
+        let nanos = self.brake_nanos.load(Ordering::Acquire);
+        if nanos > 0 {
+            let until = Instant::now() + Duration::from_nanos(nanos);
+            while Instant::now() < until {
+                std::thread::yield_now();
+            }
         }
     }
 

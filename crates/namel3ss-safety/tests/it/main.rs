@@ -1,5 +1,6 @@
 //! Everything that is tested through the public interface, in one binary.
 
 mod adapters;
+mod brake;
 mod children;
 mod crashes;

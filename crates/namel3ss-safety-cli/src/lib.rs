@@ -1,0 +1,46 @@
+//! `n3-safety`, the command line of the record: feed it, read it, mend it, watch over it.
+//!
+//! Everything happens in [`run`], which takes its streams as arguments: the binary passes those of
+//! its process, the Python wheel's console script does the same, a test passes buffers.
+//!
+//! Data goes to standard output and everything else to standard error. Whatever is printed is
+//! escaped first ([`escape`]), and what goes to standard error loses its passwords ([`redact`]):
+//! the texts of events come from prompts, and URLs come with credentials.
+
+mod cli;
+mod exit;
+mod error;
+mod io;
+pub mod escape;
+pub mod redact;
+mod style;
+mod out;
+mod progress;
+mod place;
+mod span;
+mod filter;
+mod mapping;
+mod record;
+mod input;
+mod source;
+mod cmd;
+
+use std::ffi::OsString;
+
+pub use cli::command;
+pub use error::Error;
+pub use exit::Exit;
+pub use io::{Interrupt, Io};
+
+/// Runs one command line; the first argument is the program's name. Never panics for its input,
+/// and never ends the process.
+///
+/// ```
+/// use namel3ss_safety_cli::{Exit, Io, run};
+/// let (io, captured) = Io::buffers(b"");
+/// assert_eq!(run(["n3-safety", "schema", "--dialect", "sqlite"], io), Exit::Ok);
+/// assert!(captured.stdout().contains("CREATE TABLE"));
+/// ```
+pub fn run(args: impl IntoIterator<Item = impl Into<OsString>>, io: Io) -> Exit {
+    cli::run(args.into_iter().map(Into::into).collect(), io)
+}

@@ -1,0 +1,114 @@
+//! No password on a terminal: URLs as they may be shown.
+//!
+//! Whatever goes to standard error passes through [`redact`], also what the argument parser quotes
+//! from the command line. It errs on the side of hiding too much.
+
+use std::borrow::Cow;
+
+/// What stands for a secret.
+const HIDDEN: &str = "***";
+
+/// `text` with the password of every URL in it, and the value of every `password=`, hidden.
+///
+/// ```
+/// use namel3ss_safety_cli::redact::redact;
+/// assert_eq!(redact("open postgres://ann:s3cret@db/x: refused"), "open postgres://ann:***@db/x: refused");
+/// assert_eq!(redact("sqlite:///a.db"), "sqlite:///a.db");
+/// ```
+#[must_use]
+pub fn redact(text: &str) -> Cow<'_, str> {
+    if !text.contains("://") && !text.contains('=') {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| !c.is_whitespace()) {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+        out.push_str(&word(&rest[..end]));
+        rest = &rest[end..];
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// One word: the URL in it, if any, then its parameters.
+fn word(word: &str) -> String {
+    let (head, tail) = match word.find("://") {
+        Some(at) => word.split_at(at + 3),
+        None => ("", word),
+    };
+    // A password may itself hold any of `/ ? @`, so the last `@` of all ends it.
+    let (user, tail) = match (head.is_empty(), tail.rfind('@')) {
+        (false, Some(at)) => {
+            let (userinfo, rest) = tail.split_at(at);
+            let user = match userinfo.split_once(':') {
+                Some((user, _)) => format!("{user}:{HIDDEN}"),
+                None => userinfo.to_owned(),
+            };
+            (user, rest)
+        }
+        _ => (String::new(), tail),
+    };
+    format!("{head}{user}{}", parameters(tail))
+}
+
+/// `key=value` pairs behind `?`, `&` or nothing at all, with the values of secret keys hidden.
+fn parameters(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for pair in text.split_inclusive(['?', '&', ';']) {
+        match pair.split_once('=') {
+            Some((key, value)) if is_secret(key) => {
+                // What ends the pair is punctuation of the sentence or of the URL: it stays.
+                let secret = value.trim_end_matches(['?', '&', ';', '\'', '"', ':', ',']);
+                out.push_str(key);
+                out.push('=');
+                out.push_str(HIDDEN);
+                out.push_str(&value[secret.len()..]);
+            }
+            _ => out.push_str(pair),
+        }
+    }
+    out
+}
+
+fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    ["password", "passwd", "pwd", "secret", "token", "signature", "sig", "credential", "_key", "accesskey"]
+        .iter()
+        .any(|word| key.ends_with(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn passwords_go_and_the_rest_stays() {
+        for (text, shown) in [
+            ("postgresql://u:p@h:5432/db", "postgresql://u:***@h:5432/db"),
+            ("'postgres://u:p/a?b@ss@h/db'", "'postgres://u:***@h/db'"),
+            ("mysql://h/db?user=u&password=p&ssl=1", "mysql://h/db?user=u&password=***&ssl=1"),
+            ("host=h password=p dbname=d", "host=h password=*** dbname=d"),
+            ("s3://b/k?aws_secret_access_key=x", "s3://b/k?aws_secret_access_key=***"),
+            ("az://c/k?sig=abc%3D", "az://c/k?sig=***"),
+            ("postgres://u@h/db", "postgres://u@h/db"),
+            ("a = b", "a = b"),
+            ("action=block", "action=block"),
+        ] {
+            assert_eq!(redact(text), shown);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_canary_never_shows(before in "[a-z/?&=@:]{0,8}", after in "[a-z0-9/?&=@:]{0,8}") {
+            let url = format!("open 'postgres://user:{before}CANARY{after}@host/db?x=1': no");
+            prop_assert!(!redact(&url).contains("CANARY"), "{}", redact(&url));
+            let url = format!("mysql://host/db?password={}CANARY", before.replace(['&', '?'], ""));
+            prop_assert!(!redact(&url).contains("CANARY"), "{}", redact(&url));
+        }
+    }
+}

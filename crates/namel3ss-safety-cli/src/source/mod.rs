@@ -1,0 +1,29 @@
+//! Datasets and journals as something to read: from the beginning, and on from where one was.
+
+mod file;
+mod sqlite;
+
+use crate::error::Error;
+use crate::place::Place;
+use crate::record::Record;
+
+/// Takes one record; an error ends the reading.
+pub(crate) type Each<'a> = &'a mut dyn FnMut(Record) -> Result<(), Error>;
+
+/// Something that events can be read from, in the order in which they were stored.
+pub(crate) trait Source {
+    /// Gives every record that it has not given yet; returns how many rows could not be read.
+    fn poll(&mut self, each: Each<'_>) -> Result<u64, Error>;
+}
+
+/// Opens a place. Nothing need be there yet: `tail -f` waits for it.
+pub(crate) fn open(place: &Place) -> Result<Box<dyn Source>, Error> {
+    Ok(match place {
+        Place::Csv(path) => Box::new(file::Growing::csv(path)),
+        Place::Json(path) => Box::new(file::Growing::json(path)),
+        Place::Sqlite { path, table } => Box::new(sqlite::Table::new(path, table)?),
+        Place::Journals(path) => {
+            return Err(Error::failed(format!("read journals under {}: not yet", path.display())));
+        }
+    })
+}

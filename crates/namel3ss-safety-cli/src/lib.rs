@@ -17,6 +17,8 @@ mod style;
 mod out;
 mod progress;
 mod place;
+mod destination;
+mod fallback;
 mod span;
 mod filter;
 mod mapping;

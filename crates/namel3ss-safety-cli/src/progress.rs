@@ -34,3 +34,9 @@ pub(crate) enum Unit {
     /// Rows, files, journals.
     Things,
 }
+
+/// A path's last part, harmless: indicatif prints it as it is.
+pub(crate) fn name(path: &std::path::Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    crate::escape::escape(&name).into_owned()
+}

@@ -25,6 +25,8 @@ mod mapping;
 mod record;
 mod input;
 mod source;
+mod tally;
+mod checks;
 mod cmd;
 
 use std::ffi::OsString;

@@ -1,7 +1,7 @@
 //! Datasets and journals as something to read: from the beginning, and on from where one was.
 
 mod file;
-mod sqlite;
+pub(crate) mod sqlite;
 
 use crate::error::Error;
 use crate::place::Place;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use namel3ss_safety::Timestamp;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Row};
 use serde_json::{Map, Value};
@@ -33,12 +34,6 @@ impl Table {
     }
 }
 
-/// How many rows there are of each policy and action, and the first and last moment of all.
-#[derive(Debug, Default)]
-pub(crate) struct Counts {
-    pub(crate) by_policy_and_action: Vec<(String, String, u64)>,
-}
-
 impl Table {
     fn connection(&mut self) -> Result<&Connection, Error> {
         if self.open.is_none() {
@@ -49,22 +44,27 @@ impl Table {
         self.open.as_ref().ok_or_else(|| Error::failed("open the dataset"))
     }
 
-    /// Counted by the database, which reads no more than it must.
-    pub(crate) fn counts(&mut self) -> Result<Counts, Error> {
-        let sql = format!(
-            "SELECT coalesce(policy_name, ''), action, count(*) FROM {} GROUP BY 1, 2 ORDER BY 1, 2",
-            self.table
-        );
+    /// Rows by policy and action, counted by the database, which reads no more than it must.
+    pub(crate) fn counts(&mut self, each: &mut dyn FnMut(&str, &str, u64)) -> Result<(), Error> {
+        let sql = format!("SELECT policy_name, action, count(*) FROM {} GROUP BY 1, 2", self.table);
         let counted = self.connection()?.prepare(&sql).and_then(|mut statement| {
-            statement
-                .query_map([], |row| {
-                    let count: i64 = row.get(2)?;
-                    Ok((text(row, 0)?, text(row, 1)?, count.unsigned_abs()))
-                })?
-                .collect()
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let count: i64 = row.get(2)?;
+                each(&text(row, 0)?, &text(row, 1)?, count.unsigned_abs());
+            }
+            Ok(())
         });
-        let by_policy_and_action = counted.map_err(|e| self.failed(&e))?;
-        Ok(Counts { by_policy_and_action })
+        counted.map_err(|e| self.failed(&e))
+    }
+
+    /// The first and the last moment.
+    pub(crate) fn span(&mut self) -> Result<(Option<Timestamp>, Option<Timestamp>), Error> {
+        let sql = format!("SELECT min(timestamp), max(timestamp) FROM {}", self.table);
+        let span = self.connection()?.query_row(&sql, [], |row| {
+            Ok((moment(row.get_ref(0)?), moment(row.get_ref(1)?)))
+        });
+        span.map_err(|e| self.failed(&e))
     }
 }
 
@@ -113,10 +113,10 @@ fn to_json(row: &Row<'_>, names: &[String]) -> rusqlite::Result<Value> {
     for (i, name) in names.iter().enumerate() {
         let value = match row.get_ref(i + 1)? {
             ValueRef::Null => continue,
-            // Our tables hold moments as microseconds, and a row's JSON as seconds.
-            ValueRef::Integer(micros) if name == "timestamp" => {
-                Value::from(namel3ss_safety::Timestamp::from_micros(micros).to_string())
-            }
+            value if name == "timestamp" => match moment(value) {
+                Some(at) => Value::from(at.to_string()),
+                None => continue,
+            },
             ValueRef::Integer(n) => Value::from(n),
             ValueRef::Real(n) if n.is_finite() => Value::from(n),
             ValueRef::Real(n) => Value::from(if n > 0.0 { "Infinity" } else { "-Infinity" }),
@@ -127,6 +127,15 @@ fn to_json(row: &Row<'_>, names: &[String]) -> rusqlite::Result<Value> {
         fields.insert(name.clone(), value);
     }
     Ok(Value::Object(fields))
+}
+
+/// Our tables hold moments as microseconds since 1970; others as text.
+fn moment(value: ValueRef<'_>) -> Option<Timestamp> {
+    match value {
+        ValueRef::Integer(micros) => Some(Timestamp::from_micros(micros)),
+        ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok()?.parse().ok(),
+        _ => None,
+    }
 }
 
 fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {

@@ -1,0 +1,86 @@
+//! How many events a dataset holds, by policy and action.
+
+use std::collections::BTreeMap;
+
+use namel3ss_safety::{SafetyAction, Timestamp};
+use serde_json::{Map, Value, json};
+
+use crate::error::Error;
+use crate::place::Place;
+use crate::record::Record;
+use crate::source::{self, sqlite::Table};
+
+/// The most policies that are told apart: their names come from events, and so from anybody.
+const POLICIES_MAX: usize = 10_000;
+/// Under which the rest is counted.
+const OTHERS: &str = "(others)";
+
+/// What a dataset holds.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) rows: u64,
+    pub(crate) unreadable: u64,
+    pub(crate) first: Option<Timestamp>,
+    pub(crate) last: Option<Timestamp>,
+    /// By policy (empty for none), then by action.
+    pub(crate) policies: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+impl Tally {
+    /// Counts a dataset: in the database where it is one, by reading it where it is a file.
+    pub(crate) fn of(place: &Place) -> Result<Self, Error> {
+        let mut tally = Self::default();
+        match place {
+            Place::Sqlite { path, table } => {
+                let mut table = Table::new(path, table)?;
+                table.counts(&mut |policy, action, rows| tally.add(policy, action, rows))?;
+                (tally.first, tally.last) = table.span()?;
+            }
+            _ => {
+                let unreadable = source::open(place)?.poll(&mut |record| {
+                    tally.record(&record);
+                    Ok(())
+                })?;
+                tally.unreadable = unreadable;
+            }
+        }
+        Ok(tally)
+    }
+
+    fn record(&mut self, record: &Record) {
+        let event = &record.event;
+        let at = event.timestamp;
+        self.first = Some(self.first.map_or(at, |first| first.min(at)));
+        self.last = Some(self.last.map_or(at, |last| last.max(at)));
+        self.add(event.policy_name.as_deref().unwrap_or_default(), event.action.as_str(), 1);
+    }
+
+    fn add(&mut self, policy: &str, action: &str, rows: u64) {
+        self.rows += rows;
+        let full = self.policies.len() >= POLICIES_MAX && !self.policies.contains_key(policy);
+        let policy = if full { OTHERS } else { policy };
+        let actions = self.policies.entry(policy.to_owned()).or_default();
+        let known = SafetyAction::ALL.iter().any(|known| known.as_str() == action);
+        *actions.entry(if known { action } else { OTHERS }.to_owned()).or_default() += rows;
+    }
+
+    /// How many rows have this action.
+    pub(crate) fn of_action(&self, action: &str) -> u64 {
+        self.policies.values().filter_map(|actions| actions.get(action)).sum()
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        let actions: Map<String, Value> = SafetyAction::ALL
+            .iter()
+            .map(|action| (action.to_string(), self.of_action(action.as_str()).into()))
+            .collect();
+        json!({
+            "rows": self.rows,
+            "unreadable": self.unreadable,
+            "first": self.first.map(|at| at.to_string()),
+            "last": self.last.map(|at| at.to_string()),
+            "actions": actions,
+            "policies": self.policies,
+        })
+    }
+}

@@ -1,0 +1,26 @@
+//! `stats` over datasets.
+
+use crate::{Bench, events};
+
+#[test]
+fn datasets_are_counted_by_policy_and_action() {
+    let bench = Bench::new();
+    let file = bench.file("a.jsonl", events(5));
+    let csv = bench.file("b.csv", "action\nredact\n");
+    let json = bench.run(["stats", "-o", "json", "--from", &file, "--from", &csv]).exits(0).json();
+    assert_eq!(json["datasets"][0]["rows"], 5);
+    assert_eq!(json["datasets"][0]["policies"]["pii"]["allow"], 3);
+    assert_eq!(json["datasets"][0]["actions"]["block"], 2);
+    assert_eq!(json["datasets"][1]["actions"]["redact"], 1);
+    bench.run(["stats", "--from", &file]).exits(0).prints("5 rows").prints("pii");
+}
+
+#[test]
+fn nothing_yet_is_no_failure_and_nonsense_is() {
+    let bench = Bench::new();
+    bench.run(["stats"]).exits(0).says("not there yet");
+    bench.run(["stats", "--from", "nothing.csv"]).exits(1);
+    bench.run(["stats", "--from", "sqlite:///a.db?table=a;b"]).exits(2);
+    let bad = bench.file("a.jsonl", "{}\n[]\n{\"action\":1}\n");
+    bench.run(["stats", "--from", &bad]).exits(4).says("could not be read");
+}

@@ -1,0 +1,87 @@
+//! `tail` over every dataset that it can read.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Stdio;
+
+use crate::{Bench, events};
+
+fn ids(lines: &[serde_json::Value]) -> Vec<&str> {
+    lines.iter().map(|line| line["event_id"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn the_last_events_come_in_their_order() {
+    let bench = Bench::new();
+    let file = bench.file("a.jsonl", events(30));
+    let lines = bench.run(["tail", "-o", "json", "--from", &file]).exits(0).json_lines();
+    assert_eq!(lines.len(), 10);
+    assert_eq!(ids(&lines)[0], "e21");
+    assert_eq!(lines[0].as_object().unwrap().len(), 17);
+    let lines = bench.run(["tail", "-n", "2", "-o", "json", "--from", &file]).json_lines();
+    assert_eq!(ids(&lines), ["e29", "e30"]);
+    bench.run(["tail", "-n", "0", "--from", &file]).exits(0);
+    bench.run(["tail", "-n", "1", "--from", &file]).exits(0).prints("block").prints("id=e30");
+}
+
+#[test]
+fn filters_and_moments_select() {
+    let bench = Bench::new();
+    let file = bench.file("a.jsonl", events(30));
+    let check = |args: &[&str], expected: &[&str]| {
+        let all = ["tail", "-o", "json", "--from", &file];
+        let lines = bench.run(all.iter().chain(args)).exits(0).json_lines();
+        assert_eq!(ids(&lines), expected, "{args:?}");
+    };
+    check(&["-n", "2", "action=allow"], &["e27", "e29"]);
+    check(&["metadata.n=7"], &["e7"]);
+    check(&["action!=allow", "event_id~2", "metadata.n!=2", "-n", "3"], &["e24", "e26", "e28"]);
+    check(&["--since", "2026-03-01T12:00:29Z"], &["e29", "e30"]);
+    check(&["--since", "1h"], &[]);
+}
+
+#[test]
+fn csv_and_arrays_are_read_as_well() {
+    let bench = Bench::new();
+    let csv = bench.file("a.csv", "event_id,reason,action\na,'=1+1,block\nb,\"x\ny\",allow\n");
+    let lines = bench.run(["tail", "-o", "json", "--from", &csv]).exits(0).json_lines();
+    assert_eq!((&lines[0]["reason"], &lines[1]["reason"]), (&"=1+1".into(), &"x\ny".into()));
+    let json = bench.file("a.json", "[{\"event_id\":\"a\"},\n{\"event_id\":\"b\"}]");
+    let url = format!("file://{json}");
+    let lines = bench.run(["tail", "-o", "json", "--from", &url]).exits(0).json_lines();
+    assert_eq!(ids(&lines), ["a", "b"]);
+}
+
+#[test]
+fn what_can_not_be_read_says_why() {
+    let bench = Bench::new();
+    bench.run(["tail", "--from", "nothing.jsonl"]).exits(1).says("nothing.jsonl");
+    bench.run(["tail", "--from", "events.txt"]).exits(2).says("events.txt");
+    bench.run(["tail"]).exits(1).says("safety_events.db");
+    let mut command = bench.command(["tail"]);
+    command.env("NAMEL3SS_SAFETY_URL", "s3://bucket/x");
+    crate::Ran::from(command.output().unwrap()).exits(5).says("NAMEL3SS_SAFETY_URL");
+    let mixed = bench.file("a.jsonl", "{\"event_id\":\"a\"}\n{\"action\":\"blok\"}\n");
+    bench.run(["tail", "--from", &mixed]).exits(4).says("1 row").prints("id=a");
+}
+
+#[cfg(unix)]
+#[test]
+fn following_shows_what_comes_and_ends_with_ctrl_c() {
+    let bench = Bench::new();
+    let file = bench.file("a.jsonl", events(1));
+    let mut command = bench.command(["tail", "-f", "-o", "json", "--from", &file]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("\"e1\""));
+    let mut append = std::fs::OpenOptions::new().append(true).open(&file).unwrap();
+    append.write_all(b"{\"event_id\":\"ne").unwrap();
+    append.write_all(b"w\"}\n").unwrap();
+    assert!(lines.next().unwrap().unwrap().contains("\"new\""));
+    // A rotation puts another file there.
+    std::fs::rename(&file, bench.path("old")).unwrap();
+    bench.file("a.jsonl", "{\"event_id\":\"rotated\"}\n");
+    assert!(lines.next().unwrap().unwrap().contains("\"rotated\""));
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

@@ -3,29 +3,35 @@
 use std::sync::Arc;
 
 use namel3ss_safety::DatasetAdapter;
+use namel3ss_safety_stores::OpenError;
 
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::place;
 
-/// An adapter, and the URL it was opened from.
-pub(crate) struct Destination {
-    pub(crate) adapter: Arc<dyn DatasetAdapter>,
+/// What `--to` says, or else the default dataset.
+pub(crate) fn open(to: Option<&str>) -> Result<Arc<dyn DatasetAdapter>, Error> {
+    let (url, exit) = match to {
+        Some(url) => (url.to_owned(), Exit::Usage),
+        None => (default_url()?, Exit::Config),
+    };
+    namel3ss_safety_stores::open(&url).map_err(|error| {
+        let exit = match error {
+            OpenError::Adapter(_) => Exit::Config,
+            _ => exit,
+        };
+        Error::new(exit, error.to_string())
+    })
 }
 
-impl Destination {
-    /// What `--to` says, or else the default dataset.
-    pub(crate) fn open(to: Option<&str>) -> Result<Self, Error> {
-        let (url, exit) = match to {
-            Some(url) => (url.to_owned(), Exit::Usage),
-            None => match place::url_from_environment()? {
-                Some(url) => (url, Exit::Config),
-                None => {
-                    let path = place::home()?.join(place::DEFAULT_FILE);
-                    (format!("sqlite:///{}", path.display()), Exit::Config)
-                }
-            },
-        };
-        Err(Error::new(exit, format!("open the dataset {url}: not yet")))
+/// What `NAMEL3SS_SAFETY_URL` names, or the SQLite file under home, which is made for it.
+fn default_url() -> Result<String, Error> {
+    if let Some(url) = place::url_from_environment()? {
+        return Ok(url);
     }
+    let home = place::home()?;
+    let path = home.join(place::DEFAULT_FILE);
+    path.to_str()
+        .map(|path| format!("sqlite:///{path}"))
+        .ok_or_else(|| Error::config("open the default dataset: its path is not UTF-8"))
 }

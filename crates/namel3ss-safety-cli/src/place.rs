@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use namel3ss_safety::nearest::nearest;
+use namel3ss_safety_stores::Table;
+use namel3ss_safety_stores::url::{self, OpenError, Target};
 
 use crate::error::Error;
 use crate::exit::Exit;
@@ -45,7 +46,7 @@ pub(crate) enum Place {
     Csv(PathBuf),
     /// One array, or a line an event.
     Json(PathBuf),
-    Sqlite { path: PathBuf, table: String },
+    Sqlite { path: PathBuf, table: Table },
     /// A folder with journals.
     Journals(PathBuf),
 }
@@ -60,39 +61,36 @@ impl Place {
 }
 
 impl Place {
-    /// From a URL, or a path told by its ending or its first bytes.
+    /// From a URL, or a path told by its ending or, failing that, its first bytes.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
-        let Some((scheme, rest)) = text.split_once("://") else {
-            return Self::from_path(Path::new(text));
-        };
-        match scheme {
-            "file" => Self::from_path(Path::new(rest)),
-            "sqlite" => {
-                let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-                let table = query.split('&').find_map(|pair| pair.strip_prefix("table="));
-                let path = PathBuf::from(path.strip_prefix('/').unwrap_or(path));
-                let table = table.unwrap_or(DEFAULT_DATASET).to_owned();
-                Ok(Self::Sqlite { path, table })
-            }
-            _ => Err(unreadable_scheme(scheme)),
+        let path = Path::new(text.strip_prefix("file://").unwrap_or(text));
+        if path.is_dir() {
+            return Ok(Self::Journals(path.to_owned()));
         }
-    }
-
-    fn from_path(path: &Path) -> Result<Self, Error> {
-        let path = path.to_owned();
-        let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-        match ending.to_ascii_lowercase().as_str() {
-            _ if path.is_dir() => Ok(Self::Journals(path)),
-            "csv" => Ok(Self::Csv(path)),
-            "json" | "jsonl" | "ndjson" => Ok(Self::Json(path)),
-            "db" | "sqlite" | "sqlite3" => {
-                Ok(Self::Sqlite { path, table: DEFAULT_DATASET.to_owned() })
+        match url::parse(text) {
+            Ok(target) => Ok(target.into()),
+            Err(OpenError::UnknownExtension) if is_sqlite(path) => {
+                Ok(Self::Sqlite { path: path.to_owned(), table: Table::default() })
             }
-            _ if is_sqlite(&path) => Ok(Self::Sqlite { path, table: DEFAULT_DATASET.to_owned() }),
-            _ => Err(Error::usage(format!(
+            Err(OpenError::UnknownExtension) => Err(Error::usage(format!(
                 "read {}: it is no folder and no .csv, .json, .jsonl, .ndjson or SQLite file",
                 path.display()
             ))),
+            Err(OpenError::NotInThisBuild { scheme }) => Err(Error::usage(format!(
+                "read from {scheme}: only csv, json, jsonl and SQLite datasets and journals can be \
+                 read here; use its own tools"
+            ))),
+            Err(error) => Err(Error::usage(error.to_string())),
+        }
+    }
+}
+
+impl From<Target> for Place {
+    fn from(target: Target) -> Self {
+        match target {
+            Target::Csv(path) => Self::Csv(path),
+            Target::Json(path) => Self::Json(path),
+            Target::Sqlite { path, table } => Self::Sqlite { path, table },
         }
     }
 }
@@ -102,22 +100,6 @@ fn is_sqlite(path: &Path) -> bool {
     let mut magic = [0; 16];
     let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut magic));
     read.is_ok() && &magic == b"SQLite format 3\0"
-}
-
-fn unreadable_scheme(scheme: &str) -> Error {
-    const READABLE: [&str; 2] = ["file", "sqlite"];
-    const OTHERS: [&str; 6] = ["postgresql", "postgres", "mysql", "s3", "gs", "az"];
-    let known = READABLE.iter().chain(&OTHERS).copied();
-    if OTHERS.contains(&scheme) {
-        return Error::usage(format!(
-            "read from {scheme}://…: only csv, json, jsonl and SQLite datasets and journals can be \
-             read here; use the database's or the store's own tools"
-        ));
-    }
-    match nearest(scheme, known) {
-        Some(near) => Error::usage(format!("read from {scheme}://…: did you mean {near}://?")),
-        None => Error::usage(format!("read from {scheme}://…: use file:// or sqlite://")),
-    }
 }
 
 /// The default dataset: what `NAMEL3SS_SAFETY_URL` names, or the SQLite file under home.
@@ -132,7 +114,7 @@ pub(crate) fn default_dataset() -> Result<Place, Error> {
         }),
         None => Ok(Place::Sqlite {
             path: home()?.join(DEFAULT_FILE),
-            table: DEFAULT_DATASET.to_owned(),
+            table: Table::default(),
         }),
     }
 }

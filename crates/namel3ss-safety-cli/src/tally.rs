@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::error::Error;
 use crate::place::Place;
 use crate::record::Record;
-use crate::source::{self, sqlite::Table};
+use crate::source;
 
 /// The most policies that are told apart: their names come from events, and so from anybody.
 const POLICIES_MAX: usize = 10_000;
@@ -23,27 +23,17 @@ pub(crate) struct Tally {
     pub(crate) first: Option<Timestamp>,
     pub(crate) last: Option<Timestamp>,
     /// By policy (empty for none), then by action.
-    pub(crate) policies: BTreeMap<String, BTreeMap<String, u64>>,
+    pub(crate) policies: BTreeMap<String, BTreeMap<&'static str, u64>>,
 }
 
 impl Tally {
-    /// Counts a dataset: in the database where it is one, by reading it where it is a file.
+    /// Counts a dataset by reading it, a page in memory at a time.
     pub(crate) fn of(place: &Place) -> Result<Self, Error> {
         let mut tally = Self::default();
-        match place {
-            Place::Sqlite { path, table } => {
-                let mut table = Table::new(path, table)?;
-                table.counts(&mut |policy, action, rows| tally.add(policy, action, rows))?;
-                (tally.first, tally.last) = table.span()?;
-            }
-            _ => {
-                let unreadable = source::open(place)?.poll(&mut |record| {
-                    tally.record(&record);
-                    Ok(())
-                })?;
-                tally.unreadable = unreadable;
-            }
-        }
+        tally.unreadable = source::open(place)?.poll(&mut |record| {
+            tally.record(&record);
+            Ok(())
+        })?;
         Ok(tally)
     }
 
@@ -52,16 +42,17 @@ impl Tally {
         let at = event.timestamp;
         self.first = Some(self.first.map_or(at, |first| first.min(at)));
         self.last = Some(self.last.map_or(at, |last| last.max(at)));
-        self.add(event.policy_name.as_deref().unwrap_or_default(), event.action.as_str(), 1);
-    }
-
-    fn add(&mut self, policy: &str, action: &str, rows: u64) {
-        self.rows += rows;
+        self.rows += 1;
+        let policy = event.policy_name.as_deref().unwrap_or_default();
         let full = self.policies.len() >= POLICIES_MAX && !self.policies.contains_key(policy);
         let policy = if full { OTHERS } else { policy };
-        let actions = self.policies.entry(policy.to_owned()).or_default();
-        let known = SafetyAction::ALL.iter().any(|known| known.as_str() == action);
-        *actions.entry(if known { action } else { OTHERS }.to_owned()).or_default() += rows;
+        // Most events have a policy that was seen before: no copy of its name for those.
+        if !self.policies.contains_key(policy) {
+            self.policies.insert(policy.to_owned(), BTreeMap::new());
+        }
+        if let Some(actions) = self.policies.get_mut(policy) {
+            *actions.entry(event.action.as_str()).or_default() += 1;
+        }
     }
 
     /// How many rows have this action.

@@ -7,7 +7,7 @@ use namel3ss_safety::sink::{ReplayError, ReplayOptions, replay_file};
 use serde_json::{Value, json};
 
 use crate::cli::Context;
-use crate::destination::Destination;
+use crate::destination;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::fallback;
@@ -43,9 +43,9 @@ impl Replay {
             context.err.note("no fallback files wait");
         }
         // A dry run reads files only, so that it works while the dataset does not.
-        let destination = match (files.is_empty(), self.dry_run, &self.to) {
+        let adapter = match (files.is_empty(), self.dry_run, &self.to) {
             (true, _, _) | (_, true, None) => None,
-            (_, _, to) => Some(Destination::open(to.as_deref())?),
+            (_, _, to) => Some(destination::open(to.as_deref())?),
         };
         let nowhere = namel3ss_safety::MemoryAdapter::default();
         let bar = progress::bar(&context.err, Some(files.len() as u64), Unit::Things);
@@ -53,8 +53,8 @@ impl Replay {
         for path in &files {
             bar.set_message(progress::name(path));
             let options = ReplayOptions { dry_run: self.dry_run, ..ReplayOptions::default() };
-            let result = match &destination {
-                Some(destination) => replay_file(path, &*destination.adapter, options),
+            let result = match &adapter {
+                Some(adapter) => replay_file(path, &**adapter, options),
                 None => replay_file(path, &nowhere, options),
             };
             bar.inc(1);

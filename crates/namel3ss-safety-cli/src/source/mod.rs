@@ -1,11 +1,12 @@
 //! Datasets and journals as something to read: from the beginning, and on from where one was.
 
 mod file;
-pub(crate) mod sqlite;
+mod sqlite;
 
 use crate::error::Error;
 use crate::place::Place;
 use crate::record::Record;
+
 
 /// Takes one record; an error ends the reading.
 pub(crate) type Each<'a> = &'a mut dyn FnMut(Record) -> Result<(), Error>;
@@ -21,7 +22,7 @@ pub(crate) fn open(place: &Place) -> Result<Box<dyn Source>, Error> {
     Ok(match place {
         Place::Csv(path) => Box::new(file::Growing::csv(path)),
         Place::Json(path) => Box::new(file::Growing::json(path)),
-        Place::Sqlite { path, table } => Box::new(sqlite::Table::new(path, table)?),
+        Place::Sqlite { path, table } => Box::new(sqlite::Rows::new(path, table)),
         Place::Journals(path) => {
             return Err(Error::failed(format!("read journals under {}: not yet", path.display())));
         }

@@ -23,13 +23,13 @@ fn rows_land_and_the_file_is_moved() {
     let bench = Bench::new();
     let file = bench.file(NAME, array(3));
     bench.file("notes.json", "{}");
-    bench.run(["replay", "--to", "file://out.jsonl", "."]).exits(0).prints("stored 3 rows");
+    bench.run(["replay", "--to", "out.jsonl", "."]).exits(0).prints("stored 3 rows");
     assert!(!exists(&file));
     assert!(exists(bench.path("replayed").join(NAME)));
     assert!(exists(bench.path("notes.json")));
     let rows = std::fs::read_to_string(bench.path("out.jsonl")).unwrap();
     assert_eq!(rows.lines().count(), 3);
-    bench.run(["replay", "--to", "file://out.jsonl", "."]).exits(0).says("no fallback files wait");
+    bench.run(["replay", "--to", "out.jsonl", "."]).exits(0).says("no fallback files wait");
 }
 
 #[test]

@@ -25,10 +25,10 @@ fn misspelt_words_are_answered() {
     let bench = Bench::new();
     for (args, hint) in [
         (&["tial"][..], "'tail'"),
-        (&["schema", "--dialect", "sqllite"], "did you mean 'sqlite'?"),
-        (&["schema", "--dialect", "oracle"], "sqlite, postgresql or mysql"),
+        (&["schema", "--dialect", "sqllite"], "did you mean \"sqlite\"?"),
+        (&["schema", "--dialect", "oracle"], "use sqlite"),
         (&["tail", "polcy_name=x"], "did you mean 'policy_name'?"),
-        (&["tail", "--from", "sqlit:///x.db"], "did you mean sqlite://?"),
+        (&["tail", "--from", "sqlit:///x.db"], "did you mean \"sqlite\"?"),
         (&["ingest", "--map", "usr_id=x"], "did you mean 'user_id'?"),
         (&["tail", "--since", "soon"], "ISO 8601"),
         (&["tail", "--output", "jsn"], "'json'"),
@@ -134,7 +134,7 @@ fn a_full_disk_under_standard_output_is_a_failure() {
 #[test]
 fn schemas_are_printed_for_each_dialect() {
     let bench = Bench::new();
-    for dialect in ["sqlite", "postgresql", "mysql"] {
+    for dialect in namel3ss_safety_stores::Dialect::WORDS {
         let ddl = bench.run(["schema", "--dialect", dialect]).exits(0).prints("CREATE TABLE");
         for field in namel3ss_safety::FIELDS {
             assert!(ddl.stdout.contains(field), "{dialect}: {field}");
@@ -143,6 +143,5 @@ fn schemas_are_printed_for_each_dialect() {
         assert_eq!(json["dialect"], dialect);
         assert!(json["ddl"].as_str().unwrap().contains("journal_id"));
     }
-    bench.run(["schema", "--dialect", "sqlite", "--table", "a.b"]).exits(0);
     bench.run(["schema", "--dialect", "sqlite", "--table", "a;b"]).exits(2);
 }

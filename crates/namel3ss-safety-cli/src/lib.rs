@@ -26,6 +26,7 @@ mod record;
 mod input;
 mod source;
 mod tally;
+mod feed;
 mod checks;
 mod cmd;
 

@@ -1,5 +1,117 @@
 //! The default dataset: whether its URL makes sense, and whether rows would land.
 
-use super::Finding;
+use std::path::Path;
 
-pub(super) fn check(_findings: &mut Vec<Finding>) {}
+use namel3ss_safety::Delivery;
+
+use super::{Finding, shell};
+use crate::destination;
+use crate::place::{self, Place};
+use crate::source;
+
+pub(super) fn check(findings: &mut Vec<Finding>) {
+    let adapter = match destination::open(None) {
+        Ok(adapter) => adapter,
+        Err(error) => {
+            findings.push(Finding::config(
+                "dataset",
+                format!("the default dataset can't be opened: failed to {error}"),
+                "set NAMEL3SS_SAFETY_URL to a URL such as sqlite:////var/lib/app/safety.db, or \
+                 unset it for the one in the home folder",
+            ));
+            return;
+        }
+    };
+    let identity = adapter.identity();
+    findings.push(match adapter.delivery() {
+        Delivery::ExactlyOnce { condition } => {
+            Finding::ok("dataset", format!("{identity} stores each row once ({condition})"))
+        }
+        Delivery::AtLeastOnce => {
+            Finding::note("dataset", format!("{identity} may store a row twice after a crash"))
+        }
+    });
+    match place::default_dataset() {
+        Ok(place) => local(&place, findings),
+        Err(_) => findings.push(Finding::note(
+            "dataset",
+            "it is not on this machine's disk: whether it answers shows at the first delivery",
+        )),
+    }
+}
+
+/// A dataset that is a file: whether it can be written, and read.
+fn local(place: &Place, findings: &mut Vec<Finding>) {
+    let path = place.path();
+    let Ok(metadata) = path.symlink_metadata() else { return not_yet(path, findings) };
+    if metadata.is_symlink() {
+        findings.push(Finding::config(
+            "dataset",
+            format!("{} is a link, which is not followed", path.display()),
+            "name the file that it leads to",
+        ));
+        return;
+    }
+    if !metadata.is_file() {
+        findings.push(Finding::config(
+            "dataset",
+            format!("{} is no file", path.display()),
+            "name a file that is none yet, or a dataset's own",
+        ));
+        return;
+    }
+    if !is_writable(path) {
+        findings.push(Finding::config(
+            "dataset",
+            format!("{} can't be written to", path.display()),
+            format!("chmod u+w {}, or run as its owner", shell(path)),
+        ));
+    }
+    // Reading ends at the first row: this is about whether it can be read at all.
+    let stop = |_| Err(crate::Error::BrokenPipe);
+    match source::open(place).and_then(|mut source| source.poll(&mut { stop })) {
+        Ok(_) | Err(crate::Error::BrokenPipe) => {}
+        Err(error) if error.to_string().contains("no table") => {
+            findings.push(Finding::note("dataset", "its table is made at the first delivery"));
+        }
+        Err(error) => findings.push(Finding::config(
+            "dataset",
+            format!("{} can't be read: failed to {error}", path.display()),
+            "move the file away, or mend it with its own tools",
+        )),
+    }
+}
+
+fn not_yet(path: &Path, findings: &mut Vec<Finding>) {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or_else(|| Path::new("."));
+    let made_by_logger = place::home().is_ok_and(|home| parent == home);
+    if !parent.exists() && !made_by_logger {
+        findings.push(Finding::config(
+            "dataset",
+            format!("the folder {} does not exist", parent.display()),
+            format!("mkdir -p {}", shell(parent)),
+        ));
+    } else if parent.exists() && !is_writable(parent) {
+        findings.push(Finding::config(
+            "dataset",
+            format!("{} can't be made: its folder can't be written to", path.display()),
+            format!("let this user write to {}", shell(parent)),
+        ));
+    } else {
+        findings.push(Finding::note(
+            "dataset",
+            format!("{} is made at the first delivery", path.display()),
+        ));
+    }
+}
+
+#[cfg(unix)]
+fn is_writable(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
+#[cfg(not(unix))]
+fn is_writable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| !metadata.permissions().readonly())
+}

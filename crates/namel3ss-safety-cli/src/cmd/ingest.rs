@@ -1,17 +1,191 @@
-//! `ingest`.
+//! `ingest`: events from a file or a pipe, through the real logger, into a dataset.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use namel3ss_safety::SafetyEvent;
+use serde_json::{Value, json};
 
 use crate::cli::Context;
+use crate::destination;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::feed::{Fate, Feed};
+use crate::input::{self, Format, Interruptible};
+use crate::mapping::{Mapping, Mappings};
+use crate::place;
+use crate::progress::{self, Unit};
+use crate::style::Style;
 
-/// Not yet
+/// How many bad lines are told one by one; the rest is counted.
+const BAD_LINES_TOLD: usize = 20;
+
+/// Log events from a file or a pipe
+///
+/// Every event is in the journal before it is counted, and delivered from there, as an
+/// application's own events are. A line that is no event is left out, told on standard error with
+/// its number, and makes the exit code 4.
+///
+/// Ctrl-C ends reading; what was read is delivered first. A second Ctrl-C ends at once, and what is
+/// in the journal then waits for the next logger.
 #[derive(Debug, Args)]
-pub(crate) struct Ingest {}
+#[command(after_help = "Examples:
+  n3-safety ingest events.jsonl
+  n3-safety ingest --to sqlite:///safety.db export.csv
+  tail -F guard.log | n3-safety ingest - --map timestamp=ts --map action=verdict --map user_id=user.id")]
+pub(crate) struct Ingest {
+    /// What to read; - is standard input
+    #[arg(value_name = "FILE", default_value = "-")]
+    file: PathBuf,
+    /// Where the events go [default: the default dataset]
+    #[arg(long, value_name = "URL")]
+    to: Option<String>,
+    /// The dataset's name
+    #[arg(long, value_name = "NAME", default_value = place::DEFAULT_DATASET)]
+    dataset: String,
+    /// How the input is written [default: told from its name and its first bytes]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    format: Option<Format>,
+    /// Take a field from somewhere else: a dotted path, such as user_id=request.user.id; may be
+    /// repeated, and what no mapping takes goes where its name says, or to metadata
+    #[arg(long = "map", value_name = "FIELD=PATH")]
+    mappings: Vec<Mapping>,
+}
+
+/// What was read.
+#[derive(Debug, Default)]
+struct Tally {
+    read: u64,
+    bad: u64,
+    told: Vec<(u64, String)>,
+}
 
 impl Ingest {
-    pub(crate) fn run(&self, _context: &mut Context) -> Result<Exit, Error> {
-        Err(Error::failed("run this verb: not yet"))
+    pub(crate) fn run(&self, context: &mut Context) -> Result<Exit, Error> {
+        let adapter = destination::open(self.to.as_deref())?;
+        let is_pipe = self.file == Path::new("-");
+        let (reader, bytes) = self.reader(context)?;
+        context.interrupt.arm();
+        let bar = progress::bar(&context.err, bytes, Unit::Bytes);
+        let reader = bar.wrap_read(Interruptible::new(reader, context.interrupt.clone()).map_err(
+            |e| Error::failed(format!("start reading {}: {e}", self.file.display())),
+        )?);
+        let name = (!is_pipe).then_some(self.file.as_path());
+        let unreadable =
+            |e: std::io::Error| Error::failed(format!("read {}: {e}", self.file.display()));
+        let (_, items) =
+            input::open(Box::new(reader), name, self.format).map_err(unreadable)?;
+        let mut feed = Feed::start(adapter, &self.dataset)?;
+        let mut mappings = Mappings::new(&self.mappings);
+        let mut tally = Tally::default();
+        let mut broken = None;
+        for item in items {
+            let item = match item {
+                Ok(item) => item,
+                Err(error) => {
+                    broken = Some(unreadable(error));
+                    break;
+                }
+            };
+            let event = item.value.and_then(|row| {
+                SafetyEvent::from_json(mappings.apply(row)).map_err(|e| e.to_string())
+            });
+            match event {
+                Ok(event) => {
+                    tally.read += 1;
+                    feed.log(&event);
+                    if tally.read % 1024 == 0 {
+                        bar.set_message(format!("{} events", tally.read));
+                    }
+                }
+                // The last line of an input that was cut short is not its author's fault.
+                Err(_) if context.interrupt.raised() => {}
+                Err(wrong) => {
+                    tally.bad += 1;
+                    if tally.told.len() < BAD_LINES_TOLD {
+                        let text = format!("line {}: {wrong}", item.line);
+                        bar.suspend(|| context.err.say(Style::Warn, "bad", &text));
+                        tally.told.push((item.line, wrong));
+                    }
+                }
+            }
+        }
+        bar.set_message("delivering");
+        let stopped = feed.stop();
+        bar.finish_and_clear();
+        let fate = feed.fate();
+        self.report(context, &tally, &fate, &mappings)?;
+        stopped?;
+        if let Some(error) = broken {
+            return Err(error);
+        }
+        let cut_short = context.interrupt.raised() && !is_pipe;
+        let whole = fate.flushed == fate.logged && tally.bad == 0 && !cut_short;
+        Ok(if whole { Exit::Ok } else { Exit::Partial })
+    }
+
+    /// The input, and how long it is where that is known.
+    fn reader(&self, context: &mut Context) -> Result<(Box<dyn Read + Send>, Option<u64>), Error> {
+        if self.file == Path::new("-") {
+            let stdin = std::mem::replace(&mut context.stdin, Box::new(std::io::empty()));
+            return Ok((stdin, None));
+        }
+        let failed = |what: &str, hint: &str| {
+            Error::failed(format!("read {}: {what}{hint}", self.file.display()))
+        };
+        let file = File::open(&self.file).map_err(|e| failed(&e.to_string(), ""))?;
+        let metadata = file.metadata().map_err(|e| failed(&e.to_string(), ""))?;
+        if metadata.is_dir() {
+            return Err(failed("it is a folder", ": name a file, or - for standard input"));
+        }
+        Ok((Box::new(file), metadata.is_file().then_some(metadata.len())))
+    }
+
+    fn report(
+        &self,
+        context: &mut Context,
+        tally: &Tally,
+        fate: &Fate,
+        mappings: &Mappings,
+    ) -> Result<(), Error> {
+        let untold = tally.bad - tally.told.len() as u64;
+        if untold > 0 {
+            context.err.say(Style::Warn, "bad", &format!("{untold} more lines"));
+        }
+        for path in mappings.unused().filter(|_| tally.read > 0) {
+            let text = format!("no line had anything at the path '{path}': is it misspelt?");
+            context.err.say(Style::Warn, "warning:", &text);
+        }
+        if context.out.is_json() {
+            let told: Vec<Value> = tally
+                .told
+                .iter()
+                .map(|(line, wrong)| json!({"line": line, "error": wrong}))
+                .collect();
+            return context.out.json(&json!({
+                "logged": fate.logged,
+                "flushed": fate.flushed,
+                "fallback": fate.fallback,
+                "dropped": fate.dropped,
+                "pending": fate.pending,
+                "bad": tally.bad,
+                "bad_lines": told,
+                "interrupted": context.interrupt.raised(),
+            }));
+        }
+        let mut text = format!("logged {} events, {} stored", fate.logged, fate.flushed);
+        for (count, what) in [
+            (fate.fallback, "in fallback files: see n3-safety replay"),
+            (fate.pending, "waiting in the journal: see n3-safety journal ls"),
+            (fate.dropped, "dropped"),
+            (tally.bad, "bad lines left out"),
+        ] {
+            if count > 0 {
+                text.push_str(&format!(", {count} {what}"));
+            }
+        }
+        context.out.text(text)
     }
 }

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 pub(crate) use self::objects::Objects;
 pub(crate) use self::records::Records;
+pub(crate) use self::stream::Interruptible;
 
 use crate::record::is_field;
 

@@ -1,8 +1,6 @@
-//! Readers that a Ctrl-C or a runaway record can end.
+//! Input that a Ctrl-C ends.
 
-use std::cell::Cell;
 use std::io::{self, Read};
-use std::rc::Rc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
@@ -66,30 +64,5 @@ impl Read for Interruptible {
                 Err(RecvTimeoutError::Disconnected) => return Ok(0),
             }
         }
-    }
-}
-
-/// A reader that counts, for progress bars and for limits.
-pub(crate) struct Counted<R> {
-    reader: R,
-    bytes: Rc<Cell<u64>>,
-    interrupt: Option<Interrupt>,
-}
-
-impl<R> Counted<R> {
-    pub(crate) fn new(reader: R, interrupt: Option<Interrupt>) -> (Self, Rc<Cell<u64>>) {
-        let bytes = Rc::new(Cell::new(0));
-        (Self { reader, bytes: Rc::clone(&bytes), interrupt }, bytes)
-    }
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.interrupt.as_ref().is_some_and(Interrupt::raised) {
-            return Ok(0);
-        }
-        let n = self.reader.read(buffer)?;
-        self.bytes.set(self.bytes.get() + n as u64);
-        Ok(n)
     }
 }

@@ -1,6 +1,7 @@
 //! The real binary in temporary folders: each verb's main path and error path, and hostile input.
 
 mod surface;
+mod ingest;
 mod tail;
 mod stats;
 mod replay;

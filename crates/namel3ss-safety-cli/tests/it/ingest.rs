@@ -1,0 +1,123 @@
+//! `ingest` of every format, into datasets that are read back.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Stdio;
+
+use crate::{Bench, Ran, events};
+
+#[test]
+fn events_land_in_the_default_dataset() {
+    let bench = Bench::new();
+    let file = bench.file("a.jsonl", events(250));
+    let json = bench.run(["ingest", &file, "-o", "json"]).exits(0).json();
+    assert_eq!((json["logged"].as_u64(), json["flushed"].as_u64()), (Some(250), Some(250)));
+    let lines = bench.run(["tail", "-n", "300", "-o", "json"]).exits(0).json_lines();
+    assert_eq!(lines.len(), 250);
+    assert_eq!(lines[249]["event_id"], "e250");
+    assert_eq!(lines[249]["metadata"]["n"], 250);
+    bench.run(["stats"]).exits(0).prints("250 rows");
+    bench.run(["doctor"]).exits(0);
+}
+
+#[test]
+fn every_format_goes_into_every_dataset() {
+    let bench = Bench::new();
+    let jsonl = bench.file("a.jsonl", events(3));
+    let array = bench.file("b.json", "[{\"event_id\":\"x\"},\n {\"event_id\":\"y\"}]");
+    let csv = bench.file("c.csv", "event_id,action,unknown\np,block,7\nq,,\n");
+    for to in ["out.db", "out.csv", "out.json", "out.jsonl"] {
+        for (input, n) in [(&jsonl, 3), (&array, 2), (&csv, 2)] {
+            let json = bench.run(["ingest", "-o", "json", "--to", to, input]).exits(0).json();
+            assert_eq!(json["flushed"], n, "{to} {input}");
+        }
+        let lines = bench.run(["tail", "-o", "json", "--from", to]).exits(0).json_lines();
+        let ids: Vec<_> = lines.iter().map(|l| l["event_id"].as_str().unwrap()).collect();
+        assert_eq!(ids, ["e1", "e2", "e3", "x", "y", "p", "q"], "{to}");
+        assert_eq!(lines[5]["metadata"]["unknown"], "7", "{to}");
+        assert_eq!(lines[5]["action"], "block", "{to}");
+    }
+}
+
+#[test]
+fn bad_lines_are_counted_with_their_numbers() {
+    let bench = Bench::new();
+    let input = b"{\"event_id\":\"a\"}\nnonsense\n{\"action\":\"blok\"}\n\n[1]\n{\"event_id\":\"b\"}\n";
+    let ran = bench.feed(["ingest", "-", "--to", "out.jsonl", "-o", "json"], input).exits(4);
+    let json = ran.json();
+    assert_eq!((json["flushed"].as_u64(), json["bad"].as_u64()), (Some(2), Some(3)));
+    assert_eq!(json["bad_lines"][0]["line"], 2);
+    let ran = ran.says("bad line 2:").says("bad line 3:").says("\"block\"");
+    ran.says("bad line 5:");
+    let many = "x\n".repeat(1000);
+    let ran = bench.feed(["ingest", "-", "--to", "out.jsonl"], many.as_bytes()).exits(4);
+    assert!(ran.stderr.lines().count() < 30, "{ran:#?}");
+    ran.says("980 more lines").prints("1000 bad lines");
+}
+
+#[test]
+fn other_peoples_lines_are_mapped() {
+    let bench = Bench::new();
+    let line = "{\"ts\":\"2026-03-01T12:00:00Z\",\"verdict\":\"block\",\"who\":{\"id\":7},\"x\":1}\n";
+    let args = ["ingest", "--to", "out.jsonl", "--map", "timestamp=ts", "--map", "action=verdict",
+        "--map", "user_id=who.id", "--map", "metadata.y=x", "--map", "reason=why"];
+    bench.feed(args, line.as_bytes()).exits(0).says("path 'why'");
+    let line = &bench.run(["tail", "--from", "out.jsonl", "-o", "json"]).json_lines()[0];
+    assert_eq!(line["timestamp"], "2026-03-01T12:00:00.000000Z");
+    assert_eq!((&line["action"], &line["user_id"]), (&"block".into(), &"7".into()));
+    assert_eq!(line["metadata"], serde_json::json!({"y": 1}));
+}
+
+#[test]
+fn what_can_not_be_done_says_why() {
+    let bench = Bench::new();
+    bench.run(["ingest", "nothing.jsonl"]).exits(1).says("nothing.jsonl");
+    bench.run(["ingest", "."]).exits(1).says("it is a folder");
+    let file = bench.file("a.jsonl", events(1));
+    bench.run(["ingest", &file, "--to", "sqlit:///x.db"]).exits(2).says("did you mean");
+    bench.run(["ingest", &file, "--format", "cvs"]).exits(2).says("'csv'");
+    let mut command = bench.command(["ingest", &file]);
+    command.env("NAMEL3SS_SAFETY_URL", "nonsense://x");
+    Ran::from(command.output().unwrap()).exits(5);
+    bench.run(["ingest"]).exits(0).prints("logged 0 events");
+}
+
+#[test]
+fn hostile_input_costs_its_own_lines() {
+    let bench = Bench::new();
+    let mut input = Vec::new();
+    input.extend_from_slice(b"{\"event_id\":\"first\"}\n\xff\xfe\n\0\0\0\n");
+    input.extend_from_slice("[".repeat(100_000).as_bytes());
+    input.push(b'\n');
+    input.extend_from_slice(format!("{{\"reason\":\"{}\"}}\n", "x".repeat(10 << 20)).as_bytes());
+    input.extend_from_slice("{\"a\":".repeat(100_000).as_bytes());
+    input.extend_from_slice(b"\n{\"reason\":\"\\ud83d\",\"event_id\":\"\\u001b[31m\"}\n");
+    let args = ["ingest", "--format", "ndjson", "--to", "out.jsonl", "-o", "json"];
+    let json = bench.feed(args, &input).exits(4).json();
+    assert_eq!((json["flushed"].as_u64(), json["bad"].as_u64()), (Some(3), Some(4)));
+    let lines = bench.run(["tail", "--from", "out.jsonl", "-o", "json"]).exits(0).json_lines();
+    assert_eq!(lines[1]["metadata"]["truncated"], true);
+    assert_eq!(lines[2]["reason"], "\u{fffd}");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_delivers_what_was_read() {
+    let bench = Bench::new();
+    let mut command = bench.command(["ingest", "-", "--to", "out.jsonl", "-o", "json"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(events(3).as_bytes()).unwrap();
+    // A bad line is told at once: then everything before it was read.
+    stdin.write_all(b"bad\n{\"event_id\":\"never fin").unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(stderr.next().unwrap().unwrap().contains("bad line 4"));
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    assert_eq!(output.status.code(), Some(4));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((json["flushed"].as_u64(), json["bad"].as_u64()), (Some(3), Some(1)));
+    assert_eq!(json["interrupted"], true);
+}

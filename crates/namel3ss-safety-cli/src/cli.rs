@@ -100,9 +100,8 @@ pub(crate) fn run(args: Vec<OsString>, io: Io) -> Exit {
     let color = Color::from_args(&args);
     let stderr_color = color.wanted(io.stderr_is_terminal);
     let mut err = Diagnostics::new(io.stderr, io.stderr_is_terminal, stderr_color);
-    let parsed = command()
-        .try_get_matches_from(args)
-        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed =
+        command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
@@ -147,15 +146,32 @@ fn refuse(error: &clap::Error, out: &mut Out, err: &mut Diagnostics) -> Exit {
         };
     }
     err.lines(&text);
-    // clap's own suggestions miss transposed letters in short words.
-    if error.get(ContextKind::SuggestedSubcommand).is_none() {
-        if let Some(ContextValue::String(verb)) = error.get(ContextKind::InvalidSubcommand) {
-            let command = command();
-            let verbs = command.get_subcommands().map(clap::Command::get_name);
-            if let Some(near) = nearest(verb, verbs) {
-                err.note(&format!("did you mean '{near}'?"));
-            }
-        }
+    if let Some(near) = suggestion(error) {
+        err.note(&format!("did you mean '{near}'?"));
     }
     Exit::Usage
+}
+
+/// The word that was probably meant, where clap has no idea: it misses transposed letters.
+fn suggestion(error: &clap::Error) -> Option<String> {
+    let one = |kind| match error.get(kind) {
+        Some(ContextValue::String(word)) => Some(word.as_str()),
+        _ => None,
+    };
+    if error.get(ContextKind::SuggestedSubcommand).is_some()
+        || error.get(ContextKind::SuggestedValue).is_some()
+    {
+        return None;
+    }
+    if let Some(verb) = one(ContextKind::InvalidSubcommand) {
+        let command = command();
+        let verbs = command.get_subcommands().map(clap::Command::get_name);
+        return nearest(verb, verbs).map(str::to_owned);
+    }
+    match (one(ContextKind::InvalidValue), error.get(ContextKind::ValidValue)) {
+        (Some(value), Some(ContextValue::Strings(known))) => {
+            nearest(value, known.iter().map(String::as_str)).map(str::to_owned)
+        }
+        _ => None,
+    }
 }

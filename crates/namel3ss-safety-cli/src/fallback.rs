@@ -45,7 +45,7 @@ pub(crate) fn waiting_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
         }
     }
     // The names begin with the date, so this is their order but for the count at their end.
-    files.sort_by(|a, b| natural(a).cmp(&natural(b)));
+    files.sort_by_key(|path| natural(path));
     Ok(files)
 }
 
@@ -80,11 +80,13 @@ mod tests {
             "safety_events_20260301_120000_2.json",
             "safety_events_20260228_120000_3.json",
         ];
-        for name in names.iter().chain(&["safety_events.json", "x_20260301_120000_.json", "a.txt"]) {
+        for name in names.iter().chain(&["safety_events.json", "x_20260301_120000_.json", "a.txt"])
+        {
             std::fs::write(folder.path().join(name), "[]").unwrap();
         }
         let found = waiting_in(folder.path()).unwrap();
-        let found: Vec<_> = found.iter().map(|p| p.file_name().unwrap().to_str().unwrap()).collect();
+        let found: Vec<_> =
+            found.iter().map(|p| p.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(found, [names[2], names[1], names[0]]);
     }
 }

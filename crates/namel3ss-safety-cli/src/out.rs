@@ -13,10 +13,10 @@ use crate::style::Style;
 /// What standard output looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For a person.
+    /// For a person
     #[default]
     Text,
-    /// For a program: one object, or for `tail` one a line.
+    /// For a program: one object, or for tail one a line
     Json,
 }
 

@@ -46,7 +46,10 @@ pub(crate) enum Place {
     Csv(PathBuf),
     /// One array, or a line an event.
     Json(PathBuf),
-    Sqlite { path: PathBuf, table: Table },
+    Sqlite {
+        path: PathBuf,
+        table: Table,
+    },
     /// A folder with journals.
     Journals(PathBuf),
 }
@@ -108,13 +111,12 @@ pub(crate) fn default_dataset() -> Result<Place, Error> {
         Some(url) => Place::parse(&url).map_err(|error| match error {
             Error::Failed { message, .. } => Error::new(
                 Exit::Config,
-                format!("use NAMEL3SS_SAFETY_URL: failed to {message}; or name another with --from"),
+                format!(
+                    "use NAMEL3SS_SAFETY_URL: failed to {message}; or name another with --from"
+                ),
             ),
             other => other,
         }),
-        None => Ok(Place::Sqlite {
-            path: home()?.join(DEFAULT_FILE),
-            table: Table::default(),
-        }),
+        None => Ok(Place::Sqlite { path: home()?.join(DEFAULT_FILE), table: Table::default() }),
     }
 }

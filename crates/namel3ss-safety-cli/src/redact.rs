@@ -77,9 +77,20 @@ fn parameters(text: &str) -> String {
 
 fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    ["password", "passwd", "pwd", "secret", "token", "signature", "sig", "credential", "_key", "accesskey"]
-        .iter()
-        .any(|word| key.ends_with(word))
+    [
+        "password",
+        "passwd",
+        "pwd",
+        "secret",
+        "token",
+        "signature",
+        "sig",
+        "credential",
+        "_key",
+        "accesskey",
+    ]
+    .iter()
+    .any(|word| key.ends_with(word))
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@ use clap::ValueEnum;
 /// Whether to colour the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
-    /// On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`.
+    /// On a terminal, unless NO_COLOR is set or TERM is dumb
     #[default]
     Auto,
-    /// Also off a terminal.
+    /// Also off a terminal
     Always,
-    /// Not at all.
+    /// Not at all
     Never,
 }
 

@@ -52,7 +52,11 @@ impl Finding {
         Self { grade: Grade::Note, check, text: text.into(), remedy: None }
     }
 
-    pub(crate) fn config(check: &'static str, text: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn config(
+        check: &'static str,
+        text: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
         let remedy = Some(remedy.into());
         Self { grade: Grade::Config, check, text: text.into(), remedy }
     }

@@ -54,7 +54,9 @@ impl Doctor {
             ])?;
             if let Some(remedy) = &finding.remedy {
                 let remedy = crate::redact::redact(remedy);
-                context.out.line(&[Cell::from(" ".repeat(21)), Cell::from(format!("-> {remedy}"))])?;
+                context
+                    .out
+                    .line(&[Cell::from(" ".repeat(21)), Cell::from(format!("-> {remedy}"))])?;
             }
         }
         Ok(exit)

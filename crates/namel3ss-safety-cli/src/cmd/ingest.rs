@@ -69,14 +69,14 @@ impl Ingest {
         let (reader, bytes) = self.reader(context)?;
         context.interrupt.arm();
         let bar = progress::bar(&context.err, bytes, Unit::Bytes);
-        let reader = bar.wrap_read(Interruptible::new(reader, context.interrupt.clone()).map_err(
-            |e| Error::failed(format!("start reading {}: {e}", self.file.display())),
-        )?);
+        let reader =
+            bar.wrap_read(Interruptible::new(reader, context.interrupt.clone()).map_err(|e| {
+                Error::failed(format!("start reading {}: {e}", self.file.display()))
+            })?);
         let name = (!is_pipe).then_some(self.file.as_path());
         let unreadable =
             |e: std::io::Error| Error::failed(format!("read {}: {e}", self.file.display()));
-        let (_, items) =
-            input::open(Box::new(reader), name, self.format).map_err(unreadable)?;
+        let (_, items) = input::open(Box::new(reader), name, self.format).map_err(unreadable)?;
         let mut feed = Feed::start(adapter, &self.dataset)?;
         let mut mappings = Mappings::new(&self.mappings);
         let mut tally = Tally::default();

@@ -191,7 +191,9 @@ impl<R: BufRead, S: Scanner> Iterator for Scanned<R, S> {
 mod tests {
     use super::*;
 
-    fn read(text: &[u8], format: Option<Format>) -> (Format, Vec<(u64, Result<Value, String>)>) {
+    type Read = (u64, Result<Value, String>);
+
+    fn read(text: &[u8], format: Option<Format>) -> (Format, Vec<Read>) {
         let reader = Box::new(Cursor::new(text.to_vec()));
         let (format, items) = open(reader, None, format).unwrap();
         (format, items.map(|item| item.unwrap()).map(|item| (item.line, item.value)).collect())

@@ -69,7 +69,10 @@ impl Records {
             self.names = Some(names);
             return;
         };
-        self.found.push_back(Item { line, value: cells.and_then(|cells| row(names, &cells, self.inert)) });
+        self.found.push_back(Item {
+            line,
+            value: cells.and_then(|cells| row(names, &cells, self.inert)),
+        });
     }
 }
 
@@ -138,7 +141,10 @@ fn row(names: &[String], cells: &ByteRecord, inert: bool) -> Result<Value, Strin
         let text = match (text, name.as_str()) {
             ("", _) => continue,
             (_, "seq") if inert => {
-                row.insert(name.clone(), text.parse::<u64>().map_or_else(|_| text.into(), Value::from));
+                row.insert(
+                    name.clone(),
+                    text.parse::<u64>().map_or_else(|_| text.into(), Value::from),
+                );
                 continue;
             }
             (_, "confidence" | "latency_ms") => text,

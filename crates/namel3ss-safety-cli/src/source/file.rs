@@ -21,7 +21,12 @@ pub(crate) struct Growing<S> {
 
 impl Growing<Objects> {
     pub(crate) fn json(path: &Path) -> Self {
-        Self { path: path.to_owned(), fresh: Objects::default, scanner: Objects::default(), file: None }
+        Self {
+            path: path.to_owned(),
+            fresh: Objects::default,
+            scanner: Objects::default(),
+            file: None,
+        }
     }
 }
 
@@ -113,7 +118,8 @@ mod tests {
         assert_eq!(poll(&mut source), (vec![], 0));
         write(&path, "[\n{\"event_id\":\"a\"},\n{\"event_id\":\"b\"},\n{\"event").unwrap();
         assert_eq!(poll(&mut source), (vec!["b".into()], 0));
-        write(&path, "[\n{\"event_id\":\"a\"},\n{\"event_id\":\"b\"},\n{\"event_id\":\"c\"}]").unwrap();
+        write(&path, "[\n{\"event_id\":\"a\"},\n{\"event_id\":\"b\"},\n{\"event_id\":\"c\"}]")
+            .unwrap();
         assert_eq!(poll(&mut source), (vec!["c".into()], 0));
         write(&path, "[{\"event_id\":\"d\"}]").unwrap();
         assert_eq!(poll(&mut source), (vec!["d".into()], 0));

@@ -7,7 +7,6 @@ use crate::error::Error;
 use crate::place::Place;
 use crate::record::Record;
 
-
 /// Takes one record; an error ends the reading.
 pub(crate) type Each<'a> = &'a mut dyn FnMut(Record) -> Result<(), Error>;
 

@@ -41,7 +41,8 @@ fn every_format_goes_into_every_dataset() {
 #[test]
 fn bad_lines_are_counted_with_their_numbers() {
     let bench = Bench::new();
-    let input = b"{\"event_id\":\"a\"}\nnonsense\n{\"action\":\"blok\"}\n\n[1]\n{\"event_id\":\"b\"}\n";
+    let input =
+        b"{\"event_id\":\"a\"}\nnonsense\n{\"action\":\"blok\"}\n\n[1]\n{\"event_id\":\"b\"}\n";
     let ran = bench.feed(["ingest", "-", "--to", "out.jsonl", "-o", "json"], input).exits(4);
     let json = ran.json();
     assert_eq!((json["flushed"].as_u64(), json["bad"].as_u64()), (Some(2), Some(3)));
@@ -57,9 +58,23 @@ fn bad_lines_are_counted_with_their_numbers() {
 #[test]
 fn other_peoples_lines_are_mapped() {
     let bench = Bench::new();
-    let line = "{\"ts\":\"2026-03-01T12:00:00Z\",\"verdict\":\"block\",\"who\":{\"id\":7},\"x\":1}\n";
-    let args = ["ingest", "--to", "out.jsonl", "--map", "timestamp=ts", "--map", "action=verdict",
-        "--map", "user_id=who.id", "--map", "metadata.y=x", "--map", "reason=why"];
+    let line =
+        "{\"ts\":\"2026-03-01T12:00:00Z\",\"verdict\":\"block\",\"who\":{\"id\":7},\"x\":1}\n";
+    let args = [
+        "ingest",
+        "--to",
+        "out.jsonl",
+        "--map",
+        "timestamp=ts",
+        "--map",
+        "action=verdict",
+        "--map",
+        "user_id=who.id",
+        "--map",
+        "metadata.y=x",
+        "--map",
+        "reason=why",
+    ];
     bench.feed(args, line.as_bytes()).exits(0).says("path 'why'");
     let line = &bench.run(["tail", "--from", "out.jsonl", "-o", "json"]).json_lines()[0];
     assert_eq!(line["timestamp"], "2026-03-01T12:00:00.000000Z");

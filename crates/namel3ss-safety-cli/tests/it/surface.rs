@@ -3,7 +3,15 @@
 use crate::Bench;
 
 const VERBS: [&str; 10] = [
-    "ingest", "tail", "stats", "replay", "recover", "journal", "doctor", "schema", "completions",
+    "ingest",
+    "tail",
+    "stats",
+    "replay",
+    "recover",
+    "journal",
+    "doctor",
+    "schema",
+    "completions",
     "man",
 ];
 
@@ -33,6 +41,8 @@ fn misspelt_words_are_answered() {
         (&["tail", "--since", "soon"], "ISO 8601"),
         (&["tail", "--output", "jsn"], "'json'"),
         (&["completions", "bsh"], "'bash'"),
+        (&["ingest", "--format", "cvs"], "'csv'"),
+        (&["replya"], "'replay'"),
     ] {
         let ran = bench.run(args).exits(2).says(hint);
         assert!(ran.stdout.is_empty(), "{args:?}");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use namel3ss_safety::DatasetAdapter;
+use namel3ss_safety::home::home;
 use namel3ss_safety_stores::OpenError;
 
 use crate::error::Error;
@@ -29,8 +30,7 @@ fn default_url() -> Result<String, Error> {
     if let Some(url) = place::url_from_environment()? {
         return Ok(url);
     }
-    let home = place::home()?;
-    let path = home.join(place::DEFAULT_FILE);
+    let path = home().join(place::DEFAULT_FILE);
     path.to_str()
         .map(|path| format!("sqlite:///{path}"))
         .ok_or_else(|| Error::config("open the default dataset: its path is not UTF-8"))

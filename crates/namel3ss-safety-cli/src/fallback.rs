@@ -7,7 +7,7 @@ use namel3ss_safety::sink::default_fallback_path;
 
 /// The usual folders, as far as they exist and are ours: a file that somebody else put at a
 /// well-known place under `/tmp` must never reach a dataset.
-pub(crate) fn usual_folders(home: Option<&Path>) -> Vec<PathBuf> {
+pub(crate) fn usual_folders(home: &Path) -> Vec<PathBuf> {
     let shared = default_fallback_path();
     let mut folders = Vec::new();
     #[cfg(unix)]
@@ -17,7 +17,7 @@ pub(crate) fn usual_folders(home: Option<&Path>) -> Vec<PathBuf> {
         folders.push(PathBuf::from(own));
     }
     folders.push(shared);
-    folders.extend(home.map(|home| home.join("fallback")));
+    folders.push(home.join("fallback"));
     folders.retain(|folder| is_ours(folder));
     folders.sort();
     folders

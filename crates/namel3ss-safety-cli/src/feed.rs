@@ -1,48 +1,84 @@
-//! Events into a dataset through the real logger, so that they are on disk before they are counted.
+//! Events through the real logger, so that each is on disk before it is counted.
 
 use std::sync::Arc;
 
-use namel3ss_safety::{DatasetAdapter, JournalId, RowBuffer, SafetyEvent, Seq};
+use namel3ss_safety::home::home;
+use namel3ss_safety::logger::OverflowStrategy;
+use namel3ss_safety::{AdapterRegistry, DatasetAdapter, Level, SafetyEvent, SafetyEventLogger};
 
 use crate::error::Error;
+use crate::journals::Fates;
+use crate::out::Diagnostics;
+use crate::style::Style;
 
-pub(crate) struct Feed {
+/// How many events are handed over at once: an input is read in bulk.
+const BUFFER_SIZE: usize = 1000;
+
+/// A logger whose home is ours. Its fallback files go there as well: a reboot keeps them.
+pub(crate) fn logger(
     adapter: Arc<dyn DatasetAdapter>,
-    rows: RowBuffer,
-    logged: u64,
-    flushed: u64,
+    dataset: &str,
+) -> Result<SafetyEventLogger, Error> {
+    let registry = AdapterRegistry::default();
+    registry.register(dataset, adapter);
+    SafetyEventLogger::builder()
+        .target_dataset(dataset)
+        .adapter_registry(registry)
+        .home(home())
+        .fallback_path(home().join("fallback"))
+        .buffer_size(BUFFER_SIZE)
+        // An input waits; dropping a part of it because it is long would be absurd.
+        .overflow_strategy(OverflowStrategy::Block)
+        .build()
+        .map_err(|error| Error::usage(format!("make the logger: {error}")))
 }
 
-/// What became of what was fed.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Fate {
-    pub(crate) logged: u64,
-    pub(crate) flushed: u64,
-    pub(crate) fallback: u64,
-    pub(crate) dropped: u64,
-    pub(crate) pending: u64,
+/// Tells what a logger has to say about itself.
+pub(crate) fn tell_notices(logger: &SafetyEventLogger, err: &mut Diagnostics) {
+    for notice in logger.notices() {
+        let style = match notice.level {
+            Level::Info => continue,
+            Level::Warning => Style::Warn,
+            Level::Error | Level::Critical => Style::Bad,
+        };
+        let times =
+            if notice.times > 1 { format!(" ({} times)", notice.times) } else { String::new() };
+        let word = format!("{}:", notice.level.as_str());
+        err.say(style, &word, &format!("{}{times}", notice.text));
+    }
+}
+
+/// A logger that is being fed.
+pub(crate) struct Feed {
+    logger: SafetyEventLogger,
 }
 
 impl Feed {
-    pub(crate) fn start(adapter: Arc<dyn DatasetAdapter>, _dataset: &str) -> Result<Self, Error> {
-        let rows = RowBuffer::new(JournalId::generate());
-        Ok(Self { adapter, rows, logged: 0, flushed: 0 })
+    pub(crate) fn start(adapter: Arc<dyn DatasetAdapter>, dataset: &str) -> Result<Self, Error> {
+        let logger = logger(adapter, dataset)?;
+        logger.start();
+        Ok(Self { logger })
     }
 
-    pub(crate) fn log(&mut self, event: &SafetyEvent) {
-        self.logged += 1;
-        self.rows.push_event(Seq(self.logged), event);
+    /// What became of it is in the fates: also a dropped event is counted there.
+    pub(crate) fn log(&self, event: &SafetyEvent) {
+        let _ = self.logger.log(event);
     }
 
-    pub(crate) fn fate(&self) -> Fate {
-        Fate { logged: self.logged, flushed: self.flushed, ..Fate::default() }
-    }
-
-    pub(crate) fn stop(&mut self) -> Result<(), Error> {
-        if !self.rows.is_empty() {
-            self.adapter.insert(&self.rows.batch()).map_err(|e| Error::failed(e.to_string()))?;
-            self.flushed = self.logged;
+    /// Delivers everything, and says what came of it.
+    pub(crate) fn stop(&self, err: &mut Diagnostics) -> Fates {
+        let report = self.logger.stop(None);
+        tell_notices(&self.logger, err);
+        if let Some(error) = report.error {
+            err.say(Style::Warn, "warning:", &format!("not everything is delivered: {error}"));
         }
-        Ok(())
+        let stats = self.logger.stats();
+        Fates {
+            logged: stats.total_logged,
+            flushed: stats.total_flushed,
+            fallback: stats.total_fallback,
+            dropped: stats.total_dropped,
+            pending: stats.pending,
+        }
     }
 }

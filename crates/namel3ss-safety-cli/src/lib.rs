@@ -24,6 +24,8 @@ mod filter;
 mod mapping;
 mod record;
 mod input;
+mod journals;
+mod recovery;
 mod source;
 mod tally;
 mod feed;

@@ -1,7 +1,8 @@
-//! Where things are: the home folder, the default dataset, and what a URL or path names.
+//! Where things are: the default dataset, and what a URL or path names.
 
 use std::path::{Path, PathBuf};
 
+use namel3ss_safety::home::home;
 use namel3ss_safety_stores::Table;
 use namel3ss_safety_stores::url::{self, OpenError, Target};
 
@@ -12,21 +13,6 @@ use crate::exit::Exit;
 pub(crate) const DEFAULT_FILE: &str = "safety_events.db";
 /// The default dataset's name, and its table's.
 pub(crate) const DEFAULT_DATASET: &str = "safety_events";
-
-/// The home folder: `NAMEL3SS_SAFETY_HOME`, or the XDG state folder's `namel3ss/safety`.
-pub(crate) fn home() -> Result<PathBuf, Error> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(home) = set("NAMEL3SS_SAFETY_HOME") {
-        return Ok(home);
-    }
-    // The XDG specification: a relative path there is invalid and is ignored.
-    let state = set("XDG_STATE_HOME")
-        .filter(|path| path.is_absolute())
-        .or_else(|| set("HOME").map(|home| home.join(".local/state")));
-    state.map(|state| state.join("namel3ss/safety")).ok_or_else(|| {
-        Error::config("find the home folder: set NAMEL3SS_SAFETY_HOME, XDG_STATE_HOME or HOME")
-    })
-}
 
 /// What `NAMEL3SS_SAFETY_URL` says, if anything.
 pub(crate) fn url_from_environment() -> Result<Option<String>, Error> {
@@ -117,6 +103,6 @@ pub(crate) fn default_dataset() -> Result<Place, Error> {
             ),
             other => other,
         }),
-        None => Ok(Place::Sqlite { path: home()?.join(DEFAULT_FILE), table: Table::default() }),
+        None => Ok(Place::Sqlite { path: home().join(DEFAULT_FILE), table: Table::default() }),
     }
 }

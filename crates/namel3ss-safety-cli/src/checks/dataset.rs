@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use namel3ss_safety::Delivery;
+use namel3ss_safety::home::home;
 
 use super::{Finding, shell};
 use crate::destination;
@@ -69,7 +70,7 @@ fn local(place: &Place, findings: &mut Vec<Finding>) {
     }
     // Reading ends at the first row: this is about whether it can be read at all.
     let stop = |_| Err(crate::Error::BrokenPipe);
-    match source::open(place).and_then(|mut source| source.poll(&mut { stop })) {
+    match source::open(place).poll(&mut { stop }) {
         Ok(_) | Err(crate::Error::BrokenPipe) => {}
         Err(error) if error.to_string().contains("no table") => {
             findings.push(Finding::note("dataset", "its table is made at the first delivery"));
@@ -85,7 +86,7 @@ fn local(place: &Place, findings: &mut Vec<Finding>) {
 fn not_yet(path: &Path, findings: &mut Vec<Finding>) {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or_else(|| Path::new("."));
-    let made_by_logger = place::home().is_ok_and(|home| parent == home);
+    let made_by_logger = parent == home();
     if !parent.exists() && !made_by_logger {
         findings.push(Finding::config(
             "dataset",

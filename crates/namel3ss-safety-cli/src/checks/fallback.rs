@@ -7,7 +7,7 @@ use namel3ss_safety::sink::default_fallback_path;
 use super::{Finding, shell};
 use crate::fallback;
 
-pub(super) fn check(home: Option<&Path>, findings: &mut Vec<Finding>) {
+pub(super) fn check(home: &Path, findings: &mut Vec<Finding>) {
     let before = findings.len();
     let folders = fallback::usual_folders(home);
     for folder in &folders {

@@ -4,6 +4,7 @@ mod dataset;
 mod environment;
 mod fallback;
 mod home;
+mod journals;
 
 use crate::exit::Exit;
 
@@ -74,13 +75,12 @@ impl Finding {
 /// Looks at everything.
 pub(crate) fn all() -> Vec<Finding> {
     let mut findings = Vec::new();
-    environment::check(&mut findings);
-    let home = crate::place::home().ok();
-    if let Some(home) = &home {
-        home::check(home, &mut findings);
-    }
+    let home = namel3ss_safety::home::home();
+    environment::check(&home, &mut findings);
+    home::check(&home, &mut findings);
     dataset::check(&mut findings);
-    fallback::check(home.as_deref(), &mut findings);
+    journals::check(&home, &mut findings);
+    fallback::check(&home, &mut findings);
     findings
 }
 

@@ -12,8 +12,9 @@ use crate::cli::Context;
 use crate::destination;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::feed::{Fate, Feed};
+use crate::feed::Feed;
 use crate::input::{self, Format, Interruptible};
+use crate::journals::Fates;
 use crate::mapping::{Mapping, Mappings};
 use crate::place;
 use crate::progress::{self, Unit};
@@ -77,7 +78,7 @@ impl Ingest {
         let unreadable =
             |e: std::io::Error| Error::failed(format!("read {}: {e}", self.file.display()));
         let (_, items) = input::open(Box::new(reader), name, self.format).map_err(unreadable)?;
-        let mut feed = Feed::start(adapter, &self.dataset)?;
+        let feed = Feed::start(adapter, &self.dataset)?;
         let mut mappings = Mappings::new(&self.mappings);
         let mut tally = Tally::default();
         let mut broken = None;
@@ -113,16 +114,14 @@ impl Ingest {
             }
         }
         bar.set_message("delivering");
-        let stopped = feed.stop();
+        let fates = bar.suspend(|| feed.stop(&mut context.err));
         bar.finish_and_clear();
-        let fate = feed.fate();
-        self.report(context, &tally, &fate, &mappings)?;
-        stopped?;
+        self.report(context, &tally, &fates, &mappings)?;
         if let Some(error) = broken {
             return Err(error);
         }
         let cut_short = context.interrupt.raised() && !is_pipe;
-        let whole = fate.flushed == fate.logged && tally.bad == 0 && !cut_short;
+        let whole = fates.flushed == fates.logged && tally.bad == 0 && !cut_short;
         Ok(if whole { Exit::Ok } else { Exit::Partial })
     }
 
@@ -147,7 +146,7 @@ impl Ingest {
         &self,
         context: &mut Context,
         tally: &Tally,
-        fate: &Fate,
+        fates: &Fates,
         mappings: &Mappings,
     ) -> Result<(), Error> {
         let untold = tally.bad - tally.told.len() as u64;
@@ -165,21 +164,21 @@ impl Ingest {
                 .map(|(line, wrong)| json!({"line": line, "error": wrong}))
                 .collect();
             return context.out.json(&json!({
-                "logged": fate.logged,
-                "flushed": fate.flushed,
-                "fallback": fate.fallback,
-                "dropped": fate.dropped,
-                "pending": fate.pending,
+                "logged": fates.logged,
+                "flushed": fates.flushed,
+                "fallback": fates.fallback,
+                "dropped": fates.dropped,
+                "pending": fates.pending,
                 "bad": tally.bad,
                 "bad_lines": told,
                 "interrupted": context.interrupt.raised(),
             }));
         }
-        let mut text = format!("logged {} events, {} stored", fate.logged, fate.flushed);
+        let mut text = format!("logged {} events, {} stored", fates.logged, fates.flushed);
         for (count, what) in [
-            (fate.fallback, "in fallback files: see n3-safety replay"),
-            (fate.pending, "waiting in the journal: see n3-safety journal ls"),
-            (fate.dropped, "dropped"),
+            (fates.fallback, "in fallback files: see n3-safety replay"),
+            (fates.pending, "waiting in the journal: see n3-safety journal ls"),
+            (fates.dropped, "dropped"),
             (tally.bad, "bad lines left out"),
         ] {
             if count > 0 {

@@ -1,17 +1,184 @@
-//! `journal`.
+//! `journal`: what waits on disk.
 
-use clap::Args;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use namel3ss_safety::home::home;
+use serde_json::{Value, json};
 
 use crate::cli::Context;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::journals::{self, Journal as Found};
+use crate::out::Cell;
+use crate::recovery::shown;
+use crate::style::Style;
 
-/// Not yet
+/// Look at the journals, in which events wait for their dataset
 #[derive(Debug, Args)]
-pub(crate) struct Journal {}
+#[command(after_help = "Examples:
+  n3-safety journal ls
+  n3-safety journal ls -o json | jq '.journals[] | select(.state == \"orphan\")'")]
+pub(crate) struct Journal {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Ls(Ls),
+}
+
+/// List the journals: whose they are, what waits in them, what is damaged
+///
+/// A live journal is open in some process; an orphan's process is gone. Exits with 3 when something
+/// is damaged.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  n3-safety journal ls
+  n3-safety journal ls /var/log/safety -o json")]
+struct Ls {
+    /// Where to look [default: the home folder]
+    #[arg(value_name = "DIR")]
+    folder: Option<PathBuf>,
+}
 
 impl Journal {
-    pub(crate) fn run(&self, _context: &mut Context) -> Result<Exit, Error> {
-        Err(Error::failed("run this verb: not yet"))
+    pub(crate) fn run(&self, context: &mut Context) -> Result<Exit, Error> {
+        match &self.verb {
+            Verb::Ls(ls) => ls.run(context),
+        }
     }
+}
+
+impl Ls {
+    fn run(&self, context: &mut Context) -> Result<Exit, Error> {
+        let folder = self.folder.clone().unwrap_or_else(|| home().join("journal"));
+        let journals = match journals::find(&folder) {
+            Ok(journals) => journals,
+            // Nothing was ever logged there; a folder that somebody named should exist.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.folder.is_none() => {
+                Vec::new()
+            }
+            Err(error) => {
+                return Err(Error::failed(format!("read {}: {error}", folder.display())));
+            }
+        };
+        if context.out.is_json() {
+            let list: Vec<Value> = journals.iter().map(to_json).collect();
+            context.out.json(&json!({"journals": list}))?;
+        } else if journals.is_empty() {
+            context.err.note(&format!("no journals under {}", folder.display()));
+        } else {
+            let heads = [
+                "journal",
+                "dataset",
+                "state",
+                "created",
+                "logged",
+                "pending",
+                "dropped",
+                "bytes",
+                "destination",
+            ];
+            let rows: Vec<Vec<Cell>> = journals.iter().map(to_cells).collect();
+            context.out.table(&heads, &rows)?;
+            tell_damage(context, &journals);
+        }
+        let damaged = journals.iter().any(is_damaged);
+        Ok(if damaged { Exit::Integrity } else { Exit::Ok })
+    }
+}
+
+fn is_damaged(journal: &Found) -> bool {
+    let inside = journal.content.as_ref().map_or(true, |content| !content.damage.is_empty());
+    inside || !journal.aside.is_empty()
+}
+
+fn state(journal: &Found) -> Cell {
+    match (journal.live, &journal.content) {
+        (_, Err(_)) => Cell::new(Style::Bad, "unreadable"),
+        (true, _) => Cell::new(Style::Good, "live"),
+        (false, _) => Cell::new(Style::Warn, "orphan"),
+    }
+}
+
+fn to_cells(journal: &Found) -> Vec<Cell> {
+    let fates = journal.fates();
+    let number = |n: u64| Cell::from(n.to_string());
+    let (dataset, created, destination) = match &journal.content {
+        Ok(content) => {
+            let created = content.created.to_string();
+            (content.dataset.as_str(), created, shown(&content.destination))
+        }
+        Err(_) => ("-", "-".to_owned(), "-"),
+    };
+    vec![
+        Cell::from(journal.id.to_string()),
+        Cell::from(dataset),
+        state(journal),
+        Cell::from(created),
+        number(fates.logged),
+        number(fates.pending),
+        number(fates.dropped),
+        number(journal.bytes),
+        Cell::from(destination),
+    ]
+}
+
+fn tell_damage(context: &mut Context, journals: &[Found]) {
+    for journal in journals {
+        let path = journal.path.display();
+        let mut tell = |text: String| context.err.say(Style::Bad, "damaged:", &text);
+        match &journal.content {
+            Ok(content) => content
+                .damage
+                .iter()
+                .for_each(|damage| tell(format!("{path}/{}: {}", damage.file, damage.what))),
+            Err(error) => tell(format!("{path}: failed to {error}")),
+        }
+        for name in &journal.aside {
+            tell(format!("{path}/{name} is set aside"));
+        }
+    }
+}
+
+/// A journal as `-o json` shows it, here and in `stats`.
+pub(crate) fn to_json(journal: &Found) -> Value {
+    let fates = journal.fates();
+    let mut value = json!({
+        "journal": journal.id.to_string(),
+        "path": journal.path.display().to_string(),
+        "state": state(journal).text,
+        "bytes": journal.bytes,
+        "set_aside": journal.aside,
+        "logged": fates.logged,
+        "flushed": fates.flushed,
+        "fallback": fates.fallback,
+        "dropped": fates.dropped,
+        "pending": fates.pending,
+        "balanced": fates.is_balanced(),
+    });
+    match &journal.content {
+        Ok(content) => {
+            value["dataset"] = json!(content.dataset);
+            value["destination"] = json!(content.destination);
+            value["created"] = json!(content.created.to_string());
+            value["segments"] = json!(content.segments);
+            value["dropped_by_reason"] =
+                content.dropped().into_iter().map(|(why, n)| (why.to_owned(), json!(n))).collect();
+            value["damage"] = content
+                .damage
+                .iter()
+                .map(|damage| json!({"file": damage.file, "what": damage.what}))
+                .collect();
+            value["cursors"] = content
+                .cursors
+                .iter()
+                .map(|cursor| json!({"sink": cursor.sink, "acked": cursor.state.acked.0}))
+                .collect();
+        }
+        Err(error) => value["error"] = json!(error.to_string()),
+    }
+    value
 }

@@ -1,17 +1,174 @@
-//! `recover`.
+//! `recover`: journals that nobody adopts, delivered by hand.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use clap::Args;
+use namel3ss_safety::DatasetAdapter;
+use namel3ss_safety::home::home;
+use serde_json::{Value, json};
 
 use crate::cli::Context;
+use crate::destination;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::feed;
+use crate::journals;
+use crate::progress::{self, Unit};
+use crate::recovery::{self, Instead, shown};
+use crate::style::Style;
 
-/// Not yet
+/// Deliver what crashed programs left and nobody adopts
+///
+/// A logger adopts the journals of its own dataset and destination when it starts. This delivers
+/// the others: to where they were meant to go, or to --to. A journal that a process has open is
+/// left alone. Journals are looked for under NAMEL3SS_SAFETY_HOME.
 #[derive(Debug, Args)]
-pub(crate) struct Recover {}
+#[command(after_help = "Examples:
+  n3-safety recover --dry-run
+  n3-safety recover
+  n3-safety recover --dataset my_safety_events --to sqlite:////var/lib/app/safety.db")]
+pub(crate) struct Recover {
+    /// Where to deliver [default: where each journal was meant to go]
+    #[arg(long, value_name = "URL")]
+    to: Option<String>,
+    /// Only the journals of this dataset
+    #[arg(long, value_name = "NAME")]
+    dataset: Option<String>,
+    /// Only say what would be delivered
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Orphans of one dataset and destination.
+#[derive(Debug, Default)]
+struct Group {
+    journals: u64,
+    events: u64,
+}
+
+type Key = (String, String);
 
 impl Recover {
-    pub(crate) fn run(&self, _context: &mut Context) -> Result<Exit, Error> {
-        Err(Error::failed("run this verb: not yet"))
+    pub(crate) fn run(&self, context: &mut Context) -> Result<Exit, Error> {
+        let to = self.to.as_deref().map(|to| destination::open(Some(to))).transpose()?;
+        let groups = self.groups(context)?;
+        if groups.is_empty() {
+            context.err.note("no journals were left behind");
+        }
+        let total = groups.values().map(|group| group.events).sum();
+        let bar = progress::bar(&context.err, Some(total), Unit::Things);
+        let (mut done, mut settled, mut stuck) = (Vec::new(), 0_u64, 0_u64);
+        for (key, group) in &groups {
+            let result = match (self.dry_run, to.clone().or_else(|| recovery::open(&key.1))) {
+                (true, _) => Ok(0),
+                (false, Some(adapter)) => self.deliver(context, key, adapter),
+                (false, None) => Err(format!(
+                    "the destination {} can't be opened from here: say where with --to URL",
+                    shown(&key.1)
+                )),
+            };
+            bar.inc(group.events);
+            let (delivered, error) = match result {
+                Ok(delivered) => (delivered, None),
+                Err(error) => (0, Some(error)),
+            };
+            if let Some(error) = &error {
+                let text = format!("failed to recover the dataset {}: {error}", key.0);
+                bar.suspend(|| context.err.say(Style::Bad, "error:", &text));
+            }
+            settled += delivered;
+            if !self.dry_run {
+                stuck += group.events.saturating_sub(delivered);
+            }
+            done.push(json!({
+                "dataset": key.0,
+                "destination": key.1,
+                "journals": group.journals,
+                "events": group.events,
+                "delivered": delivered,
+                "error": error,
+            }));
+        }
+        bar.finish_and_clear();
+        if context.out.is_json() {
+            context.out.json(&json!({
+                "dry_run": self.dry_run, "recovered": done, "delivered": settled, "left": stuck,
+            }))?;
+        } else {
+            for group in &done {
+                self.show(context, group)?;
+            }
+        }
+        Ok(match (stuck, settled) {
+            (0, _) => Exit::Ok,
+            (_, 0) => Exit::Failed,
+            _ => Exit::Partial,
+        })
+    }
+
+    /// The orphans that have something to deliver.
+    fn groups(&self, context: &mut Context) -> Result<BTreeMap<Key, Group>, Error> {
+        let folder = home().join("journal");
+        let journals = match journals::find(&folder) {
+            Ok(journals) => journals,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => {
+                return Err(Error::failed(format!("read {}: {error}", folder.display())));
+            }
+        };
+        let mut groups: BTreeMap<Key, Group> = BTreeMap::new();
+        for journal in journals.iter().filter(|journal| !journal.live) {
+            let content = match &journal.content {
+                Ok(content) => content,
+                Err(error) => {
+                    let text = format!("left out {}: failed to {error}", journal.path.display());
+                    context.err.say(Style::Warn, "warning:", &text);
+                    continue;
+                }
+            };
+            let pending = content.fates().pending;
+            let wanted = self.dataset.as_ref().is_none_or(|name| *name == content.dataset);
+            if wanted && pending > 0 {
+                let key = (content.dataset.clone(), content.destination.clone());
+                let group = groups.entry(key).or_default();
+                group.journals += 1;
+                group.events += pending;
+            }
+        }
+        Ok(groups)
+    }
+
+    /// A logger that goes by the recorded destination adopts the group, and delivers it.
+    fn deliver(
+        &self,
+        context: &mut Context,
+        (dataset, destination): &Key,
+        adapter: Arc<dyn DatasetAdapter>,
+    ) -> Result<u64, String> {
+        let instead = Instead { adapter, identity: destination.clone() };
+        let logger = feed::logger(Arc::new(instead), dataset).map_err(|e| e.to_string())?;
+        let report = logger.stop(None);
+        feed::tell_notices(&logger, &mut context.err);
+        let recovered = logger.stats().total_recovered;
+        match report.error {
+            Some(error) if recovered == 0 => Err(error),
+            _ => Ok(recovered),
+        }
+    }
+
+    fn show(&self, context: &mut Context, group: &Value) -> Result<(), Error> {
+        let text = |key: &str| group[key].as_str().unwrap_or_default();
+        let (dataset, to) = (text("dataset"), shown(text("destination")));
+        let (events, journals) = (&group["events"], &group["journals"]);
+        let line = if self.dry_run {
+            format!(
+                "would deliver {events} events of {dataset} ({journals} journals), meant for {to}"
+            )
+        } else {
+            let delivered = &group["delivered"];
+            format!("delivered {delivered} of {events} events of {dataset}, meant for {to}")
+        };
+        context.out.text(line)
     }
 }

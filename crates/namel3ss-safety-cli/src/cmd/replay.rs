@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use namel3ss_safety::home::home;
 use namel3ss_safety::sink::{ReplayError, ReplayOptions, replay_file};
 use serde_json::{Value, json};
 
@@ -11,7 +12,6 @@ use crate::destination;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::fallback;
-use crate::place;
 use crate::progress::{self, Unit};
 use crate::style::Style;
 
@@ -106,7 +106,7 @@ impl Replay {
     fn files(&self) -> Result<Vec<PathBuf>, Error> {
         let usual;
         let paths = if self.paths.is_empty() {
-            usual = fallback::usual_folders(place::home().ok().as_deref());
+            usual = fallback::usual_folders(&home());
             &usual
         } else {
             &self.paths

@@ -1,12 +1,18 @@
 //! `stats`: what was logged, what has landed, and whether the two agree.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use clap::Args;
 use namel3ss_safety::SafetyAction;
+use namel3ss_safety::home::home;
 use serde_json::{Value, json};
 
 use crate::cli::Context;
+use crate::cmd::journal;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::journals::{self, Fates, Journal};
 use crate::out::Cell;
 use crate::place::{self, Place};
 use crate::style::Style;
@@ -29,10 +35,15 @@ pub(crate) struct Stats {
 
 impl Stats {
     pub(crate) fn run(&self, context: &mut Context) -> Result<Exit, Error> {
-        let mut datasets = Vec::new();
+        let (mut datasets, mut found) = (Vec::new(), Vec::new());
         for place in self.places(context)? {
-            datasets.push((place.path().display().to_string(), Tally::of(&place)?));
+            match &place {
+                Place::Journals(path) => found.extend(journals_in(path)?),
+                _ => datasets.push((place.path().display().to_string(), Tally::of(&place)?)),
+            }
         }
+        let mut totals = Fates::default();
+        found.iter().for_each(|journal| totals.add(&journal.fates()));
         let unreadable: u64 = datasets.iter().map(|(_, tally)| tally.unreadable).sum();
         if context.out.is_json() {
             let list: Vec<Value> = datasets
@@ -43,10 +54,25 @@ impl Stats {
                     value
                 })
                 .collect();
-            context.out.json(&json!({"datasets": list}))?;
+            let journals: Vec<Value> = found.iter().map(journal::to_json).collect();
+            context.out.json(&json!({
+                "datasets": list,
+                "journals": journals,
+                "totals": {
+                    "logged": totals.logged,
+                    "flushed": totals.flushed,
+                    "fallback": totals.fallback,
+                    "dropped": totals.dropped,
+                    "pending": totals.pending,
+                    "balanced": totals.is_balanced(),
+                },
+            }))?;
         } else {
             for (name, tally) in &datasets {
                 show(context, name, tally)?;
+            }
+            if !found.is_empty() {
+                show_journals(context, &found, &totals)?;
             }
         }
         if unreadable > 0 {
@@ -61,20 +87,54 @@ impl Stats {
         if !self.from.is_empty() {
             return self.from.iter().map(|from| Place::parse(from)).collect();
         }
-        // Its journals can be counted although the dataset is on another machine, or not there yet.
-        let place = match place::default_dataset() {
-            Ok(place) => place,
+        let mut places = Vec::new();
+        // Journals can be counted although the dataset is on another machine, or not there yet.
+        match place::default_dataset() {
+            Ok(place) if place.path().exists() => places.push(place),
+            Ok(place) => {
+                context.err.note(&format!("{} is not there yet", place.path().display()));
+            }
             Err(error) => {
                 context.err.note(&format!("left out the default dataset: failed to {error}"));
-                return Ok(Vec::new());
             }
-        };
-        if place.path().exists() {
-            return Ok(vec![place]);
         }
-        context.err.note(&format!("{} is not there yet", place.path().display()));
-        Ok(Vec::new())
+        let folder = home().join("journal");
+        if folder.exists() {
+            places.push(Place::Journals(folder));
+        }
+        Ok(places)
     }
+}
+
+fn journals_in(path: &Path) -> Result<Vec<Journal>, Error> {
+    journals::find(path).map_err(|e| Error::failed(format!("read {}: {e}", path.display())))
+}
+
+/// The equation, a line a dataset and a line for all.
+fn show_journals(context: &mut Context, found: &[Journal], totals: &Fates) -> Result<(), Error> {
+    let mut by_dataset: BTreeMap<&str, (u64, Fates)> = BTreeMap::new();
+    for journal in found {
+        let name = journal.content.as_ref().map_or("(unreadable)", |c| c.dataset.as_str());
+        let (journals, fates) = by_dataset.entry(name).or_default();
+        *journals += 1;
+        fates.add(&journal.fates());
+    }
+    let row = |name: Cell, journals: u64, fates: &Fates| -> Vec<Cell> {
+        let numbers =
+            [journals, fates.logged, fates.flushed, fates.fallback, fates.dropped, fates.pending];
+        std::iter::once(name).chain(numbers.map(|n| Cell::from(n.to_string()))).collect()
+    };
+    let mut rows: Vec<Vec<Cell>> = by_dataset
+        .iter()
+        .map(|(name, (journals, fates))| row(Cell::from(*name), *journals, fates))
+        .collect();
+    rows.push(row(Cell::new(Style::Bold, "all"), found.len() as u64, totals));
+    context.out.line(&[
+        Cell::new(Style::Bold, "journals"),
+        Cell::from("logged = flushed + fallback + dropped + pending"),
+    ])?;
+    let heads = ["dataset", "journals", "logged", "flushed", "fallback", "dropped", "pending"];
+    context.out.table(&heads, &rows)
 }
 
 fn show(context: &mut Context, name: &str, tally: &Tally) -> Result<(), Error> {

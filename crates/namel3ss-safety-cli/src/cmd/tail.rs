@@ -60,7 +60,7 @@ impl Tail {
             Some(from) => Place::parse(from)?,
             None => place::default_dataset()?,
         };
-        let mut source = source::open(&place)?;
+        let mut source = source::open(&place);
         let lines = self.lines.unwrap_or(if self.since.is_some() { usize::MAX } else { LINES });
         if self.follow {
             context.interrupt.arm();

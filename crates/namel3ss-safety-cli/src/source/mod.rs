@@ -1,6 +1,7 @@
 //! Datasets and journals as something to read: from the beginning, and on from where one was.
 
 mod file;
+mod journals;
 mod sqlite;
 
 use crate::error::Error;
@@ -17,13 +18,11 @@ pub(crate) trait Source {
 }
 
 /// Opens a place. Nothing need be there yet: `tail -f` waits for it.
-pub(crate) fn open(place: &Place) -> Result<Box<dyn Source>, Error> {
-    Ok(match place {
+pub(crate) fn open(place: &Place) -> Box<dyn Source> {
+    match place {
         Place::Csv(path) => Box::new(file::Growing::csv(path)),
         Place::Json(path) => Box::new(file::Growing::json(path)),
         Place::Sqlite { path, table } => Box::new(sqlite::Rows::new(path, table)),
-        Place::Journals(path) => {
-            return Err(Error::failed(format!("read journals under {}: not yet", path.display())));
-        }
-    })
+        Place::Journals(path) => Box::new(journals::Journals::new(path)),
+    }
 }

@@ -89,7 +89,7 @@ fn what_can_not_be_done_says_why() {
     bench.run(["ingest", "."]).exits(1).says("it is a folder");
     let file = bench.file("a.jsonl", events(1));
     bench.run(["ingest", &file, "--to", "sqlit:///x.db"]).exits(2).says("did you mean");
-    bench.run(["ingest", &file, "--format", "cvs"]).exits(2).says("'csv'");
+    bench.run(["ingest", &file, "--format", "ndjsn"]).exits(2).says("'ndjson'");
     let mut command = bench.command(["ingest", &file]);
     command.env("NAMEL3SS_SAFETY_URL", "nonsense://x");
     Ran::from(command.output().unwrap()).exits(5);

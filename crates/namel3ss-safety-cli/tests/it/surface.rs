@@ -41,7 +41,7 @@ fn misspelt_words_are_answered() {
         (&["tail", "--since", "soon"], "ISO 8601"),
         (&["tail", "--output", "jsn"], "'json'"),
         (&["completions", "bsh"], "'bash'"),
-        (&["ingest", "--format", "cvs"], "'csv'"),
+        (&["ingest", "--format", "ndjsn"], "'ndjson'"),
         (&["replya"], "'replay'"),
     ] {
         let ran = bench.run(args).exits(2).says(hint);

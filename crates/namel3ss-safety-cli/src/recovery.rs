@@ -1,0 +1,61 @@
+//! Orphaned journals, adopted by hand: each is delivered by a logger of its own dataset.
+
+use std::fmt;
+use std::sync::Arc;
+
+use namel3ss_safety::{AdapterError, Batch, Batching, DatasetAdapter, Delivery};
+
+use crate::journals::Content;
+
+/// A destination as people read it: a logger without an adapter has none.
+pub(crate) fn shown(destination: &str) -> &str {
+    if destination.is_empty() { "a dataset that has no adapter" } else { destination }
+}
+
+/// The adapter that a recorded destination names, if it is one that this build can open.
+pub(crate) fn open(destination: &str) -> Option<Arc<dyn DatasetAdapter>> {
+    let adapter = namel3ss_safety_stores::open(destination).ok()?;
+    // Anything else would deliver to another place than the one that was meant.
+    (adapter.identity() == destination).then_some(adapter)
+}
+
+/// What to type to have a journal delivered.
+pub(crate) fn command(content: &Content) -> String {
+    let dataset = match content.dataset.as_str() {
+        crate::place::DEFAULT_DATASET => String::new(),
+        name => format!(" --dataset {}", super::checks::shell(name.as_ref())),
+    };
+    let to = if open(&content.destination).is_some() { "" } else { " --to URL" };
+    format!("n3-safety recover{dataset}{to}")
+}
+
+/// An adapter that goes by another one's identity, so that a logger adopts journals which were
+/// meant for that one.
+pub(crate) struct Instead {
+    pub(crate) adapter: Arc<dyn DatasetAdapter>,
+    pub(crate) identity: String,
+}
+
+impl fmt::Debug for Instead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instead").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+impl DatasetAdapter for Instead {
+    fn insert(&self, batch: &Batch<'_>) -> Result<(), AdapterError> {
+        self.adapter.insert(batch)
+    }
+
+    fn identity(&self) -> String {
+        self.identity.clone()
+    }
+
+    fn delivery(&self) -> Delivery {
+        self.adapter.delivery()
+    }
+
+    fn batching(&self) -> Batching {
+        self.adapter.batching()
+    }
+}

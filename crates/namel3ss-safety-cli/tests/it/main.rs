@@ -5,6 +5,7 @@ mod ingest;
 mod tail;
 mod stats;
 mod replay;
+mod journals;
 mod doctor;
 mod hostile;
 

@@ -1,0 +1,134 @@
+//! What a killed process leaves: listed, counted, shown, found by the doctor, delivered by hand.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Stdio;
+
+use crate::{Bench, events};
+
+/// Logs three events to `to` and dies before they are delivered.
+fn orphan(bench: &Bench, args: &[&str]) {
+    let mut command = bench.command(["ingest", "-"]);
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // A bad line is told at once: then everything before it was logged.
+    stdin.write_all(format!("{}bad\n", events(3)).as_bytes()).unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(stderr.next().unwrap().unwrap().contains("bad line 4"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn an_orphan_is_seen_by_every_verb_and_delivered_by_recover() {
+    let bench = Bench::new();
+    orphan(&bench, &["--to", "out.jsonl", "--dataset", "chat"]);
+
+    let json = bench.run(["journal", "ls", "-o", "json"]).exits(0).json();
+    let journal = &json["journals"][0];
+    assert_eq!((&journal["state"], &journal["dataset"]), (&"orphan".into(), &"chat".into()));
+    assert_eq!((&journal["pending"], &journal["balanced"]), (&3.into(), &true.into()));
+    bench.run(["journal", "ls"]).exits(0).prints("orphan").prints("out.jsonl");
+
+    let json = bench.run(["stats", "-o", "json"]).exits(0).json();
+    assert_eq!(json["totals"]["logged"], 3);
+    assert_eq!(json["totals"]["balanced"], true);
+    bench.run(["stats"]).exits(0).prints("logged = flushed + fallback + dropped + pending");
+
+    let home = bench.home();
+    let home = home.to_str().unwrap();
+    let lines = bench.run(["tail", "-o", "json", "--from", home]).exits(0).json_lines();
+    assert_eq!(lines.len(), 3);
+    assert_eq!((&lines[2]["event_id"], &lines[2]["seq"]), (&"e3".into(), &3.into()));
+
+    bench.run(["doctor"]).exits(3).prints("3 events").prints("n3-safety recover --dataset chat");
+    let dry = bench.run(["recover", "--dry-run", "-o", "json"]).exits(0).json();
+    assert_eq!((&dry["recovered"][0]["events"], &dry["delivered"]), (&3.into(), &0.into()));
+    bench.run(["recover", "--dataset", "other"]).exits(0).says("no journals were left behind");
+
+    bench.run(["recover"]).exits(0).prints("delivered 3 of 3 events of chat");
+    let lines = bench.run(["tail", "-o", "json", "--from", "out.jsonl"]).exits(0).json_lines();
+    assert_eq!(lines.len(), 3);
+    bench.run(["recover"]).exits(0).says("no journals were left behind");
+    bench.run(["journal", "ls"]).exits(0).says("no journals");
+    bench.run(["doctor"]).exits(0);
+}
+
+#[test]
+fn recover_can_deliver_to_another_place() {
+    let bench = Bench::new();
+    orphan(&bench, &["--to", "out.jsonl"]);
+    bench.run(["recover", "--to", "nonsense://x"]).exits(2);
+    bench.run(["recover", "--to", "there.db"]).exits(0).prints("delivered 3 of 3");
+    let lines = bench.run(["tail", "-o", "json", "--from", "there.db"]).exits(0).json_lines();
+    assert_eq!(lines.len(), 3);
+    assert!(!crate::exists(bench.path("out.jsonl")));
+}
+
+#[test]
+fn the_next_logger_of_the_same_dataset_adopts() {
+    let bench = Bench::new();
+    orphan(&bench, &[]);
+    bench.run(["doctor"]).exits(0).prints("the next logger adopts it");
+    let one = bench.file("one.jsonl", "{\"event_id\":\"later\"}\n");
+    bench.run(["ingest", &one]).exits(0);
+    let lines = bench.run(["tail", "-o", "json"]).exits(0).json_lines();
+    assert_eq!(lines.len(), 4);
+}
+
+#[test]
+fn damage_is_found_and_costs_its_own_events_only() {
+    let bench = Bench::new();
+    orphan(&bench, &["--to", "out.jsonl"]);
+    let json = bench.run(["journal", "ls", "-o", "json"]).exits(0).json();
+    let folder = std::path::PathBuf::from(json["journals"][0]["path"].as_str().unwrap());
+    // The middle event's text, wherever the journal keeps it.
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        if let Some(at) = bytes.windows(2).position(|pair| pair == b"e2") {
+            bytes[at] ^= 0xff;
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
+    bench.run(["journal", "ls"]).exits(3).says("damaged");
+    bench.run(["doctor"]).exits(3).prints("damaged");
+    bench.run(["recover"]);
+    let lines = bench.run(["tail", "-o", "json", "--from", "out.jsonl"]).exits(0).json_lines();
+    let ids: Vec<_> = lines.iter().map(|line| line["event_id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["e1", "e3"]);
+}
+
+#[test]
+fn what_is_no_journal_is_an_error_or_nothing() {
+    let bench = Bench::new();
+    bench.run(["journal", "ls"]).exits(0).says("no journals");
+    bench.run(["journal", "ls", "nowhere"]).exits(1).says("nowhere");
+    bench.run(["journal"]).exits(2);
+    bench.run(["recover"]).exits(0).says("no journals were left behind");
+    // A folder that is called like a journal, and holds nonsense.
+    let folder = bench.home().join("journal/x/0123456789abcdef0123456789abcdef");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("seg-1.n3j"), "nonsense").unwrap();
+    bench.run(["journal", "ls"]).exits(3).prints("unreadable");
+    bench.run(["doctor"]).exits(3).prints("can't be read");
+    bench.run(["recover"]).exits(0).says("left out");
+    bench.run(["stats"]).exits(0).prints("(unreadable)");
+}
+
+#[test]
+fn an_outage_ends_in_fallback_files_that_replay() {
+    let bench = Bench::new();
+    let file = bench.file("a.jsonl", events(3));
+    // The dataset's folder is missing: nothing can be stored there.
+    let to = bench.path("later/out.jsonl");
+    let to = to.to_str().unwrap();
+    let json = bench.run(["ingest", &file, "--to", to, "-o", "json"]).exits(4).json();
+    assert_eq!((&json["fallback"], &json["flushed"]), (&3.into(), &0.into()));
+    bench.run(["doctor"]).exits(3).prints("1 fallback file");
+    std::fs::create_dir(bench.path("later")).unwrap();
+    bench.run(["replay", "--to", to]).exits(0).prints("stored 3 rows");
+    let lines = bench.run(["tail", "-o", "json", "--from", to]).exits(0).json_lines();
+    assert_eq!(lines.len(), 3);
+    bench.run(["doctor"]).exits(0);
+}

@@ -66,6 +66,16 @@ fn recover_can_deliver_to_another_place() {
 }
 
 #[test]
+fn recover_knows_a_databases_own_table() {
+    let bench = Bench::new();
+    orphan(&bench, &["--to", "sqlite:///out.db?table=guards", "--dataset", "chat"]);
+    bench.run(["recover"]).exits(0).prints("delivered 3 of 3 events of chat");
+    let from = "sqlite:///out.db?table=guards";
+    let lines = bench.run(["tail", "-o", "json", "--from", from]).exits(0).json_lines();
+    assert_eq!(lines.len(), 3);
+}
+
+#[test]
 fn the_next_logger_of_the_same_dataset_adopts() {
     let bench = Bench::new();
     orphan(&bench, &[]);

@@ -3,14 +3,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use namel3ss_safety::journal::DropReason;
-use namel3ss_safety::journal::cursor::{CURSOR_PREFIX, CursorState};
-use namel3ss_safety::journal::media::{DiskFolder, Folder};
-use namel3ss_safety::journal::recovery::{self, ASIDE_SUFFIX, RecoverError, Scan};
-use namel3ss_safety::journal::store::{Damage, ReadPlace, Store};
-use namel3ss_safety::{JournalId, Seq, Timestamp};
+use namel3ss_safety::journal::inspect::{self, Found, JournalInfo};
+use namel3ss_safety::journal::recovery::RecoverError;
+use namel3ss_safety::{JournalId, Seq};
 
 /// How deep journals lie under the home folder: `journal/{dataset}/{journal_id}`.
 const DEPTH_MAX: usize = 3;
@@ -26,31 +23,8 @@ pub(crate) struct Journal {
     pub(crate) live: bool,
     /// Bytes of its files.
     pub(crate) bytes: u64,
-    /// Names of files that were set aside as damaged.
-    pub(crate) aside: Vec<String>,
     /// What it holds, or why that can't be read.
-    pub(crate) content: Result<Content, RecoverError>,
-}
-
-/// What a journal's files say.
-#[derive(Debug)]
-pub(crate) struct Content {
-    pub(crate) dataset: String,
-    pub(crate) destination: String,
-    pub(crate) created: Timestamp,
-    pub(crate) segments: usize,
-    pub(crate) last: Seq,
-    pub(crate) damage: Vec<Damage>,
-    pub(crate) cursors: Vec<Progress>,
-    scan: Scan,
-    folder: Arc<dyn Folder>,
-}
-
-/// How far one sink is.
-#[derive(Clone, Debug)]
-pub(crate) struct Progress {
-    pub(crate) sink: String,
-    pub(crate) state: CursorState,
+    pub(crate) content: Result<JournalInfo, RecoverError>,
 }
 
 /// What became of the events of a journal, as its first sink knows.
@@ -120,119 +94,63 @@ fn id_of(path: &Path) -> Option<JournalId> {
 impl Journal {
     /// `None` for a journal that was removed meanwhile, or that is only just being made.
     fn open(path: &Path, id: JournalId) -> Option<Self> {
-        let mut journal = Self {
-            path: path.to_owned(),
-            id,
-            live: true,
-            bytes: 0,
-            aside: Vec::new(),
-            content: Err(RecoverError::Empty),
-        };
-        match journal.read() {
-            Ok(content) => journal.content = Ok(content),
+        let Found { path, live, journal: mut content } = inspect::look(path);
+        match &mut content {
             Err(RecoverError::Empty) => return None,
             Err(RecoverError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return None,
-            Err(error) => journal.content = Err(error),
-        }
-        Some(journal)
-    }
-
-    fn read(&mut self) -> Result<Content, RecoverError> {
-        let disk = DiskFolder::open(&self.path, false)?;
-        // Taken for a moment only: a logger that looks for orphans comes back.
-        self.live = disk.lock()?.is_none();
-        for name in disk.list()? {
-            self.bytes += self.path.join(&name).symlink_metadata().map_or(0, |file| file.len());
-            if name.ends_with(ASIDE_SUFFIX) {
-                self.aside.push(name);
-            }
-        }
-        let folder: Arc<dyn Folder> = Arc::new(disk);
-        let mut scan = recovery::scan(&*folder)?;
-        let mut damage = std::mem::take(&mut scan.damage);
-        if self.live {
             // A frame that is being written right now looks like a damaged one.
-            damage.clear();
+            Ok(info) if live => info.damage.clear(),
+            _ => {}
         }
-        let mut cursors: Vec<Progress> = scan
-            .cursors
-            .iter()
-            .map(|(file, state)| {
-                let sink = file.strip_prefix(CURSOR_PREFIX).unwrap_or(file);
-                Progress { sink: sink.trim_end_matches(".n3c").to_owned(), state: *state }
-            })
-            .collect();
-        cursors.sort_by(|a, b| a.sink.cmp(&b.sink));
-        // Events that were removed because every cursor had passed them still count.
-        let acked = cursors.iter().map(|cursor| cursor.state.acked).max().unwrap_or_default();
-        Ok(Content {
-            dataset: scan.header.dataset.clone(),
-            destination: scan.header.destination.clone(),
-            created: scan.header.created,
-            segments: scan.segments.len(),
-            last: scan.last().max(acked),
-            damage,
-            cursors,
-            scan,
-            folder,
-        })
+        let bytes = bytes_in(&path);
+        Some(Self { path, id, live, bytes, content })
     }
 
     /// What became of its events; nothing is known of a journal that can't be read.
     pub(crate) fn fates(&self) -> Fates {
-        self.content.as_ref().map(Content::fates).unwrap_or_default()
+        self.content.as_ref().map(fates).unwrap_or_default()
     }
 }
 
-impl Content {
-    pub(crate) fn fates(&self) -> Fates {
-        // Each sink delivers all events: the slowest one says what is pending.
-        let slowest = self.cursors.iter().min_by_key(|cursor| cursor.state.acked);
-        let state = slowest.map(|cursor| cursor.state).unwrap_or_default();
-        Fates {
-            logged: self.last.0 + state.unsequenced,
-            flushed: state.flushed,
-            fallback: state.fallback,
-            dropped: state.dropped.iter().sum(),
-            pending: self.last.0.saturating_sub(state.acked.0),
-        }
-    }
+fn bytes_in(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|file| file.len()).sum()
+}
 
-    /// How many events were dropped, by reason, without the reasons that never were.
-    pub(crate) fn dropped(&self) -> Vec<(&'static str, u64)> {
-        let mut dropped = Vec::new();
-        for reason in DropReason::ALL {
-            let all = self.cursors.iter().map(|cursor| cursor.state.dropped[reason.index()]);
-            let events = all.max().unwrap_or(0);
-            if events > 0 {
-                dropped.push((reason.as_str(), events));
-            }
-        }
-        dropped
+/// What became of the events of a journal.
+pub(crate) fn fates(info: &JournalInfo) -> Fates {
+    // Each sink delivers all events: the slowest one says what is pending.
+    let slowest = info.cursors.iter().min_by_key(|(_, state, _)| state.acked);
+    let state = slowest.map(|(_, state, _)| *state).unwrap_or_default();
+    Fates {
+        // Events whose segments are gone, because all cursors have passed them, still count.
+        logged: info.last.max(state.acked).0 + state.unsequenced,
+        flushed: state.flushed,
+        fallback: state.fallback,
+        dropped: state.dropped.iter().sum(),
+        pending: info.pending,
     }
+}
 
-    /// Gives the payloads from `from` on, in order, as far as they are still there.
-    pub(crate) fn read(
-        &mut self,
-        journal: JournalId,
-        from: Seq,
-        take: &mut dyn FnMut(Seq, &[u8]) -> bool,
-    ) -> io::Result<()> {
-        let segments = self.scan.segments.clone();
-        let store = Store::new(journal, self.folder.clone(), segments);
-        let first = store.first().unwrap_or(from).max(from);
-        let (last, mut place) = (store.last(), ReadPlace::default());
-        let mut going = true;
-        let report = store.read(&mut place, first, last, &mut |seq, payload| {
-            going = take(seq, payload);
-            going
-        })?;
-        self.damage.extend(report.damage);
-        if going {
-            self.scan.read_loose(from.max(last.next()), &mut |seq, payload| {
-                going = going && take(seq, payload);
-            })?;
-        }
-        Ok(())
+/// How many events were dropped, by reason, without the reasons that never were.
+pub(crate) fn dropped(info: &JournalInfo) -> Vec<(&'static str, u64)> {
+    let of = |reason: DropReason| {
+        info.cursors.iter().map(|(_, state, _)| state.dropped[reason.index()]).max().unwrap_or(0)
+    };
+    let all = DropReason::ALL.into_iter().map(|reason| (reason.as_str(), of(reason)));
+    all.filter(|(_, events)| *events > 0).collect()
+}
+
+/// Gives the payloads from `from` on, in order, as far as they are still there.
+pub(crate) fn events(
+    journal: &Journal,
+    from: Seq,
+    take: &mut dyn FnMut(Seq, &[u8]),
+) -> Result<(), RecoverError> {
+    match inspect::events(&journal.path, from, take) {
+        Ok(_) => Ok(()),
+        // Its logger has delivered and removed it meanwhile.
+        Err(RecoverError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     }
 }

@@ -3,9 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use namel3ss_safety::journal::inspect::JournalInfo;
 use namel3ss_safety::{AdapterError, Batch, Batching, DatasetAdapter, Delivery};
-
-use crate::journals::Content;
 
 /// A destination as people read it: a logger without an adapter has none.
 pub(crate) fn shown(destination: &str) -> &str {
@@ -24,12 +23,12 @@ pub(crate) fn open(destination: &str) -> Option<Arc<dyn DatasetAdapter>> {
 }
 
 /// What to type to have a journal delivered.
-pub(crate) fn command(content: &Content) -> String {
-    let dataset = match content.dataset.as_str() {
+pub(crate) fn command(info: &JournalInfo) -> String {
+    let dataset = match info.header.dataset.as_str() {
         crate::place::DEFAULT_DATASET => String::new(),
         name => format!(" --dataset {}", super::checks::shell(name.as_ref())),
     };
-    let to = if open(&content.destination).is_some() { "" } else { " --to URL" };
+    let to = if open(&info.header.destination).is_some() { "" } else { " --to URL" };
     format!("n3-safety recover{dataset}{to}")
 }
 

@@ -34,14 +34,6 @@ pub(super) fn check(home: &Path, findings: &mut Vec<Finding>) {
 
 fn one(journal: &Journal, ours: Option<&str>, findings: &mut Vec<Finding>) {
     let path = journal.path.display();
-    for name in &journal.aside {
-        findings.push(Finding::integrity(
-            "journals",
-            format!("{path}/{name} was damaged and is set aside"),
-            "keep it for whoever looks into the disk, then remove it: what could be read of the \
-             journal was delivered",
-        ));
-    }
     let content = match &journal.content {
         Ok(content) => content,
         Err(error) => {
@@ -53,6 +45,14 @@ fn one(journal: &Journal, ours: Option<&str>, findings: &mut Vec<Finding>) {
             return;
         }
     };
+    for name in &content.set_aside {
+        findings.push(Finding::integrity(
+            "journals",
+            format!("{path}/{name} was damaged and is set aside"),
+            "keep it for whoever looks into the disk, then remove it: what could be read of the \
+             journal was delivered",
+        ));
+    }
     for damage in &content.damage {
         findings.push(Finding::integrity(
             "journals",
@@ -60,23 +60,23 @@ fn one(journal: &Journal, ours: Option<&str>, findings: &mut Vec<Finding>) {
             "look for a failing disk; every whole event outside the damage is still delivered",
         ));
     }
-    let pending = content.fates().pending;
+    let pending = journal.fates().pending;
     if journal.live || pending == 0 {
         return;
     }
     let orphan = format!(
         "{pending} events of the dataset {} wait in {path}, which no process has open",
-        content.dataset
+        content.header.dataset
     );
     // The next logger of the default dataset takes what goes to the same place.
-    if content.dataset == crate::place::DEFAULT_DATASET
-        && ours == Some(content.destination.as_str())
+    if content.header.dataset == crate::place::DEFAULT_DATASET
+        && ours == Some(content.header.destination.as_str())
     {
         findings.push(Finding::note("journals", format!("{orphan}: the next logger adopts it")));
     } else {
         findings.push(Finding::integrity(
             "journals",
-            format!("{orphan}; they go to {}", crate::recovery::shown(&content.destination)),
+            format!("{orphan}; they go to {}", crate::recovery::shown(&content.header.destination)),
             format!("start its program again, or: {}", crate::recovery::command(content)),
         ));
     }

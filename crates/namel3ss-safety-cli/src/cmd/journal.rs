@@ -91,8 +91,10 @@ impl Ls {
 }
 
 fn is_damaged(journal: &Found) -> bool {
-    let inside = journal.content.as_ref().map_or(true, |content| !content.damage.is_empty());
-    inside || !journal.aside.is_empty()
+    match &journal.content {
+        Ok(info) => !info.damage.is_empty() || !info.set_aside.is_empty(),
+        Err(_) => true,
+    }
 }
 
 fn state(journal: &Found) -> Cell {
@@ -108,8 +110,8 @@ fn to_cells(journal: &Found) -> Vec<Cell> {
     let number = |n: u64| Cell::from(n.to_string());
     let (dataset, created, destination) = match &journal.content {
         Ok(content) => {
-            let created = content.created.to_string();
-            (content.dataset.as_str(), created, shown(&content.destination))
+            let created = content.header.created.to_string();
+            (content.header.dataset.as_str(), created, shown(&content.header.destination))
         }
         Err(_) => ("-", "-".to_owned(), "-"),
     };
@@ -131,14 +133,15 @@ fn tell_damage(context: &mut Context, journals: &[Found]) {
         let path = journal.path.display();
         let mut tell = |text: String| context.err.say(Style::Bad, "damaged:", &text);
         match &journal.content {
-            Ok(content) => content
-                .damage
-                .iter()
-                .for_each(|damage| tell(format!("{path}/{}: {}", damage.file, damage.what))),
+            Ok(content) => {
+                for damage in &content.damage {
+                    tell(format!("{path}/{}: {}", damage.file, damage.what));
+                }
+                for name in &content.set_aside {
+                    tell(format!("{path}/{name} is set aside"));
+                }
+            }
             Err(error) => tell(format!("{path}: failed to {error}")),
-        }
-        for name in &journal.aside {
-            tell(format!("{path}/{name} is set aside"));
         }
     }
 }
@@ -151,7 +154,6 @@ pub(crate) fn to_json(journal: &Found) -> Value {
         "path": journal.path.display().to_string(),
         "state": state(journal).text,
         "bytes": journal.bytes,
-        "set_aside": journal.aside,
         "logged": fates.logged,
         "flushed": fates.flushed,
         "fallback": fates.fallback,
@@ -161,12 +163,16 @@ pub(crate) fn to_json(journal: &Found) -> Value {
     });
     match &journal.content {
         Ok(content) => {
-            value["dataset"] = json!(content.dataset);
-            value["destination"] = json!(content.destination);
-            value["created"] = json!(content.created.to_string());
+            value["dataset"] = json!(content.header.dataset);
+            value["destination"] = json!(content.header.destination);
+            value["created"] = json!(content.header.created.to_string());
+            value["set_aside"] = json!(content.set_aside);
+            value["torn_tails"] = json!(content.torn_tails);
             value["segments"] = json!(content.segments);
-            value["dropped_by_reason"] =
-                content.dropped().into_iter().map(|(why, n)| (why.to_owned(), json!(n))).collect();
+            value["dropped_by_reason"] = journals::dropped(content)
+                .into_iter()
+                .map(|(why, n)| (why.to_owned(), json!(n)))
+                .collect();
             value["damage"] = content
                 .damage
                 .iter()
@@ -175,7 +181,22 @@ pub(crate) fn to_json(journal: &Found) -> Value {
             value["cursors"] = content
                 .cursors
                 .iter()
-                .map(|cursor| json!({"sink": cursor.sink, "acked": cursor.state.acked.0}))
+                .map(|(file, state, pending)| {
+                    json!({"file": file, "acked": state.acked.0, "pending": pending})
+                })
+                .collect();
+            value["gaps"] = content
+                .gaps
+                .iter()
+                .map(|gap| {
+                    json!({
+                        "reason": gap.reason.as_str(),
+                        "events": gap.events,
+                        "first": gap.seqs.0.0,
+                        "last": gap.seqs.1.0,
+                        "at": gap.at.to_string(),
+                    })
+                })
                 .collect();
         }
         Err(error) => value["error"] = json!(error.to_string()),

@@ -127,10 +127,10 @@ impl Recover {
                     continue;
                 }
             };
-            let pending = content.fates().pending;
-            let wanted = self.dataset.as_ref().is_none_or(|name| *name == content.dataset);
+            let pending = journal.fates().pending;
+            let wanted = self.dataset.as_ref().is_none_or(|name| *name == content.header.dataset);
             if wanted && pending > 0 {
-                let key = (content.dataset.clone(), content.destination.clone());
+                let key = (content.header.dataset.clone(), content.header.destination.clone());
                 let group = groups.entry(key).or_default();
                 group.journals += 1;
                 group.events += pending;

@@ -114,7 +114,8 @@ fn journals_in(path: &Path) -> Result<Vec<Journal>, Error> {
 fn show_journals(context: &mut Context, found: &[Journal], totals: &Fates) -> Result<(), Error> {
     let mut by_dataset: BTreeMap<&str, (u64, Fates)> = BTreeMap::new();
     for journal in found {
-        let name = journal.content.as_ref().map_or("(unreadable)", |c| c.dataset.as_str());
+        let name =
+            journal.content.as_ref().map_or("(unreadable)", |info| info.header.dataset.as_str());
         let (journals, fates) = by_dataset.entry(name).or_default();
         *journals += 1;
         fates.add(&journal.fates());

@@ -30,36 +30,32 @@ impl Source for Journals {
         let failed =
             |e: std::io::Error| Error::failed(format!("read {}: {e}", self.path.display()));
         let mut unreadable = 0;
-        for mut journal in journals::find(&self.path).map_err(failed)? {
-            let Ok(content) = &mut journal.content else {
-                unreadable += u64::from(!self.given.contains_key(&journal.id));
-                self.given.entry(journal.id).or_default();
-                continue;
-            };
+        for journal in journals::find(&self.path).map_err(failed)? {
+            let is_new = !self.given.contains_key(&journal.id);
             let given = self.given.entry(journal.id).or_default();
+            if journal.content.is_err() {
+                unreadable += u64::from(is_new);
+                continue;
+            }
             let (id, mut stopped) = (journal.id, None);
-            let read = content.read(id, given.next(), &mut |seq, payload| {
+            let read = journals::events(&journal, given.next(), &mut |seq, payload| {
+                if stopped.is_some() {
+                    return;
+                }
                 match codec::decode(payload) {
                     Ok(event) => {
                         let record = Record { event: event.to_event(), place: Some((id, seq)) };
-                        if let Err(error) = each(record) {
-                            stopped = Some(error);
-                            return false;
-                        }
+                        stopped = each(record).err();
                     }
                     Err(_) => unreadable += 1,
                 }
                 *given = seq;
-                true
             });
             if let Some(error) = stopped {
                 return Err(error);
             }
-            match read {
-                // Its logger has delivered and removed it while it was read.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                other => other.map_err(failed)?,
-            }
+            // Told here, since a live journal may be in any state for a moment; looked at again.
+            unreadable += u64::from(read.is_err() && is_new);
         }
         Ok(unreadable)
     }

@@ -24,7 +24,7 @@ Exit codes:
   5  something is misconfigured: a URL, a folder, a dataset
 
 Environment:
-  NAMEL3SS_SAFETY_URL   the default dataset, such as sqlite:///var/lib/app/safety.db
+  NAMEL3SS_SAFETY_URL   the default dataset, such as sqlite:////var/lib/app/safety.db
   NAMEL3SS_SAFETY_HOME  journals and the default dataset [default: $XDG_STATE_HOME/namel3ss/safety,
                         or ~/.local/state/namel3ss/safety]
   NO_COLOR              no colour, unless --color always asks for it
@@ -84,6 +84,7 @@ enum Verb {
 /// What every verb is given.
 pub(crate) struct Context {
     pub(crate) stdin: Box<dyn Read + Send>,
+    pub(crate) stdin_is_terminal: bool,
     pub(crate) out: Out,
     pub(crate) err: Diagnostics,
     pub(crate) interrupt: Interrupt,
@@ -112,7 +113,8 @@ pub(crate) fn run(args: Vec<OsString>, io: Io) -> Exit {
     };
     let color = cli.global.color.wanted(io.stdout_is_terminal);
     let out = Out::new(io.stdout, cli.global.output, color, cli.global.raw);
-    let mut context = Context { stdin: io.stdin, out, err, interrupt: io.interrupt };
+    let (stdin, stdin_is_terminal) = (io.stdin, io.stdin_is_terminal);
+    let mut context = Context { stdin, stdin_is_terminal, out, err, interrupt: io.interrupt };
     let done = match &cli.verb {
         Verb::Ingest(verb) => verb.run(&mut context),
         Verb::Tail(verb) => verb.run(&mut context),

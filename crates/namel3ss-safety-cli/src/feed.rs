@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use namel3ss_safety::home::home;
-use namel3ss_safety::logger::OverflowStrategy;
+use namel3ss_safety::logger::{Builder, OverflowStrategy};
 use namel3ss_safety::{AdapterRegistry, DatasetAdapter, Level, SafetyEvent, SafetyEventLogger};
 
 use crate::error::Error;
@@ -14,23 +14,22 @@ use crate::style::Style;
 /// How many events are handed over at once: an input is read in bulk.
 const BUFFER_SIZE: usize = 1000;
 
-/// A logger whose home is ours. Its fallback files go there as well: a reboot keeps them.
-pub(crate) fn logger(
-    adapter: Arc<dyn DatasetAdapter>,
-    dataset: &str,
-) -> Result<SafetyEventLogger, Error> {
+/// A logger of `dataset` whose home is ours.
+pub(crate) fn builder(adapter: Arc<dyn DatasetAdapter>, dataset: &str) -> Builder {
     let registry = AdapterRegistry::default();
     registry.register(dataset, adapter);
     SafetyEventLogger::builder()
         .target_dataset(dataset)
         .adapter_registry(registry)
         .home(home())
-        .fallback_path(home().join("fallback"))
         .buffer_size(BUFFER_SIZE)
         // An input waits; dropping a part of it because it is long would be absurd.
         .overflow_strategy(OverflowStrategy::Block)
-        .build()
-        .map_err(|error| Error::usage(format!("make the logger: {error}")))
+}
+
+/// Makes it; what can be wrong came from the command line.
+pub(crate) fn build(builder: Builder) -> Result<SafetyEventLogger, Error> {
+    builder.build().map_err(|error| Error::usage(format!("make the logger: {error}")))
 }
 
 /// Tells what a logger has to say about itself.
@@ -55,7 +54,9 @@ pub(crate) struct Feed {
 
 impl Feed {
     pub(crate) fn start(adapter: Arc<dyn DatasetAdapter>, dataset: &str) -> Result<Self, Error> {
-        let logger = logger(adapter, dataset)?;
+        // Beside the journal and not under /tmp: a reboot keeps them.
+        let fallback = home().join("fallback");
+        let logger = build(builder(adapter, dataset).fallback_path(fallback))?;
         logger.start();
         Ok(Self { logger })
     }

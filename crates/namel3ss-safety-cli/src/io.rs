@@ -13,6 +13,8 @@ pub struct Io {
     pub stdout: Box<dyn Write + Send>,
     /// Everything else.
     pub stderr: Box<dyn Write + Send>,
+    /// Whether a person types standard input: then they are told that it is read.
+    pub stdin_is_terminal: bool,
     /// Whether a person watches standard output: colours.
     pub stdout_is_terminal: bool,
     /// Whether a person watches standard error: colours and progress bars.
@@ -38,6 +40,7 @@ impl Io {
             stdin: Box::new(io::stdin()),
             stdout: Box::new(io::stdout()),
             stderr: Box::new(io::stderr()),
+            stdin_is_terminal: io::stdin().is_terminal(),
             stdout_is_terminal: io::stdout().is_terminal(),
             stderr_is_terminal: io::stderr().is_terminal(),
             interrupt: Interrupt { flag: Arc::default(), signals: true },
@@ -52,6 +55,7 @@ impl Io {
             stdin: Box::new(io::Cursor::new(stdin.to_vec())),
             stdout: Box::new(captured.stdout.clone()),
             stderr: Box::new(captured.stderr.clone()),
+            stdin_is_terminal: false,
             stdout_is_terminal: false,
             stderr_is_terminal: false,
             interrupt: Interrupt::default(),

@@ -52,20 +52,29 @@ impl Fates {
     }
 }
 
-/// Every journal at or under `path`, the oldest first.
+/// Every journal at or under `path`, the oldest first. Each is read whole, and its frames checked.
 pub(crate) fn find(path: &Path) -> io::Result<Vec<Journal>> {
-    let mut found = Vec::new();
-    let mut left = FOLDERS_MAX;
+    let folders = folders(path)?;
+    Ok(folders.iter().filter_map(|(id, path)| Journal::open(path, *id)).collect())
+}
+
+/// Where journals are at or under `path`, the oldest first; none is looked into.
+pub(crate) fn folders(path: &Path) -> io::Result<Vec<(JournalId, PathBuf)>> {
     if let Some(id) = id_of(path) {
-        found.extend(Journal::open(path, id));
-    } else {
-        walk(path, DEPTH_MAX, &mut left, &mut found)?;
+        return Ok(vec![(id, path.to_owned())]);
     }
-    found.sort_by_key(|journal| journal.id);
+    let mut found = Vec::new();
+    walk(path, DEPTH_MAX, &mut { FOLDERS_MAX }, &mut found)?;
+    found.sort();
     Ok(found)
 }
 
-fn walk(path: &Path, depth: usize, left: &mut usize, found: &mut Vec<Journal>) -> io::Result<()> {
+fn walk(
+    path: &Path,
+    depth: usize,
+    left: &mut usize,
+    found: &mut Vec<(JournalId, PathBuf)>,
+) -> io::Result<()> {
     for entry in std::fs::read_dir(path)? {
         let entry = entry?;
         // Links are not followed: nothing of ours is one.
@@ -75,7 +84,7 @@ fn walk(path: &Path, depth: usize, left: &mut usize, found: &mut Vec<Journal>) -
         *left -= 1;
         let path = entry.path();
         match id_of(&path) {
-            Some(id) => found.extend(Journal::open(&path, id)),
+            Some(id) => found.push((id, path)),
             None if depth > 1 => match walk(&path, depth - 1, left, found) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -143,13 +152,14 @@ pub(crate) fn dropped(info: &JournalInfo) -> Vec<(&'static str, u64)> {
 
 /// Gives the payloads from `from` on, in order, as far as they are still there.
 pub(crate) fn events(
-    journal: &Journal,
+    journal: &Path,
     from: Seq,
     take: &mut dyn FnMut(Seq, &[u8]),
 ) -> Result<(), RecoverError> {
-    match inspect::events(&journal.path, from, take) {
+    match inspect::events(journal, from, take) {
         Ok(_) => Ok(()),
-        // Its logger has delivered and removed it meanwhile.
+        // It has nothing yet, or its logger has delivered and removed it meanwhile.
+        Err(RecoverError::Empty) => Ok(()),
         Err(RecoverError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }

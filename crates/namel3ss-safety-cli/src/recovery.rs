@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use namel3ss_safety::journal::inspect::JournalInfo;
 use namel3ss_safety::{AdapterError, Batch, Batching, DatasetAdapter, Delivery};
@@ -33,10 +34,22 @@ pub(crate) fn command(info: &JournalInfo) -> String {
 }
 
 /// An adapter that goes by another one's identity, so that a logger adopts journals which were
-/// meant for that one.
+/// meant for that one; it counts the rows that landed.
 pub(crate) struct Instead {
-    pub(crate) adapter: Arc<dyn DatasetAdapter>,
-    pub(crate) identity: String,
+    adapter: Arc<dyn DatasetAdapter>,
+    identity: String,
+    stored: AtomicU64,
+}
+
+impl Instead {
+    pub(crate) fn new(adapter: Arc<dyn DatasetAdapter>, identity: &str) -> Self {
+        Self { adapter, identity: identity.to_owned(), stored: AtomicU64::new(0) }
+    }
+
+    /// Rows that the dataset has taken.
+    pub(crate) fn stored(&self) -> u64 {
+        self.stored.load(Ordering::Relaxed)
+    }
 }
 
 impl fmt::Debug for Instead {
@@ -47,7 +60,9 @@ impl fmt::Debug for Instead {
 
 impl DatasetAdapter for Instead {
     fn insert(&self, batch: &Batch<'_>) -> Result<(), AdapterError> {
-        self.adapter.insert(batch)
+        self.adapter.insert(batch)?;
+        self.stored.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        Ok(())
     }
 
     fn identity(&self) -> String {

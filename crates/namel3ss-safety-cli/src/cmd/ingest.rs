@@ -128,6 +128,9 @@ impl Ingest {
     /// The input, and how long it is where that is known.
     fn reader(&self, context: &mut Context) -> Result<(Box<dyn Read + Send>, Option<u64>), Error> {
         if self.file == Path::new("-") {
+            if context.stdin_is_terminal {
+                context.err.note("reading events from the terminal: end with Ctrl-D");
+            }
             let stdin = std::mem::replace(&mut context.stdin, Box::new(std::io::empty()));
             return Ok((stdin, None));
         }

@@ -77,6 +77,7 @@ impl Recover {
                 let text = format!("failed to recover the dataset {}: {error}", key.0);
                 bar.suspend(|| context.err.say(Style::Bad, "error:", &text));
             }
+            let delivered = delivered.min(group.events);
             settled += delivered;
             if !self.dry_run {
                 stuck += group.events.saturating_sub(delivered);
@@ -146,14 +147,18 @@ impl Recover {
         (dataset, destination): &Key,
         adapter: Arc<dyn DatasetAdapter>,
     ) -> Result<u64, String> {
-        let instead = Instead { adapter, identity: destination.clone() };
-        let logger = feed::logger(Arc::new(instead), dataset).map_err(|e| e.to_string())?;
+        let instead = Arc::new(Instead::new(adapter, destination));
+        // What can't be delivered stays where it is: another file of it would help nobody.
+        let builder = feed::builder(instead.clone(), dataset).no_fallback();
+        let logger = feed::build(builder).map_err(|e| e.to_string())?;
         let report = logger.stop(None);
         feed::tell_notices(&logger, &mut context.err);
-        let recovered = logger.stats().total_recovered;
-        match report.error {
-            Some(error) if recovered == 0 => Err(error),
-            _ => Ok(recovered),
+        match instead.stored() {
+            0 => Err(report
+                .error
+                .or_else(|| logger.stats().last_error)
+                .unwrap_or_else(|| "nothing was adopted: does another process do so?".to_owned())),
+            stored => Ok(stored),
         }
     }
 

@@ -30,15 +30,11 @@ impl Source for Journals {
         let failed =
             |e: std::io::Error| Error::failed(format!("read {}: {e}", self.path.display()));
         let mut unreadable = 0;
-        for journal in journals::find(&self.path).map_err(failed)? {
-            let is_new = !self.given.contains_key(&journal.id);
-            let given = self.given.entry(journal.id).or_default();
-            if journal.content.is_err() {
-                unreadable += u64::from(is_new);
-                continue;
-            }
-            let (id, mut stopped) = (journal.id, None);
-            let read = journals::events(&journal, given.next(), &mut |seq, payload| {
+        for (id, path) in journals::folders(&self.path).map_err(failed)? {
+            let is_new = !self.given.contains_key(&id);
+            let given = self.given.entry(id).or_default();
+            let mut stopped = None;
+            let read = journals::events(&path, given.next(), &mut |seq, payload| {
                 if stopped.is_some() {
                     return;
                 }

@@ -59,6 +59,9 @@ fn recover_can_deliver_to_another_place() {
     let bench = Bench::new();
     orphan(&bench, &["--to", "out.jsonl"]);
     bench.run(["recover", "--to", "nonsense://x"]).exits(2);
+    let ran = bench.run(["recover", "--to", "missing/there.db"]).exits(1).says("failed to recover");
+    ran.prints("delivered 0 of 3");
+    bench.run(["journal", "ls"]).exits(0).prints("orphan");
     bench.run(["recover", "--to", "there.db"]).exits(0).prints("delivered 3 of 3");
     let lines = bench.run(["tail", "-o", "json", "--from", "there.db"]).exits(0).json_lines();
     assert_eq!(lines.len(), 3);

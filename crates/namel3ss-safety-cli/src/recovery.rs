@@ -1,8 +1,8 @@
 //! Orphaned journals, adopted by hand: each is delivered by a logger of its own dataset.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use namel3ss_safety::journal::inspect::JournalInfo;
 use namel3ss_safety::{AdapterError, Batch, Batching, DatasetAdapter, Delivery};
@@ -39,11 +39,22 @@ pub(crate) struct Instead {
     adapter: Arc<dyn DatasetAdapter>,
     identity: String,
     stored: AtomicU64,
+    error: Mutex<Option<String>>,
 }
 
 impl Instead {
     pub(crate) fn new(adapter: Arc<dyn DatasetAdapter>, identity: &str) -> Self {
-        Self { adapter, identity: identity.to_owned(), stored: AtomicU64::new(0) }
+        Self {
+            adapter,
+            identity: identity.to_owned(),
+            stored: AtomicU64::new(0),
+            error: Mutex::default(),
+        }
+    }
+
+    /// What the dataset said last when it did not take rows.
+    pub(crate) fn error(&self) -> Option<String> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Rows that the dataset has taken.
@@ -60,9 +71,17 @@ impl fmt::Debug for Instead {
 
 impl DatasetAdapter for Instead {
     fn insert(&self, batch: &Batch<'_>) -> Result<(), AdapterError> {
-        self.adapter.insert(batch)?;
-        self.stored.fetch_add(batch.len() as u64, Ordering::Relaxed);
-        Ok(())
+        let result = self.adapter.insert(batch);
+        match &result {
+            Ok(()) => {
+                self.stored.fetch_add(batch.len() as u64, Ordering::Relaxed);
+            }
+            Err(error) => {
+                let mut last = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+                *last = Some(error.to_string());
+            }
+        }
+        result
     }
 
     fn identity(&self) -> String {

@@ -154,9 +154,9 @@ impl Recover {
         let report = logger.stop(None);
         feed::tell_notices(&logger, &mut context.err);
         match instead.stored() {
-            0 => Err(report
-                .error
-                .or_else(|| logger.stats().last_error)
+            0 => Err(instead
+                .error()
+                .or(report.error)
                 .unwrap_or_else(|| "nothing was adopted: does another process do so?".to_owned())),
             stored => Ok(stored),
         }

@@ -60,6 +60,7 @@ fn recover_can_deliver_to_another_place() {
     orphan(&bench, &["--to", "out.jsonl"]);
     bench.run(["recover", "--to", "nonsense://x"]).exits(2);
     let ran = bench.run(["recover", "--to", "missing/there.db"]).exits(1).says("failed to recover");
+    let ran = ran.says("missing/there.db");
     ran.prints("delivered 0 of 3");
     bench.run(["journal", "ls"]).exits(0).prints("orphan");
     bench.run(["recover", "--to", "there.db"]).exits(0).prints("delivered 3 of 3");

@@ -200,8 +200,7 @@ impl SafetyEventLogger {
     /// Does one step of the worker's work on this thread; says how long to wait before the next,
     /// or `None` if there is nothing to do. For loggers without threads.
     pub fn turn(&self) -> Option<Duration> {
-        let shared = self.shared();
-        shared::lock(&shared.worker).turn(shared)
+        self.shared().turn()
     }
 
     /// What has been counted.
@@ -245,7 +244,7 @@ impl Generation {
             // As in `shared`.
             let parent = self.shared.as_ref().expect("only drop takes it out");
             parent.abandon();
-            let child = Self::new(parent.config.clone());
+            let child = Self::new(parent.config_after_fork());
             if parent.started.load(Ordering::SeqCst)
                 && let Some(shared) = &child.shared
             {
@@ -273,8 +272,8 @@ impl Drop for Generation {
         }
         shared.closing.store(true, Ordering::SeqCst);
         shared.wake_keeper();
-        shared.quit_worker(Some(Instant::now() + DROP_WAIT));
         let until = Instant::now() + DROP_WAIT;
+        shared.quit_worker(Some(until));
         let mut shared = shared;
         // The keeper holds a share until it has seen `closing`.
         loop {

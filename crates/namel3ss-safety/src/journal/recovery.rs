@@ -257,8 +257,14 @@ impl Scan {
         let mut found = Seal { end: HEADER_BYTES as u64, last: Seq(header.first.0 - 1), events: 0 };
         loop {
             match walk.step()? {
-                Step::Frame { header, .. } => {
-                    found.last = found.last.max(header.seq);
+                Step::Frame { header, payload, .. } => {
+                    let through = match header.kind {
+                        Kind::Void => payload.try_into().map_or(0, u64::from_le_bytes),
+                        _ => 0,
+                    };
+                    // A run of voids can't reach beyond what a file of this kind can count.
+                    let through = if through < u64::MAX { Seq(through) } else { Seq(0) };
+                    found.last = found.last.max(header.seq).max(through);
                     found.events += u64::from(header.kind == Kind::Event);
                 }
                 // Reported by whoever reads the segment: it walks over the same bytes.

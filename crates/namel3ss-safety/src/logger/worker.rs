@@ -209,7 +209,9 @@ impl Worker {
                 self.flight = Some(flight);
                 wait
             }
-            Step::Kept { wait, .. } => {
+            Step::Kept { wait, error } => {
+                let text = format!("undelivered events stay in the journal: {error}");
+                config.notices.say(Level::Warning, "kept", text);
                 flight.not_before = now + wait;
                 flight.kept = true;
                 self.flight = Some(flight);

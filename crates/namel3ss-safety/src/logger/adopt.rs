@@ -1,6 +1,7 @@
 //! What crashed processes left behind: found by the lock that nobody holds any more, taken over if
 //! it is for the same dataset and the same destination, delivered, removed.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -73,15 +74,20 @@ fn adopt_one(
     wanted: &Wanted<'_>,
 ) -> Result<Option<(Orphan, Vec<Damage>)>, RecoverError> {
     let Ok(folder) = DiskFolder::open(path, false) else { return Ok(None) };
-    let Some(lock) = folder.lock()? else { return Ok(None) };
+    let lock = match folder.lock() {
+        Ok(Some(lock)) => lock,
+        Ok(None) => return Ok(None),
+        // Whoever had it has just removed it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
     let folder: Arc<dyn Folder> = Arc::new(folder);
     let scan = match recovery::scan(&*folder) {
         Ok(scan) => scan,
         Err(RecoverError::Empty) => {
-            // Not at once: it may be only just being made.
-            if is_old(path) {
-                folder.remove_all()?;
-            }
+            // Its process ended before it had logged anything, or while it removed it. Or it is
+            // only just being made: whoever makes it can't have the lock now, and makes another.
+            let _ = folder.remove_all();
             return Ok(None);
         }
         Err(error) => return Err(error),
@@ -96,9 +102,4 @@ fn adopt_one(
     let last = store.last();
     let place = ReadPlace::default();
     Ok(Some((Orphan { store, cursor, place, last, _lock: Some(lock) }, damage)))
-}
-
-fn is_old(path: &Path) -> bool {
-    let modified = std::fs::metadata(path).and_then(|meta| meta.modified());
-    modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() > 60))
 }

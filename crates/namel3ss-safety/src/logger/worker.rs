@@ -85,6 +85,13 @@ impl Worker {
         self.last_progress
     }
 
+    /// Writes down what the overflow strategy took, unless a batch is on its way.
+    pub(super) fn settle_dropped(&self, shared: &Shared) {
+        if self.flight.is_none() {
+            shared.lanes().for_each(|lane| settle_dropped(shared, lane));
+        }
+    }
+
     /// Does one thing; says how long to wait before the next, or nothing if there is none.
     pub(super) fn turn(&mut self, shared: &Arc<Shared>) -> Option<Duration> {
         let now = shared.config.clock.monotonic();
@@ -267,7 +274,8 @@ impl Worker {
         let flushing = shared.flushing.load(Ordering::SeqCst) > 0;
         if flushing || !shared.config.threads {
             // Nobody else may be there to do it.
-            if let Some(Err(error)) = lane.journal.try_drain(lane.cursor.front())
+            settle_dropped(shared, lane);
+            if let Some(Err(error)) = lane.journal.try_drain(lane.cursor.state().acked.next())
                 && lane.journal.drained() < lane.cursor.front()
             {
                 return Err(error);
@@ -414,7 +422,8 @@ fn settle_dropped(shared: &Shared, lane: &Lane) {
     };
     lane.journal.push_gap(gap);
     let (counters, notices) = (&shared.counters, &shared.config.notices);
-    let text = format!("the oldest {} events were dropped, to make room", gap.events);
+    // No number in it: it is said again and again while the buffer is full, and counted as one.
+    let text = "the oldest events are dropped, because the buffer is full; stats say how many";
     notices.say(Level::Critical, "dropped", text);
     Ledger { cursor: &lane.cursor, counters, notices, own: true }.settle_through(last);
     lane.journal.store().trim(front);

@@ -245,7 +245,8 @@ fn live(home: &Path, number: u64, scene: &Scene, wait: Duration, ready: bool) ->
             } else if let Some(alarm) = line.strip_prefix("! ") {
                 reported.alarms.push(alarm.to_owned());
             } else {
-                let words: Vec<u64> = line.split(' ').map(|w| w.parse().expect("numbers")).collect();
+                let words: Vec<u64> =
+                    line.split(' ').map(|w| w.parse().expect("numbers")).collect();
                 let [thread, n, seq] = words[..] else { panic!("{line}") };
                 reported.events.entry(thread).or_default().push((n, seq));
             }
@@ -289,7 +290,7 @@ fn recover(home: &Path, scene: &Scene, story: &str) {
 fn check(home: &Path, scene: &Scene, lives: &[Reported], story: &str) {
     let mut seen = HashSet::new();
     let mut rows: HashMap<(u64, u64, u64), (String, u64)> = HashMap::new();
-    let mut last_of: HashMap<String, u64> = HashMap::new();
+    let mut last_of: HashMap<u64, u64> = HashMap::new();
     let mut previous: HashMap<String, u64> = HashMap::new();
     for row in read(&dataset(home)) {
         let (journal, seq) = row.id.expect("every row is ours");
@@ -304,7 +305,7 @@ fn check(home: &Path, scene: &Scene, lives: &[Reported], story: &str) {
         if scene.failing == 0 {
             assert!(before < seq.0, "{story}: {journal} has {seq} behind {before}");
         }
-        let last = last_of.entry(journal).or_default();
+        let last = last_of.entry(life).or_default();
         *last = (*last).max(seq.0);
     }
     let may_drop = !scene.started && scene.overflow == OverflowStrategy::DropOldest;
@@ -312,7 +313,8 @@ fn check(home: &Path, scene: &Scene, lives: &[Reported], story: &str) {
         let expected = |alarm: &&String| may_drop && alarm.starts_with("dropped ");
         let alarms: Vec<_> = reported.alarms.iter().filter(|alarm| !expected(alarm)).collect();
         assert!(alarms.is_empty(), "{story}: life {life}: {alarms:?}");
-        let last = reported.events.values().flatten().map(|(_, seq)| *seq).max().unwrap_or(0);
+        let last = reported.events.values().flatten().map(|(_, seq)| *seq).max();
+        let last = last.max(last_of.get(&life).copied()).unwrap_or(0);
         for (thread, events) in &reported.events {
             let mut before = 0;
             for (n, seq) in events {

@@ -119,6 +119,14 @@ impl Ring {
         })
     }
 
+    /// Makes the file's header survive a power cut.
+    ///
+    /// # Errors
+    /// The medium's own.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.as_ref().map_or(Ok(()), |file| file.sync())
+    }
+
     /// The last seq that was given out.
     #[inline]
     #[must_use]

@@ -103,6 +103,12 @@ impl Store {
         self.lock().iter().map(share).sum()
     }
 
+    /// Whether [`trim`](Self::trim) would remove anything.
+    #[must_use]
+    pub fn can_trim(&self, front: Seq) -> bool {
+        self.lock().front().is_some_and(|first| first.is_sealed() && first.last() < front)
+    }
+
     /// Removes the sealed segments that hold nothing from `front` on.
     pub fn trim(&self, front: Seq) {
         loop {

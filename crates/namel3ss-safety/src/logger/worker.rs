@@ -171,9 +171,9 @@ impl Worker {
                 ledger.settle_through(flight.last);
                 self.last_progress = config.clock.monotonic();
                 if let Some(store) = store {
-                    store.trim(flight.last.next());
+                    trim(shared, &store, &cursor);
                 } else if let Some(orphan) = self.orphans.front() {
-                    orphan.store.trim(flight.last.next());
+                    trim(shared, &orphan.store, &cursor);
                 }
                 self.count_recovering(shared);
                 shared.note(|progress| progress.settled += 1);
@@ -426,7 +426,16 @@ fn settle_dropped(shared: &Shared, lane: &Lane) {
     let text = "the oldest events are dropped, because the buffer is full; stats say how many";
     notices.say(Level::Critical, "dropped", text);
     Ledger { cursor: &lane.cursor, counters, notices, own: true }.settle_through(last);
-    lane.journal.store().trim(front);
+    trim(shared, lane.journal.store(), &lane.cursor);
+}
+
+/// Removes the segments that the cursor has passed, once its file says so too.
+fn trim(shared: &Shared, store: &Store, cursor: &Cursor) {
+    if store.can_trim(cursor.state().acked.next())
+        && let Ok(acked) = cursor.written(shared.config.options.durability)
+    {
+        store.trim(acked.next());
+    }
 }
 
 /// Writes down how a batch fares.

@@ -5,3 +5,4 @@ mod brake;
 mod children;
 mod crashes;
 mod kills;
+mod recovery;

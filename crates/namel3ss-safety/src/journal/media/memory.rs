@@ -80,10 +80,21 @@ impl MemoryFolder {
             content.synced = after;
         }
         // The ring is never synced: a cut leaves any of its pages old or new.
-        for mapping in state.maps.values() {
+        let State { files, maps, .. } = &*state;
+        for (name, mapping) in maps {
+            let synced = files.get(name).map(|file| lock(&file.content).synced.clone());
+            let synced = synced.unwrap_or_default();
+            let mut old = synced.chunks_exact(8).map(|bytes| {
+                // Infallible: chunks_exact gives eight bytes.
+                u64::from_le_bytes(bytes.try_into().unwrap_or_default())
+            });
             for page in mapping.words().chunks(512) {
-                if !keep() {
-                    page.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+                let kept = keep();
+                for word in page {
+                    let old = old.next().unwrap_or(0);
+                    if !kept {
+                        word.store(old, Ordering::Relaxed);
+                    }
                 }
             }
         }

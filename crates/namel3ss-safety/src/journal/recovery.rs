@@ -14,7 +14,7 @@ use super::cursor::{CURSOR_PREFIX, CursorState};
 use super::frame::{self, Header, Kind, Place, VOID_BYTES};
 use super::header::{FileHeader, FileKind, HEADER_BYTES, HeaderError, Seal};
 use super::media::{Folder, MediumFile};
-use super::ring::RingState;
+use super::ring::{RING_NAME, RingState};
 use super::segment::{Segment, SegmentWriter, Step, Tail, Walk};
 use super::store::{Damage, Store};
 use crate::batch::Durability;
@@ -164,7 +164,11 @@ pub fn scan(folder: &dyn Folder) -> Result<Scan, RecoverError> {
         .or(files.first())
         .map(|(_, header, ..)| header.clone())
         .ok_or(RecoverError::NoHeader)?;
+    let has_ring = files.iter().any(|(_, header, ..)| header.kind == FileKind::Ring)
+        || unusable.iter().any(|name| name == RING_NAME);
     let mut scan = Scan {
+        // A file that can't be read may have been the ring, or a spill file.
+        loose_damage: !unusable.is_empty(),
         header,
         segments: Vec::new(),
         damage,
@@ -172,7 +176,6 @@ pub fn scan(folder: &dyn Folder) -> Result<Scan, RecoverError> {
         torn_tails: 0,
         cursors,
         loose: Vec::new(),
-        loose_damage: false,
         released: Seq(0),
         emptied: blank,
     };
@@ -184,6 +187,12 @@ pub fn scan(folder: &dyn Folder) -> Result<Scan, RecoverError> {
         }
     }
     scan.drop_what_segments_hold();
+    if !has_ring && !scan.loose.is_empty() {
+        // A recovery that is killed removes it, but only when all is in segments.
+        scan.loose_damage = true;
+        let what = "the ring is missing".to_owned();
+        scan.damage.push(Damage { file: RING_NAME.to_owned(), what });
+    }
     Ok(scan)
 }
 

@@ -20,12 +20,6 @@ pub(crate) struct Recovered {
     pub(crate) damage: Vec<String>,
 }
 
-impl Recovered {
-    pub(crate) fn lost(&self) -> u64 {
-        self.missing.iter().map(|(first, last)| last - first + 1).sum()
-    }
-}
-
 /// Brings a folder to rest and reads all of it, each event once and in order.
 pub(crate) fn recover(folder: Arc<dyn Folder>) -> Recovered {
     let mut recovered = Recovered::default();

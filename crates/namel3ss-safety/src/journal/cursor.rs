@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::gap::DropReason;
 use super::media::{Folder, MediumFile};
+use crate::batch::Durability;
 use crate::id::Seq;
 
 /// The beginning of a cursor file's name.
@@ -118,6 +119,8 @@ struct Saved {
     state: CursorState,
     number: u64,
     file: Option<Arc<dyn MediumFile>>,
+    /// As much of `state.acked` as is in the file.
+    written: Seq,
 }
 
 /// The file of the cursor of the sink called `name`.
@@ -143,7 +146,7 @@ impl Cursor {
         let (number, state) = CursorState::read(&*file)?;
         Ok(Self {
             front: AtomicU64::new(state.acked.0 + 1),
-            saved: Mutex::new(Saved { state, number, file: Some(file) }),
+            saved: Mutex::new(Saved { state, number, file: Some(file), written: state.acked }),
         })
     }
 
@@ -182,10 +185,24 @@ impl Cursor {
         saved.number += 1;
         let slot = saved.state.to_slot(saved.number);
         let at = (saved.number % 2) * SLOT_BYTES as u64;
-        match &saved.file {
-            Some(file) => file.write_at(&slot, at),
-            None => Ok(()),
+        if let Some(file) = &saved.file {
+            file.write_at(&slot, at)?;
         }
+        saved.written = saved.state.acked;
+        Ok(())
+    }
+
+    /// Up to where everything is settled and written down: what lies before may be removed. After
+    /// a crash recovery would miss what was removed sooner, and call it damaged.
+    ///
+    /// # Errors
+    /// With `Power`, if storage does not confirm it.
+    pub fn written(&self, durability: Durability) -> io::Result<Seq> {
+        let saved = self.lock();
+        if let (Durability::Power, Some(file)) = (durability, &saved.file) {
+            file.sync()?;
+        }
+        Ok(saved.written)
     }
 
     fn lock(&self) -> MutexGuard<'_, Saved> {

@@ -35,8 +35,12 @@ pub(super) struct Drainer {
     segments_made: u32,
     /// Finished segments that a sync has yet to cover.
     unsynced: Vec<Unsynced>,
-    /// Whether names were made that the folder was not synced for.
-    names_dirty: bool,
+    /// How many names were made, and how many of them the folder was synced for.
+    names_made: u64,
+    names_synced: u64,
+    /// A sync has failed, and what it should have covered is not rewritten yet: syncing the same
+    /// files again would say ok whatever was lost.
+    suspect: bool,
     batch: Batch,
     gaps: VecDeque<Gap>,
     /// Seqs that were dropped before they were written: without a word about them in a segment,
@@ -79,7 +83,8 @@ struct Unsynced {
 pub(super) struct Dirty {
     pub(super) through: Seq,
     parts: Vec<Unsynced>,
-    names: bool,
+    /// How many names there were; `None` if the folder was synced for all of them.
+    names: Option<u64>,
 }
 
 impl Drainer {
@@ -91,7 +96,10 @@ impl Drainer {
             writer: None,
             segments_made: 0,
             unsynced: Vec::new(),
-            names_dirty: true,
+            // The ring's and the cursor's.
+            names_made: 1,
+            names_synced: 0,
+            suspect: false,
             batch: Batch::default(),
             gaps: VecDeque::new(),
             skipped: None,
@@ -279,7 +287,7 @@ impl Drainer {
         };
         let writer = SegmentWriter::create(parts.folder, SEGMENT_PREFIX, &header, bytes)?;
         self.segments_made += 1;
-        self.names_dirty = true;
+        self.names_made += 1;
         Ok(writer)
     }
 
@@ -296,49 +304,53 @@ impl Drainer {
         (!parts.is_empty()).then_some(Dirty {
             through: self.drained,
             parts,
-            names: self.names_dirty,
+            names: (self.names_synced < self.names_made).then_some(self.names_made),
         })
     }
 
-    /// Says that a sync has covered `dirty`.
+    /// Says that a sync has covered `dirty`. Meanwhile segments may have grown, been finished or
+    /// been made: that is not covered.
     pub(super) fn synced(&mut self, dirty: &Dirty) {
-        self.names_dirty &= !dirty.names;
+        self.names_synced = self.names_synced.max(dirty.names.unwrap_or(0));
         let covered = |segment: &Arc<Segment>| {
-            dirty.parts.iter().find(|part| Arc::ptr_eq(&part.segment, segment))
+            let part = dirty.parts.iter().find(|part| Arc::ptr_eq(&part.segment, segment));
+            part.map_or(0, |part| part.end)
         };
-        self.unsynced.retain(|part| covered(&part.segment).is_none());
-        if let Some(writer) = &mut self.writer
-            && let Some(part) = covered(&writer.segment)
-        {
-            writer.synced(part.end);
+        self.unsynced.retain_mut(|part| {
+            part.from = part.from.max(covered(&part.segment));
+            part.from < part.end
+        });
+        if let Some(writer) = &mut self.writer {
+            let end = covered(&writer.segment);
+            writer.synced(end);
         }
+    }
+
+    /// Whether a failed sync waits for its frames to be rewritten.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.suspect
     }
 
     /// After a failed sync: the kernel may have dropped what was written since the last good one,
     /// and would say ok to a second try. So what was not confirmed is read back while it can be,
     /// and written to new segments; the old ones are cut where they were confirmed.
     pub(super) fn poisoned(&mut self, parts: &Parts<'_>) -> io::Result<()> {
-        for part in std::mem::take(&mut self.unsynced) {
-            match self.rewrite(parts, &part) {
-                Ok(mut moved) => {
-                    moved.seal();
-                    self.unsynced.extend(unsynced(&moved, true));
-                    parts.store.insert(moved.segment.clone());
-                }
-                Err(error) => {
-                    self.unsynced.push(part);
-                    return Err(error);
-                }
+        self.suspect = true;
+        for at in 0..self.unsynced.len() {
+            let part = self.unsynced[at].clone();
+            let mut moved = self.rewrite(parts, &part)?;
+            moved.seal();
+            if let Some(moved) = unsynced(&moved, true) {
+                self.unsynced[at] = moved;
             }
         }
-        let Some(part) = self.writer.as_ref().and_then(|writer| unsynced(writer, true)) else {
-            return Ok(());
-        };
-        let moved = self.rewrite(parts, &part)?;
-        if let Some(mut old) = self.writer.replace(moved) {
-            old.seal();
+        if let Some(part) = self.writer.as_ref().and_then(|writer| unsynced(writer, true)) {
+            let moved = self.rewrite(parts, &part)?;
+            if let Some(mut old) = self.writer.replace(moved) {
+                old.seal();
+            }
         }
-        self.publish(parts);
+        self.suspect = false;
         Ok(())
     }
 
@@ -378,6 +390,8 @@ impl Drainer {
             let _ = parts.folder.remove(&writer.segment.name);
             return Err(error);
         }
+        // In this order, so that a reader finds each event in one of them at least.
+        parts.store.insert(writer.segment.clone());
         old.publish(kept);
         Ok(writer)
     }
@@ -406,6 +420,6 @@ impl Dirty {
                 },
             }
         }
-        if self.names { folder.sync() } else { Ok(()) }
+        if self.names.is_some() { folder.sync() } else { Ok(()) }
     }
 }

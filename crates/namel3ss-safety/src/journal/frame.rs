@@ -21,6 +21,9 @@ pub const HEADER_BYTES: usize = 16;
 pub const VOID_BYTES: usize = 8;
 /// The largest payload that a frame can hold: 1 MiB, four times what the codec makes.
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+/// The largest seq: a million events a second fill it in 2,000 years, so that a larger one is
+/// damage, and sums of seqs never overflow.
+pub const SEQ_MAX: u64 = 1 << 56;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +133,10 @@ impl Header {
     pub fn parse([commit, seq]: [u64; 2], place: Place) -> Option<Self> {
         let head = commit as u32;
         let kind = Kind::from_byte((head >> 24) as u8)?;
+        // Cheap, and turns most of what is no header away before its payload is checked.
+        if seq > SEQ_MAX || (seq == 0 && kind == Kind::Event) {
+            return None;
+        }
         let seq = Seq(seq);
         let check = (commit >> 32) as u32 ^ place_crc(place, head, seq);
         Some(Self { kind, length: (head & 0x00ff_ffff) as usize, seq, check })

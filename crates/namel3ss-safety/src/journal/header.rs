@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::frame::SEQ_MAX;
 use crate::clock::Timestamp;
 use crate::id::{JournalId, Seq};
 
@@ -145,6 +146,9 @@ impl FileHeader {
             3 => FileKind::Spill,
             _ => return Err(HeaderError::Damaged),
         };
+        if !(1..=SEQ_MAX).contains(&u64_at(block, 40)) {
+            return Err(HeaderError::Damaged);
+        }
         let dataset_end = FIXED_BYTES + usize::from(u16_at(block, 64));
         let destination_end = dataset_end + usize::from(u16_at(block, 66));
         let text = |range: std::ops::Range<usize>| {
@@ -181,7 +185,8 @@ impl Seal {
     #[must_use]
     pub fn parse(block: &[u8], epoch: u64) -> Option<Self> {
         let bytes = block.get(SEAL_AT..SEAL_AT + SEAL_BYTES)?;
-        if &bytes[..8] != SEAL_MAGIC || u32_at(bytes, 32) != Self::crc(bytes, epoch) {
+        let whole = &bytes[..8] == SEAL_MAGIC && u32_at(bytes, 32) == Self::crc(bytes, epoch);
+        if !whole || u64_at(bytes, 16) > SEQ_MAX {
             return None;
         }
         Some(Self {

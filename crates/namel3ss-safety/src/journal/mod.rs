@@ -161,6 +161,8 @@ impl Journal {
         };
         let ring = Ring::create(&*folder, &header, options.ring_bytes, options.ring_bytes_max)?;
         if options.durability == Durability::Power {
+            // Once, so that a power cut leaves a header; frames are never synced here.
+            ring.sync()?;
             folder.sync()?;
         }
         let store = Arc::new(Store::new(journal, folder.clone(), Vec::new()));
@@ -372,6 +374,9 @@ impl Journal {
                 }
                 // Another thread has claimed a place and is about to commit.
                 std::thread::yield_now();
+            }
+            if drainer.is_suspect() {
+                drainer.poisoned(&self.parts())?;
             }
             match drainer.dirty() {
                 Some(dirty) => dirty,

@@ -14,7 +14,7 @@ use super::cursor::{CURSOR_PREFIX, CursorState};
 use super::frame::{self, Header, Kind, Place, VOID_BYTES};
 use super::header::{FileHeader, FileKind, HEADER_BYTES, HeaderError, Seal};
 use super::media::{Folder, MediumFile};
-use super::ring::{CAPACITY_WORD, HEAD_WORD};
+use super::ring::{RING_NAME, RingState};
 use super::segment::{Segment, SegmentWriter, Step, Tail, Walk};
 use super::store::{Damage, Store};
 use crate::batch::Durability;
@@ -42,6 +42,8 @@ pub struct Scan {
     loose: Vec<Loose>,
     /// Whether the ring or a spill file holds damage.
     loose_damage: bool,
+    /// Everything up to here was in segments, as the ring remembers it.
+    released: Seq,
     /// Files to remove once the loose frames are in a segment.
     emptied: Vec<String>,
 }
@@ -162,7 +164,11 @@ pub fn scan(folder: &dyn Folder) -> Result<Scan, RecoverError> {
         .or(files.first())
         .map(|(_, header, ..)| header.clone())
         .ok_or(RecoverError::NoHeader)?;
+    let has_ring = files.iter().any(|(_, header, ..)| header.kind == FileKind::Ring)
+        || unusable.iter().any(|name| name == RING_NAME);
     let mut scan = Scan {
+        // A file that can't be read may have been the ring, or a spill file.
+        loose_damage: !unusable.is_empty(),
         header,
         segments: Vec::new(),
         damage,
@@ -170,7 +176,7 @@ pub fn scan(folder: &dyn Folder) -> Result<Scan, RecoverError> {
         torn_tails: 0,
         cursors,
         loose: Vec::new(),
-        loose_damage: false,
+        released: Seq(0),
         emptied: blank,
     };
     for (name, header, file, block) in files {
@@ -181,6 +187,12 @@ pub fn scan(folder: &dyn Folder) -> Result<Scan, RecoverError> {
         }
     }
     scan.drop_what_segments_hold();
+    if !has_ring && !scan.loose.is_empty() {
+        // A recovery that is killed removes it, but only when all is in segments.
+        scan.loose_damage = true;
+        let what = "the ring is missing".to_owned();
+        scan.damage.push(Damage { file: RING_NAME.to_owned(), what });
+    }
     Ok(scan)
 }
 
@@ -245,19 +257,22 @@ impl Scan {
         block: &[u8],
     ) -> io::Result<()> {
         let length = file.size()?;
-        if let Some(seal) = Seal::parse(block, header.epoch) {
+        if let Some(mut seal) = Seal::parse(block, header.epoch) {
             if seal.end > length {
                 let what = format!("cut short at {length} of {} bytes", seal.end);
                 self.damage.push(Damage { file: name.clone(), what });
+                seal.end = length.max(HEADER_BYTES as u64);
             }
             self.segments.push(Arc::new(Segment::new(name, header, Some(seal))));
             return Ok(());
         }
         let mut walk = Walk::new(file, header.epoch, HEADER_BYTES as u64, length);
         let mut found = Seal { end: HEADER_BYTES as u64, last: Seq(header.first.0 - 1), events: 0 };
+        let (mut frames, torn_before) = (0_u64, self.torn_tails);
         loop {
             match walk.step()? {
                 Step::Frame { header, payload, .. } => {
+                    frames += 1;
                     let through = match header.kind {
                         Kind::Void => payload.try_into().map_or(0, u64::from_le_bytes),
                         _ => 0,
@@ -275,6 +290,11 @@ impl Scan {
                     break;
                 }
             }
+        }
+        if frames == 0 && self.torn_tails == torn_before {
+            // Made, and nothing written to it.
+            self.emptied.push(name);
+            return Ok(());
         }
         self.segments.push(Arc::new(Segment::new(name, header, Some(found))));
         Ok(())
@@ -319,19 +339,32 @@ impl Scan {
         file: Arc<dyn MediumFile>,
         block: &[u8],
     ) -> io::Result<()> {
-        let data = file.size()?.saturating_sub(HEADER_BYTES as u64);
-        let mut bytes = vec![0; usize::try_from(data).unwrap_or(0)];
-        file.read_at(&mut bytes, HEADER_BYTES as u64)?;
-        let word = |at: usize| {
-            let bytes = block.get(at * 8..at * 8 + 8)?.try_into().ok()?;
-            Some(u64::from_le_bytes(bytes))
+        let Some(state) = RingState::parse(block, header.epoch) else {
+            self.loose_damage = true;
+            let what = "the ring's head is damaged, and its frames can't be found".to_owned();
+            self.damage.push(Damage { file: name.clone(), what });
+            self.unusable.push(name);
+            return Ok(());
         };
-        let capacity = word(CAPACITY_WORD).unwrap_or(0);
-        if capacity.is_power_of_two() && capacity >= 8 {
-            let head = word(HEAD_WORD).unwrap_or(0) & !7;
+        self.released = self.released.max(state.released);
+        let RingState { capacity, head, .. } = state;
+        if capacity > 0 {
+            let data = file.size()?.saturating_sub(HEADER_BYTES as u64).min(capacity);
+            let mut bytes = vec![0; usize::try_from(data).unwrap_or(0)];
+            file.read_at(&mut bytes, HEADER_BYTES as u64)?;
             let epoch = header.epoch;
-            let mut walk = RingWalk { bytes: &bytes, epoch, capacity, at: head, at_boundary: true };
-            let end = head.saturating_add(capacity);
+            let sure = head.saturating_add(capacity);
+            let mut walk = RingWalk {
+                bytes: &bytes,
+                epoch,
+                capacity,
+                sure,
+                at: head,
+                at_boundary: true,
+                failed_bytes: 0,
+            };
+            // The tail is less than a lap behind the head that was, which may be ahead of this one.
+            let end = if state.one_slot { sure.saturating_add(capacity) } else { sure };
             while let Some(found) = walk.next(end) {
                 match found {
                     RingStep::Frame(header, place) => self.loose.push(Loose {
@@ -374,7 +407,7 @@ impl Scan {
             // Left where it is if it can't be renamed: the next opening sees it again.
             let _ = folder.rename(name, &aside);
         }
-        if !self.loose.is_empty() {
+        if !self.loose.is_empty() || self.released > self.last() {
             let segment = self.write_loose(&**folder, durability)?;
             self.segments.push(segment);
         }
@@ -409,6 +442,8 @@ impl Scan {
         for (i, loose) in self.loose.iter().enumerate() {
             payload.resize(loose.length, 0);
             loose.file.read_at(&mut payload, loose.at)?;
+            // What has left the ring was in a segment, and is missing there.
+            expected = expected.max(self.released.next().min(loose.seq));
             if loose.seq > expected && !self.loose_damage {
                 // Seqs that nothing was damaged for: claimed, never committed, never logged.
                 let last = loose.seq.0 - 1;
@@ -425,6 +460,10 @@ impl Scan {
                 events = 0;
                 out.clear();
             }
+        }
+        if self.loose.is_empty() {
+            // Nothing but a seal, which says what should be there and is not.
+            writer.promise(self.released);
         }
         writer.seal();
         if durability == Durability::Power {
@@ -447,6 +486,9 @@ pub struct Settled {
     pub torn_tails: u64,
 }
 
+/// See [`RingWalk`]; some 0.1 s of checking.
+const FAILED_BYTES_MAX: u64 = 1 << 30;
+
 enum RingStep {
     Frame(Header, u64),
     Damage(u64, u64),
@@ -456,7 +498,11 @@ struct RingWalk<'a> {
     bytes: &'a [u8],
     epoch: u64,
     capacity: u64,
+    /// Behind this place anything may stand.
+    sure: u64,
     at: u64,
+    /// Bytes whose check failed: bounds what hostile bytes can cost.
+    failed_bytes: u64,
     /// Whether a frame ended right before `at`.
     at_boundary: bool,
 }
@@ -474,8 +520,13 @@ impl RingWalk<'_> {
             };
             let at = Place { epoch: self.epoch, position: self.at };
             if let Some(header) = Header::parse_bytes(rest, at) {
+                let plausible = header.length <= frame::PAYLOAD_BYTES_MAX
+                    && matches!(header.kind, Kind::Event | Kind::Wrap)
+                    && self.failed_bytes < FAILED_BYTES_MAX;
                 let payload = rest.get(frame::HEADER_BYTES..frame::HEADER_BYTES + header.length);
-                if payload.is_some_and(|payload| header.matches(payload)) {
+                let matches = plausible && payload.is_some_and(|payload| header.matches(payload));
+                self.failed_bytes += if matches { 0 } else { header.length as u64 };
+                if matches {
                     if let Some(from) = damaged_from {
                         return Some(RingStep::Damage(from, place));
                     }
@@ -490,7 +541,7 @@ impl RingWalk<'_> {
             }
             // Where a frame must begin, a commit word that is not zero was stored by somebody:
             // nothing but damage makes it wrong. A claim that was never committed has none.
-            if self.at_boundary && rest[..8].iter().any(|byte| *byte != 0) {
+            if self.at_boundary && self.at < self.sure && rest[..8].iter().any(|byte| *byte != 0) {
                 damaged_from = Some(place);
             }
             self.at_boundary = false;

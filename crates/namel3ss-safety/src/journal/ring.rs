@@ -13,19 +13,21 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::frame::{self, Header, Kind, Place};
+use super::frame::{self, Header, Kind, Place, SEQ_MAX};
 use super::header::{FileHeader, HEADER_BYTES};
 use super::media::{Folder, Mapping, MediumFile};
 use crate::id::Seq;
 
 /// The ring's file.
 pub const RING_NAME: &str = "ring.n3j";
-/// Words of the header block that live on: the head's position, and the seq before it.
-pub const HEAD_WORD: usize = 384;
-/// See [`HEAD_WORD`].
-pub const HEAD_SEQ_WORD: usize = 385;
-/// The data area's size, written once; zero where there is none.
-pub const CAPACITY_WORD: usize = 386;
+/// Words of the header block that live on: two slots of the head's position, the last seq that
+/// has left the ring, and a check of both. They are written in turn, so that a kill in between
+/// leaves one whole.
+pub const HEAD_WORDS: [usize; 2] = [384, 387];
+/// The data area's size and its check, written once; zero where there is none.
+pub const CAPACITY_WORDS: usize = 390;
+/// The largest data area.
+pub const CAPACITY_MAX: u64 = 1 << 30;
 /// A spare page behind the limit, so that there is always room for a wrap mark.
 const SPARE_BYTES: u64 = 4096;
 
@@ -50,6 +52,7 @@ pub struct Ring {
     claim: Padded<AtomicU64>,
     head: Padded<AtomicU64>,
     head_seq: AtomicU64,
+    releases: AtomicU64,
     limit: AtomicU64,
     growing: Mutex<()>,
     /// Up to where its pages were taken ahead of use.
@@ -84,8 +87,8 @@ impl Ring {
         bytes: u64,
         bytes_max: u64,
     ) -> io::Result<Self> {
-        let capacity = bytes_max.next_power_of_two().max(4 * SPARE_BYTES);
-        let limit = (bytes.next_power_of_two().min(capacity)).max(2 * SPARE_BYTES) - SPARE_BYTES;
+        let capacity = bytes_max.min(CAPACITY_MAX).next_power_of_two().max(4 * SPARE_BYTES);
+        let limit = (bytes.min(capacity).next_power_of_two()).max(2 * SPARE_BYTES) - SPARE_BYTES;
         let file = folder.create(RING_NAME, HEADER_BYTES as u64 + limit + SPARE_BYTES)?;
         file.write_at(&header.to_block(), 0)?;
         let (mapping, capacity) = match folder.map(RING_NAME, HEADER_BYTES + capacity as usize) {
@@ -96,7 +99,9 @@ impl Ring {
         // The first pages only: a quiet logger stays small, a busy one soon has the rest.
         let populated = limit.min(64 << 10);
         if capacity > 0 {
-            mapping.words()[CAPACITY_WORD].store(capacity, Ordering::Relaxed);
+            let sum = u64::from(check([header.epoch, capacity]));
+            mapping.words()[CAPACITY_WORDS + 1].store(sum, Ordering::Relaxed);
+            mapping.words()[CAPACITY_WORDS].store(capacity, Ordering::Relaxed);
             mapping.populate(HEADER_BYTES, populated as usize);
         }
         Ok(Self {
@@ -107,10 +112,19 @@ impl Ring {
             claim: Padded::default(),
             head: Padded::default(),
             head_seq: AtomicU64::new(0),
+            releases: AtomicU64::new(0),
             limit: AtomicU64::new(limit),
             growing: Mutex::new(()),
             populated: AtomicU64::new(populated),
         })
+    }
+
+    /// Makes the file's header survive a power cut.
+    ///
+    /// # Errors
+    /// The medium's own.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.as_ref().map_or(Ok(()), |file| file.sync())
     }
 
     /// The last seq that was given out.
@@ -334,19 +348,82 @@ impl Ring {
                 .iter()
                 .for_each(|word| word.store(0, Ordering::Relaxed));
         }
-        if let Some(last) = frames.last() {
-            if self.capacity > 0 {
-                words[HEAD_WORD].store(last.next, Ordering::Relaxed);
-                words[HEAD_SEQ_WORD].store(seq.0, Ordering::Relaxed);
+        let head = frames.last().map_or(self.head.0.load(Ordering::Relaxed), |last| last.next);
+        if self.capacity > 0 {
+            let slot = HEAD_WORDS[self.releases.fetch_add(1, Ordering::Relaxed) as usize % 2];
+            let state = [head, seq.0, head_check(self.epoch, head, seq)];
+            for (word, value) in words[slot..slot + 3].iter().zip(state) {
+                // Release keeps them in order behind the zeros: a kill sees what was stored first.
+                word.store(value, Ordering::Release);
             }
-            self.head.0.store(last.next, Ordering::Release);
         }
+        self.head.0.store(head, Ordering::Release);
         self.head_seq.store(seq.0, Ordering::Release);
     }
 
     #[inline]
     fn word(&self, position: u64) -> usize {
         (HEADER_BYTES + (position & (self.capacity - 1)) as usize) / 8
+    }
+}
+
+fn head_check(epoch: u64, head: u64, seq: Seq) -> u64 {
+    // Not zero, so that a slot that was never written is none.
+    1 << 32 | u64::from(check([epoch, head, seq.0]))
+}
+
+fn check<const N: usize>(words: [u64; N]) -> u32 {
+    words.iter().fold(0, |crc, word| crc32c::crc32c_append(crc, &word.to_le_bytes()))
+}
+
+/// What a ring's file says of itself in its first block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RingState {
+    /// The data area's size; zero where the ring was never mapped.
+    pub capacity: u64,
+    /// Where the first frame that is still in it begins, or an earlier place.
+    pub head: u64,
+    /// The last seq that has left it for a segment, or an earlier one.
+    pub released: Seq,
+    /// Only one of the two slots is whole: the other was being written, or is damaged, and the
+    /// head may have been further.
+    pub one_slot: bool,
+}
+
+impl RingState {
+    /// Reads the first block of the ring's file whose random number is `epoch`; `None` if that
+    /// part of it is damaged.
+    #[must_use]
+    pub fn parse(block: &[u8], epoch: u64) -> Option<Self> {
+        let word = |at: usize| {
+            let bytes = block.get(at * 8..at * 8 + 8)?;
+            bytes.try_into().ok().map(u64::from_le_bytes)
+        };
+        let capacity = word(CAPACITY_WORDS)?;
+        if capacity == 0 && word(CAPACITY_WORDS + 1)? == 0 {
+            return Some(Self::default());
+        }
+        let sane = capacity.is_power_of_two() && (8..=CAPACITY_MAX).contains(&capacity);
+        if !sane || word(CAPACITY_WORDS + 1)? != u64::from(check([epoch, capacity])) {
+            return None;
+        }
+        let mut state = Self { capacity, ..Self::default() };
+        let mut whole = 0;
+        let mut blank = 0;
+        for slot in HEAD_WORDS {
+            let (head, seq) = (word(slot)?, Seq(word(slot + 1)?));
+            let stored = word(slot + 2)?;
+            if stored == 0 && head == 0 && seq == Seq(0) {
+                blank += 1;
+            } else if stored == head_check(epoch, head, seq) && head % 8 == 0 && seq.0 <= SEQ_MAX {
+                whole += 1;
+                state.head = state.head.max(head);
+                state.released = state.released.max(seq);
+            }
+        }
+        // A blank slot is the beginning: as good as a whole one, before the second release.
+        state.one_slot = whole + blank < 2;
+        (whole + blank > 0).then_some(state)
     }
 }
 

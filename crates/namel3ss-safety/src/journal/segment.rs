@@ -180,6 +180,12 @@ impl SegmentWriter {
         Ok(())
     }
 
+    /// Says that events up to `last` should be there, though they are not: readers then miss them.
+    pub fn promise(&mut self, last: Seq) {
+        self.now.last = self.now.last.max(last);
+        self.segment.publish(self.now);
+    }
+
     /// Ends the file: writes its seal, which later openings trust. A seal that can't be written
     /// costs them a scan, nothing else.
     pub fn seal(&mut self) {

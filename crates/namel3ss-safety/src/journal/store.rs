@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::frame::Kind;
+use super::frame::{Kind, SEQ_MAX};
 use super::gap::Gap;
 use super::header::HEADER_BYTES;
 use super::media::Folder;
@@ -103,6 +103,12 @@ impl Store {
         self.lock().iter().map(share).sum()
     }
 
+    /// Whether [`trim`](Self::trim) would remove anything.
+    #[must_use]
+    pub fn can_trim(&self, front: Seq) -> bool {
+        self.lock().front().is_some_and(|first| first.is_sealed() && first.last() < front)
+    }
+
     /// Removes the sealed segments that hold nothing from `front` on.
     pub fn trim(&self, front: Seq) {
         loop {
@@ -139,8 +145,19 @@ impl Store {
             place.walk = None;
         }
         let mut expected = from;
+        // Segments that should hold `expected` and don't, and what comes next in them.
+        let mut tried: Vec<Arc<Segment>> = Vec::new();
+        let mut found: Option<Seq> = None;
         while expected <= upto {
-            let Some((segment, next_first)) = self.segment_for(expected) else { break };
+            let Some(segment) = self.segment_for(expected, &tried) else {
+                let Some(end) = self.end_of_hole(expected, found) else { break };
+                let end = end.min(upto.next());
+                report.miss(expected, end);
+                expected = end;
+                tried.clear();
+                found = None;
+                continue;
+            };
             if !place
                 .walk
                 .as_ref()
@@ -150,12 +167,14 @@ impl Store {
                     Ok(file) => file,
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
                         // Somebody removed it. Its events are missing; the rest is not.
-                        let what = "the segment is missing".to_owned();
-                        report.damage.push(Damage { file: segment.name.clone(), what });
-                        self.lock().retain(|s| !Arc::ptr_eq(s, &segment));
-                        let end = segment.last().min(upto).next();
-                        report.miss(expected, end);
-                        expected = expected.max(end);
+                        let mut segments = self.lock();
+                        if segments.iter().any(|known| Arc::ptr_eq(known, &segment)) {
+                            segments.retain(|known| !Arc::ptr_eq(known, &segment));
+                            let what = "the segment is missing".to_owned();
+                            report.damage.push(Damage { file: segment.name.clone(), what });
+                            // Nobody else knows of its events any more.
+                            found = found.max(Some(segment.last().next()));
+                        }
                         continue;
                     }
                     Err(error) => return Err(error),
@@ -170,47 +189,39 @@ impl Store {
                 Step::Frame { header, payload, at } => {
                     if header.kind == Kind::Void {
                         let last = payload.try_into().map_or(header.seq.0, u64::from_le_bytes);
-                        if header.seq <= expected && last >= expected.0 && last < u64::MAX {
+                        if header.seq <= expected && (expected.0..=SEQ_MAX).contains(&last) {
                             report.through = Seq(last).min(upto);
                             expected = report.through.next();
+                            tried.clear();
+                            found = None;
                         }
                         continue;
                     }
                     if header.kind != Kind::Event || header.seq < expected {
                         continue;
                     }
-                    if header.seq > upto || next_first.is_some_and(|next| header.seq >= next) {
-                        // Not this segment's to give, or not yet.
+                    if header.seq > expected {
+                        // Another segment may have what is not here; later this one goes on.
                         walk.back_to(at);
-                        let end = next_first.map_or(header.seq, |next| next.min(header.seq));
-                        let end = end.min(upto.next());
-                        report.miss(expected, end);
-                        expected = end;
+                        found = Some(found.map_or(header.seq, |seq| seq.min(header.seq)));
+                        tried.push(segment);
                         continue;
                     }
                     if !take(header.seq, payload) {
                         walk.back_to(at);
                         break;
                     }
-                    report.miss(expected, header.seq);
                     expected = header.seq.next();
                     report.through = header.seq;
+                    tried.clear();
+                    found = None;
                 }
                 Step::Damage { from, to } => report.damage.push(Damage {
                     file: segment.name.clone(),
                     what: format!("bytes {from} to {to} are damaged"),
                 }),
-                Step::End { .. } if sealed => {
-                    // What the seal promised and the walk did not find is missing.
-                    let end = segment.last().next();
-                    let end = next_first.map_or(end, |next| end.max(next)).min(upto.next());
-                    if end <= expected {
-                        break;
-                    }
-                    report.miss(expected, end);
-                    expected = end;
-                    report.through = Seq(end.0 - 1);
-                }
+                // What the seal promised and the walk did not find is missing here.
+                Step::End { .. } if sealed => tried.push(segment),
                 Step::End { .. } => break,
             }
         }
@@ -218,14 +229,33 @@ impl Store {
         Ok(report)
     }
 
-    /// The last segment that begins at or before `seq`, and where the one behind it begins. If all
-    /// begin later, the first.
-    fn segment_for(&self, seq: Seq) -> Option<(Arc<Segment>, Option<Seq>)> {
+    /// The segment that should hold `seq`: the last one that begins at or before it and ends at or
+    /// behind it, and was not tried. After a failed sync two can hold the same seqs; the later one
+    /// was written because the earlier one can't be trusted.
+    fn segment_for(&self, seq: Seq, tried: &[Arc<Segment>]) -> Option<Arc<Segment>> {
         let segments = self.lock();
         let behind = segments.partition_point(|segment| segment.first <= seq);
-        let at = behind.saturating_sub(1);
-        let next = segments.get(at + 1).map(|segment| segment.first);
-        segments.get(at).map(|segment| (segment.clone(), next))
+        segments
+            .iter()
+            .take(behind)
+            .rev()
+            .find(|segment| {
+                segment.last() >= seq && !tried.iter().any(|one| Arc::ptr_eq(one, segment))
+            })
+            .cloned()
+    }
+
+    /// Where events may be again, when no segment has `seq`; `None` if nothing says that it was
+    /// ever there.
+    fn end_of_hole(&self, seq: Seq, found: Option<Seq>) -> Option<Seq> {
+        let segments = self.lock();
+        let next = segments.iter().map(|segment| segment.first).find(|first| *first > seq);
+        let end = match (next, found) {
+            (Some(next), Some(found)) => Some(next.min(found)),
+            (next, found) => next.or(found),
+        };
+        let last = segments.iter().map(|segment| segment.last()).max().unwrap_or_default();
+        end.filter(|end| *end > seq).or((last >= seq).then(|| last.next()))
     }
 
     /// The gap records of all segments, and how many events each holds by a walk of its frames.

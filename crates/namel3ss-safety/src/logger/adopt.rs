@@ -71,6 +71,8 @@ pub(super) fn adopt(
         let Ok(folder) = DiskFolder::open(&path, false) else { continue };
         match folder.lock() {
             Ok(None) => {}
+            // Whoever had it has just removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Ok(lock) => orphans.extend(adopt_folder(Arc::new(folder), lock, wanted, notices)),
             Err(error) => unreadable(&path.display().to_string(), &error.into(), notices),
         }
@@ -114,10 +116,9 @@ fn adopt_one(
     let scan = match recovery::scan(&*folder) {
         Ok(scan) => scan,
         Err(RecoverError::Empty) => {
-            // Not at once: it may be only just being made.
-            if is_old(Path::new(&folder.describe())) {
-                folder.remove_all()?;
-            }
+            // Its process ended before it had logged anything, or while it removed it. Or it is
+            // only just being made: whoever makes it can't have the lock now, and makes another.
+            let _ = folder.remove_all();
             return Ok(None);
         }
         Err(error) => return Err(error),
@@ -132,9 +133,4 @@ fn adopt_one(
     let last = store.last();
     let place = ReadPlace::default();
     Ok(Some((Orphan { store, cursor, place, last, _lock: lock }, damage)))
-}
-
-fn is_old(path: &Path) -> bool {
-    let modified = std::fs::metadata(path).and_then(|meta| meta.modified());
-    modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() > 60))
 }

@@ -124,7 +124,12 @@ fn brake(backlog: u64, most: u64, healthy: bool) -> Duration {
 
 /// Moves what is committed; says once that it can't, and once that it can again.
 fn drain(shared: &Arc<Shared>, lane: &Lane, watch: &mut Watch) -> u64 {
-    let result = lane.journal.drain(lane.cursor.front());
+    // What was dropped need not be written, but only once that is written down: after a crash
+    // recovery would miss it in the segments, and call it damaged.
+    if let Ok(worker) = shared.worker.try_lock() {
+        worker.settle_dropped(shared);
+    }
+    let result = lane.journal.drain(lane.cursor.state().acked.next());
     let notices = &shared.config.notices;
     match result {
         Ok(moved) => {

@@ -67,18 +67,6 @@ impl Drop for DeliveringHere {
     }
 }
 
-/// Takes the lock of a folder that was only just made. Whoever looks for orphans may hold it for a
-/// moment; a journal without a lock would be taken for one.
-fn own_lock(folder: &DiskFolder) -> io::Result<FolderLock> {
-    for _ in 0..200 {
-        if let Some(lock) = folder.lock()? {
-            return Ok(lock);
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Err(io::Error::other("the lock of a new journal is held by another process"))
-}
-
 /// How long the worker rests after a panic.
 const PANIC_WAIT: Duration = Duration::from_secs(1);
 
@@ -174,14 +162,12 @@ impl Shared {
             JournalKind::Unmapped => false,
             JournalKind::File | JournalKind::Folder(_) => true,
         };
-        let id = JournalId::generate();
         let open = || -> io::Result<Lane> {
             let parent = self.journals();
             // Each part of the path that is ours is checked, not only the last.
             DiskFolder::create(&config.root.join("journal"), false)?;
             DiskFolder::create(&parent, false)?;
-            let folder = DiskFolder::create(&parent.join(id.to_string()), mapped)?;
-            let lock = own_lock(&folder)?;
+            let (id, folder, lock) = own_folder(&parent, mapped)?;
             let folder: Arc<dyn Folder> = Arc::new(folder);
             match self.lane_on(folder.clone(), Some(lock), id, false) {
                 Ok(lane) => Ok(lane),
@@ -606,6 +592,31 @@ impl Shared {
     pub(super) fn abandon(&self) {
         self.lanes().for_each(|lane| lane.journal.forget_lock());
     }
+}
+
+/// How often a new folder may be taken from under us before that is an error.
+const FOLDER_TRIES_MAX: u32 = 16;
+
+/// Makes a journal's folder and takes its lock. Somebody who looks for orphans at this very moment
+/// may find the folder before it is locked, take it for one that was abandoned, and remove it;
+/// then there is another. **A journal without its lock would be adopted while it is written.**
+fn own_folder(
+    parent: &std::path::Path,
+    mapped: bool,
+) -> io::Result<(JournalId, DiskFolder, FolderLock)> {
+    let mut error = io::Error::other("each new folder is taken by somebody else");
+    for _ in 0..FOLDER_TRIES_MAX {
+        let id = JournalId::generate();
+        let made = DiskFolder::create(&parent.join(id.to_string()), mapped)
+            .and_then(|folder| folder.lock().map(|lock| (folder, lock)));
+        match made {
+            Ok((folder, Some(lock))) => return Ok((id, folder, lock)),
+            Ok((_, None)) => {}
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => error = gone,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(error)
 }
 
 /// What a lane sees of its logger.

@@ -101,6 +101,13 @@ impl Worker {
         self.last_progress
     }
 
+    /// Writes down what the overflow strategy took, unless a batch is on its way.
+    pub(super) fn settle_dropped(&self, shared: &Shared) {
+        if self.flight.is_none() {
+            shared.lanes().for_each(|lane| settle_dropped(shared, lane));
+        }
+    }
+
     /// Does one thing; says how long to wait before the next, or nothing if there is none.
     pub(super) fn turn(&mut self, shared: &Arc<Shared>) -> Option<Duration> {
         let now = shared.config.clock.monotonic();
@@ -224,9 +231,9 @@ impl Worker {
                 ledger.settle_through(flight.last);
                 self.last_progress = config.clock.monotonic();
                 if let Some(store) = store {
-                    store.trim(flight.last.next());
+                    trim(shared, &store, &cursor);
                 } else if let Some(orphan) = self.orphans.front() {
-                    orphan.store.trim(flight.last.next());
+                    trim(shared, &orphan.store, &cursor);
                 }
                 self.count_recovering(shared);
                 shared.note(|_| {});
@@ -353,7 +360,8 @@ impl Worker {
         let flushing = shared.flushing.load(Ordering::SeqCst) > 0;
         if flushing || !shared.has_keeper() {
             // Nobody else may be there to do it.
-            if let Some(Err(error)) = lane.journal.try_drain(lane.cursor.front())
+            settle_dropped(shared, lane);
+            if let Some(Err(error)) = lane.journal.try_drain(lane.cursor.state().acked.next())
                 && lane.journal.drained() < lane.cursor.front()
             {
                 return Err(error);
@@ -494,10 +502,20 @@ pub(super) fn settle_dropped(shared: &Shared, lane: &Lane) {
     }
     let last = Seq(front.0 - 1);
     let (counters, notices) = (&shared.counters, &shared.config.notices);
-    let text = format!("the oldest {} events were dropped, to make room", last.0 - acked.0);
+    // No number in it: it is said again and again while the buffer is full, and counted as one.
+    let text = "the oldest events are dropped, because the buffer is full; stats say how many";
     notices.say(Level::Critical, "dropped", text);
     Ledger { cursor: &lane.cursor, counters, notices, own: true }.settle_through(last);
-    lane.journal.store().trim(front);
+    trim(shared, lane.journal.store(), &lane.cursor);
+}
+
+/// Removes the segments that the cursor has passed, once its file says so too.
+fn trim(shared: &Shared, store: &Store, cursor: &Cursor) {
+    if store.can_trim(cursor.state().acked.next())
+        && let Ok(acked) = cursor.written(shared.config.options.durability)
+    {
+        store.trim(acked.next());
+    }
 }
 
 /// Writes down how a batch fares.

@@ -13,11 +13,17 @@ const JOB: &str = "N3_SAFETY_TEST_JOB";
 /// Rows in each batch of a child: enough that a kill may come in the middle of an append.
 pub(crate) const ROWS: u64 = 100;
 
+/// This binary, to run one test of it in another process.
+pub(crate) fn this_binary(test: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this binary has a path"));
+    command.args(["--exact", test, "--nocapture"]);
+    command
+}
+
 /// Starts a child that inserts `batches` batches from each of `threads` threads.
 pub(crate) fn start(path: &Path, journals: &[JournalId], batches: u64) -> Child {
     let ids: Vec<String> = journals.iter().map(ToString::to_string).collect();
-    Command::new(std::env::current_exe().expect("this binary has a path"))
-        .args(["--exact", "children::child", "--nocapture"])
+    this_binary("children::child")
         .env(JOB, format!("{}\n{}\n{batches}", path.display(), ids.join(",")))
         .stdout(Stdio::null())
         .stderr(Stdio::inherit())

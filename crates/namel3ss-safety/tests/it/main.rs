@@ -4,3 +4,6 @@ mod adapters;
 mod brake;
 mod children;
 mod crashes;
+mod damage;
+mod kills;
+mod recovery;

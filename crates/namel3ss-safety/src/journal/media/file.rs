@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Folder, Mapping, MediumFile};
+use crate::journal::cursor::CURSOR_PREFIX;
+use crate::journal::recovery::ASIDE_SUFFIX;
 use crate::limits::check_file_size;
 
 /// A folder whose files can be mapped, if `mapped` was asked for and the file system can.
@@ -74,14 +76,30 @@ impl DiskFolder {
     /// Takes the folder's lock; `None` while another process, or another logger, has it.
     ///
     /// # Errors
-    /// If the lock file can't be opened.
+    /// If the lock file can't be opened; `NotFound` if the folder has been removed meanwhile.
     pub fn lock(&self) -> io::Result<Option<FolderLock>> {
         let file = self.open_file("lock", true)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(FolderLock { _file: file })),
+            // Whoever had it may have removed the file after it was opened here: then it is no
+            // lock any more, and another one may stand in its place.
+            Ok(()) if self.is_still_named(&file, "lock") => Ok(Some(FolderLock { _file: file })),
+            Ok(()) => Ok(None),
             Err(std::fs::TryLockError::WouldBlock) => Ok(None),
             Err(std::fs::TryLockError::Error(error)) => Err(error),
         }
+    }
+
+    #[cfg(unix)]
+    fn is_still_named(&self, file: &File, name: &str) -> bool {
+        let named = rustix::fs::statat(&self.dir, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
+        let opened = rustix::fs::fstat(file);
+        matches!((named, opened), (Ok(a), Ok(b)) if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
+    }
+
+    #[cfg(not(unix))]
+    fn is_still_named(&self, _file: &File, _name: &str) -> bool {
+        // An open file can't be removed here.
+        true
     }
 
     fn disk_file(&self, file: File) -> DiskFile {
@@ -215,12 +233,18 @@ impl Folder for DiskFolder {
     }
 
     fn remove_all(&self) -> io::Result<()> {
-        // The lock goes last: while it is there, nobody else takes the folder for an orphan.
-        for name in self.list()?.iter().filter(|name| *name != "lock") {
+        // The lock goes last: while it is there, nobody else takes the folder for an orphan. The
+        // cursors go before it: whoever finds segments must find how far they are delivered.
+        let mut names = self.list()?;
+        names.sort_by_key(|name| name.starts_with(CURSOR_PREFIX));
+        let (kept, ours): (Vec<_>, Vec<_>) =
+            names.into_iter().partition(|name| name.ends_with(ASIDE_SUFFIX));
+        for name in ours.iter().filter(|name| *name != "lock") {
             self.remove(name)?;
         }
         let _ = self.remove("lock");
-        std::fs::remove_dir(&self.path)
+        // What was set aside is a person's to remove.
+        if kept.is_empty() { std::fs::remove_dir(&self.path) } else { Ok(()) }
     }
 
     fn describe(&self) -> String {

@@ -80,23 +80,51 @@ impl MemoryFolder {
             content.synced = after;
         }
         // The ring is never synced: a cut leaves any of its pages old or new.
-        for mapping in state.maps.values() {
+        let State { files, maps, .. } = &*state;
+        for (name, mapping) in maps {
+            let synced = files.get(name).map(|file| lock(&file.content).synced.clone());
+            let synced = synced.unwrap_or_default();
+            let mut old = synced.chunks_exact(8).map(|bytes| {
+                // Infallible: chunks_exact gives eight bytes.
+                u64::from_le_bytes(bytes.try_into().unwrap_or_default())
+            });
             for page in mapping.words().chunks(512) {
-                if !keep() {
-                    page.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+                let kept = keep();
+                for word in page {
+                    let old = old.next().unwrap_or(0);
+                    if !kept {
+                        word.store(old, Ordering::Relaxed);
+                    }
                 }
             }
         }
     }
 
-    /// Changes the bytes of a file, for tests of damage.
+    /// Changes the bytes of a file, for tests of damage; of a mapped file too, as far as it is
+    /// mapped.
     ///
     /// # Panics
     /// If there is no such file.
     pub fn edit(&self, name: &str, edit: impl FnOnce(&mut Vec<u8>)) {
-        let file = lock(&self.state).files[name].clone();
+        let state = lock(&self.state);
+        let file = state.files[name].clone();
         let mut content = lock(&file.content);
+        let mapping = state.maps.get(name);
+        for (bytes, word) in
+            content.bytes.chunks_exact_mut(8).zip(mapping.iter().flat_map(|m| m.words()))
+        {
+            bytes.copy_from_slice(&word.load(Ordering::Acquire).to_le_bytes());
+        }
         edit(&mut content.bytes);
+        for (bytes, word) in
+            content.bytes.chunks_exact(8).zip(mapping.iter().flat_map(|m| m.words()))
+        {
+            // Infallible: chunks_exact gives eight bytes.
+            let value = u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+            if word.load(Ordering::Relaxed) != value {
+                word.store(value, Ordering::Release);
+            }
+        }
         let bytes = content.bytes.clone();
         content.synced = bytes;
     }

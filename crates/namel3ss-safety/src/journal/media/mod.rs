@@ -61,7 +61,8 @@ pub trait Folder: fmt::Debug + Send + Sync {
     /// The medium's own.
     fn sync(&self) -> io::Result<()>;
 
-    /// Removes the folder itself with all that is in it.
+    /// Removes the folder itself with all that is in it, but for files that were set aside: if
+    /// there are such, they and the folder stay.
     ///
     /// # Errors
     /// The medium's own.

@@ -1,0 +1,430 @@
+//! Journals that end at any point, are recovered, and end again while they are: by kill, by power
+//! cut, by a disk that lies about its syncs.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use namel3ss_safety::journal::media::{Fault, Folder, Mapping, MediumFile, MemoryFolder};
+use namel3ss_safety::journal::recovery::{self, RecoverError};
+use namel3ss_safety::journal::store::ReadPlace;
+use namel3ss_safety::journal::{Journal, Options};
+use namel3ss_safety::{Durability, JournalId, Seq};
+
+/// What a journal's folder gives after its process is gone.
+#[derive(Debug, Default)]
+pub(crate) struct Recovered {
+    pub(crate) events: BTreeMap<u64, Vec<u8>>,
+    pub(crate) missing: Vec<(u64, u64)>,
+    pub(crate) damage: Vec<String>,
+}
+
+/// Brings a folder to rest and reads all of it, each event once and in order.
+pub(crate) fn recover(folder: Arc<dyn Folder>) -> Recovered {
+    let mut recovered = Recovered::default();
+    let scan = match recovery::scan(&*folder) {
+        Ok(scan) => scan,
+        Err(RecoverError::Empty) => return recovered,
+        Err(error) => panic!("{error}"),
+    };
+    let settled = scan.settle(&folder, Durability::Process).expect("a healthy folder");
+    let store = settled.store;
+    let shown = |damage: namel3ss_safety::journal::store::Damage| {
+        format!("{}: {}", damage.file, damage.what)
+    };
+    recovered.damage.extend(settled.damage.into_iter().map(shown));
+    let (mut place, mut from, last) = (ReadPlace::default(), Seq(1), store.last());
+    while from <= last {
+        let mut taken = 0;
+        let report = store
+            .read(&mut place, from, last, &mut |seq, payload| {
+                // In batches, as a worker does.
+                taken += 1;
+                if taken <= 100 {
+                    let twice = recovered.events.insert(seq.0, payload.to_vec());
+                    assert_eq!(twice, None, "seq {seq} is given twice");
+                }
+                taken <= 100
+            })
+            .expect("a healthy folder");
+        recovered.damage.extend(report.damage.into_iter().map(shown));
+        recovered.missing.extend(report.missing.into_iter().map(|(a, b)| (a.0, b.0)));
+        assert!(report.through >= from, "reading goes on: {from} of {last}");
+        from = report.through.next();
+    }
+    recovered
+}
+
+fn small(rng: &mut fastrand::Rng, durability: Durability) -> Options {
+    Options {
+        durability,
+        ring_bytes: 8 << 10,
+        ring_bytes_max: (8 << 10) << rng.u32(0..3),
+        segment_bytes_max: (8 << 10) << rng.u32(0..3),
+    }
+}
+
+fn journal(folder: &Arc<dyn Folder>, options: Options) -> Journal {
+    let names = ("safety_events", "memory://");
+    Journal::create(folder.clone(), None, JournalId::generate(), names, options).expect("a folder")
+}
+
+fn payload(rng: &mut fastrand::Rng, n: u64) -> Vec<u8> {
+    let length = [0, 3, 100, 800, 9000][rng.usize(0..5)];
+    let mut payload = format!("event {n} ").into_bytes();
+    payload.resize(payload.len() + length, b'x');
+    payload
+}
+
+/// A folder whose process ends after so many changes: the next one is done by half, and none after.
+#[derive(Clone, Debug)]
+struct Dying {
+    inner: MemoryFolder,
+    left: Arc<AtomicI64>,
+}
+
+#[derive(Debug)]
+struct DyingFile {
+    inner: Arc<dyn MediumFile>,
+    left: Arc<AtomicI64>,
+}
+
+fn dead() -> io::Error {
+    io::Error::other("the process is gone")
+}
+
+fn spend(left: &AtomicI64) -> io::Result<()> {
+    if left.fetch_sub(1, Ordering::SeqCst) > 0 { Ok(()) } else { Err(dead()) }
+}
+
+impl Dying {
+    fn file(&self, inner: Arc<dyn MediumFile>) -> Arc<dyn MediumFile> {
+        Arc::new(DyingFile { inner, left: self.left.clone() })
+    }
+}
+
+impl Folder for Dying {
+    fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn MediumFile>> {
+        spend(&self.left)?;
+        Ok(self.file(self.inner.create(name, len)?))
+    }
+    fn open(&self, name: &str) -> io::Result<Arc<dyn MediumFile>> {
+        Ok(self.file(self.inner.open(name)?))
+    }
+    fn map(&self, name: &str, len: usize) -> io::Result<Option<Mapping>> {
+        self.inner.map(name, len)
+    }
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.inner.list()
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        spend(&self.left)?;
+        self.inner.remove(name)
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        spend(&self.left)?;
+        self.inner.rename(from, to)
+    }
+    fn sync(&self) -> io::Result<()> {
+        spend(&self.left)?;
+        self.inner.sync()
+    }
+    fn remove_all(&self) -> io::Result<()> {
+        spend(&self.left)?;
+        self.inner.remove_all()
+    }
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+}
+
+impl MediumFile for DyingFile {
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        self.inner.read_at(buf, at)
+    }
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        let left = self.left.fetch_sub(1, Ordering::SeqCst);
+        if left > 0 {
+            return self.inner.write_at(bytes, at);
+        }
+        if left == 0 {
+            self.inner.write_at(&bytes[..bytes.len() / 2], at)?;
+        }
+        Err(dead())
+    }
+    fn sync(&self) -> io::Result<()> {
+        spend(&self.left)?;
+        self.inner.sync()
+    }
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        spend(&self.left)?;
+        self.inner.allocate(len)
+    }
+    fn size(&self) -> io::Result<u64> {
+        self.inner.size()
+    }
+}
+
+/// Appends and drains at random on `folder`, until the end comes; gives what was appended.
+fn scribble(
+    rng: &mut fastrand::Rng,
+    journal: &Journal,
+    sent: &mut BTreeMap<u64, Vec<u8>>,
+    steps: u32,
+) {
+    for _ in 0..steps {
+        match rng.u8(0..20) {
+            0 => {
+                let _ = journal.drain(Seq(0));
+            }
+            1 if rng.u8(0..10) == 0 => {
+                let _ = journal.sync();
+            }
+            _ => {
+                let payload = payload(rng, sent.len() as u64);
+                if let Ok(seq) = journal.append(&payload) {
+                    sent.insert(seq.0, payload);
+                }
+            }
+        }
+    }
+}
+
+/// Everything that was appended is there, and nothing is called lost.
+fn whole(recovered: &Recovered, sent: &BTreeMap<u64, Vec<u8>>, story: &str) {
+    for (seq, payload) in sent {
+        assert_eq!(recovered.events.get(seq), Some(payload), "{story}: {seq}");
+    }
+    assert_eq!(recovered.events.len(), sent.len(), "{story}");
+    assert_eq!(recovered.missing, [], "{story}: {:?}", recovered.damage);
+    assert_eq!(recovered.damage, [""; 0], "{story}");
+}
+
+#[test]
+fn a_journal_that_ends_at_any_change_keeps_all_that_was_appended() {
+    for seed in 0..150 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let memory = MemoryFolder::default();
+        let left = Arc::new(AtomicI64::new(i64::MAX));
+        let dying = Dying { inner: memory.clone(), left: left.clone() };
+        let folder: Arc<dyn Folder> = Arc::new(dying);
+        let journal = journal(&folder, small(&mut rng, Durability::Process));
+        left.store(rng.i64(0..60), Ordering::SeqCst);
+        let mut sent = BTreeMap::new();
+        scribble(&mut rng, &journal, &mut sent, 400);
+        drop(journal);
+        whole(&recover(Arc::new(memory.copy())), &sent, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn a_recovery_that_ends_at_any_change_can_be_begun_again() {
+    // A kill between making a segment and its first frame left an empty segment; the next recovery
+    // made another with the same first seq, and a reader that met the empty one went no further.
+    for seed in 0..5 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let memory = MemoryFolder::default();
+        let folder: Arc<dyn Folder> = Arc::new(memory.clone());
+        let journal = journal(&folder, small(&mut rng, Durability::Process));
+        let mut sent = BTreeMap::new();
+        let steps = rng.u32(1..600);
+        scribble(&mut rng, &journal, &mut sent, steps);
+        drop(journal);
+        for changes in 0.. {
+            let copy = memory.copy();
+            // Killed twice in a row, the second time a little later or sooner.
+            let mut done = false;
+            for changes in [changes, rng.i64(0..=changes)] {
+                let left = Arc::new(AtomicI64::new(changes));
+                let dying: Arc<dyn Folder> = Arc::new(Dying { inner: copy.clone(), left });
+                let scan = recovery::scan(&*dying).expect("reading changes nothing");
+                done |= scan.settle(&dying, Durability::Power).is_ok();
+            }
+            let story = format!("seed {seed}, after {changes} changes");
+            whole(&recover(Arc::new(copy)), &sent, &story);
+            if done {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_sync_confirmed_survives_a_power_cut() {
+    for seed in 0..200 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let memory = MemoryFolder::default();
+        let folder: Arc<dyn Folder> = Arc::new(memory.clone());
+        let journal = journal(&folder, small(&mut rng, Durability::Power));
+        let mut sent = BTreeMap::new();
+        let mut confirmed = Seq(0);
+        for _ in 0..rng.u32(1..6) {
+            let steps = rng.u32(0..200);
+            scribble(&mut rng, &journal, &mut sent, steps);
+            if rng.bool() {
+                memory.set_fault(rng.bool().then_some(Fault::SyncFails));
+                confirmed = confirmed.max(journal.sync().unwrap_or_default());
+                memory.set_fault(None);
+            }
+            if rng.bool() {
+                confirmed = confirmed.max(journal.sync().unwrap_or_default());
+            }
+        }
+        confirmed = confirmed.max(journal.synced());
+        drop(journal);
+        let keep = rng.u8(0..=4);
+        memory.power_cut(|| rng.u8(0..4) < keep);
+        let recovered = recover(Arc::new(memory.clone()));
+        let story = format!("seed {seed}, {confirmed} of {} confirmed", sent.len());
+        for (seq, payload) in &recovered.events {
+            assert_eq!(sent.get(seq), Some(payload), "{story}");
+        }
+        for seq in sent.keys().filter(|seq| **seq <= confirmed.0) {
+            assert!(recovered.events.contains_key(seq), "{story}: {seq} is missing");
+        }
+        for (first, last) in &recovered.missing {
+            assert!(*first > confirmed.0, "{story}: {first} to {last} are called missing");
+        }
+    }
+}
+
+type Hook = Box<dyn FnMut() + Send>;
+
+/// A folder that lets something happen while a file is being synced.
+#[derive(Clone)]
+struct Meanwhile {
+    inner: MemoryFolder,
+    hook: Arc<Mutex<Option<Hook>>>,
+}
+
+impl std::fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meanwhile")
+    }
+}
+
+struct MeanwhileFile {
+    inner: Arc<dyn MediumFile>,
+    hook: Arc<Mutex<Option<Hook>>>,
+}
+
+impl std::fmt::Debug for MeanwhileFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MeanwhileFile")
+    }
+}
+
+impl Folder for Meanwhile {
+    fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn MediumFile>> {
+        let inner = self.inner.create(name, len)?;
+        Ok(Arc::new(MeanwhileFile { inner, hook: self.hook.clone() }))
+    }
+    fn open(&self, name: &str) -> io::Result<Arc<dyn MediumFile>> {
+        self.inner.open(name)
+    }
+    fn map(&self, name: &str, len: usize) -> io::Result<Option<Mapping>> {
+        self.inner.map(name, len)
+    }
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.inner.list()
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.inner.remove(name)
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.inner.sync()
+    }
+    fn remove_all(&self) -> io::Result<()> {
+        self.inner.remove_all()
+    }
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+}
+
+impl MediumFile for MeanwhileFile {
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        self.inner.read_at(buf, at)
+    }
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.inner.write_at(bytes, at)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.inner.sync()?;
+        let hook = self.hook.lock().expect("no test panics in it").take();
+        if let Some(mut hook) = hook {
+            hook();
+        }
+        Ok(())
+    }
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.inner.allocate(len)
+    }
+    fn size(&self) -> io::Result<u64> {
+        self.inner.size()
+    }
+}
+
+/// A sync took everything that was written or made while it ran for covered: a segment that was
+/// finished meanwhile was never synced, one that was made meanwhile had its name lost, and the next
+/// sync confirmed their events all the same.
+#[test]
+fn a_sync_covers_only_what_was_there_when_it_began() {
+    for frames in [1_u64, 5, 40, 200] {
+        let memory = MemoryFolder::default();
+        let hook: Arc<Mutex<Option<Hook>>> = Arc::default();
+        let folder: Arc<dyn Folder> =
+            Arc::new(Meanwhile { inner: memory.clone(), hook: hook.clone() });
+        let options = Options {
+            durability: Durability::Power,
+            segment_bytes_max: 16 << 10,
+            ..Options::default()
+        };
+        let journal = Arc::new(journal(&folder, options));
+        journal.append(&[1; 500]).unwrap();
+        let logging = journal.clone();
+        *hook.lock().unwrap() = Some(Box::new(move || {
+            for _ in 0..frames {
+                logging.append(&[2; 500]).unwrap();
+            }
+            logging.drain(Seq(0)).unwrap();
+        }));
+        assert_eq!(journal.sync().unwrap(), Seq(1));
+        let confirmed = journal.sync().unwrap();
+        assert_eq!(confirmed, Seq(frames + 1));
+        drop(journal);
+        memory.power_cut(|| false);
+        let recovered = recover(Arc::new(memory));
+        assert_eq!(recovered.events.len() as u64, confirmed.0, "{:?}", recovered.missing);
+    }
+}
+
+/// A sync failed, and the disk was too full to write the unconfirmed frames anew. The next sync
+/// asked the same files again, and the kernel, which had dropped the pages, said ok.
+#[test]
+fn a_failed_sync_is_not_repeated_when_its_frames_could_not_be_rewritten() {
+    let memory = MemoryFolder::default();
+    let folder: Arc<dyn Folder> = Arc::new(memory.clone());
+    let left = Arc::new(AtomicI64::new(i64::MAX));
+    let dying: Arc<dyn Folder> = Arc::new(Dying { inner: memory.clone(), left: left.clone() });
+    let options = Options { durability: Durability::Power, ..Options::default() };
+    let journal = journal(&dying, options);
+    for n in 0..10 {
+        journal.append(&[n; 100]).unwrap();
+    }
+    journal.drain(Seq(0)).unwrap();
+    memory.set_fault(Some(Fault::SyncFails));
+    // The sync is allowed, and fails by itself; what comes after it is not.
+    left.store(1, Ordering::SeqCst);
+    journal.sync().unwrap_err();
+    memory.set_fault(None);
+    left.store(i64::MAX, Ordering::SeqCst);
+    let confirmed = journal.sync().unwrap();
+    drop(journal);
+    memory.power_cut(|| false);
+    assert_eq!(recover(folder).events.len() as u64, confirmed.0);
+}

@@ -3,3 +3,5 @@
 mod adapters;
 mod children;
 mod crashes;
+mod bench;
+mod contract;

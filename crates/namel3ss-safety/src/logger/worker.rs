@@ -169,6 +169,7 @@ impl Worker {
         if now >= self.resume_due {
             self.resume_due = now + RESUME_EVERY;
             shared.try_resume();
+            shared.say_dropped();
         }
         let config = &shared.config;
         for (lane, since) in shared.lanes().zip(&mut self.buffered_since) {
@@ -182,7 +183,7 @@ impl Worker {
             }
             let waited = now.saturating_sub(*since.get_or_insert(now));
             let due = buffered >= config.buffer_size || waited >= config.flush_interval;
-            if due && !full {
+            if due && !full && shared.started.load(Ordering::Acquire) {
                 keeper::hand(lane);
                 *since = None;
             }
@@ -502,9 +503,6 @@ pub(super) fn settle_dropped(shared: &Shared, lane: &Lane) {
     }
     let last = Seq(front.0 - 1);
     let (counters, notices) = (&shared.counters, &shared.config.notices);
-    // No number in it: it is said again and again while the buffer is full, and counted as one.
-    let text = "the oldest events are dropped, because the buffer is full; stats say how many";
-    notices.say(Level::Critical, "dropped", text);
     Ledger { cursor: &lane.cursor, counters, notices, own: true }.settle_through(last);
     trim(shared, lane.journal.store(), &lane.cursor);
 }

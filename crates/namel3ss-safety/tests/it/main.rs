@@ -7,3 +7,5 @@ mod crashes;
 mod damage;
 mod kills;
 mod recovery;
+mod bench;
+mod contract;

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use super::FlushReport;
 use super::shared::Shared;
 
+/// How often it is looked at whether the keeper has moved something.
+const DRAIN_POLL: Duration = Duration::from_millis(1);
+
 /// Asks for everything to be handed over as long as it lives.
 struct Flushing<'a>(&'a Shared);
 
@@ -73,6 +76,8 @@ pub(super) fn inline(shared: &Arc<Shared>, deadline: Option<Instant>) -> FlushRe
         }
         match wait {
             Some(Duration::ZERO) => {}
+            // The keeper is moving what is missing: a moment, not the wait for the next scan.
+            _ if shared.is_idle() && shared.is_draining() => std::thread::sleep(DRAIN_POLL),
             Some(wait) => shared.config.clock.sleep(left.map_or(wait, |left| left.min(wait))),
             // Nothing to do, and not settled: what is left can't be read or written now.
             None => return shared.report(shared.settled(&targets)),

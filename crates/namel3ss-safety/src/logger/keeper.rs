@@ -158,12 +158,16 @@ fn hand_over(
     }
     let since = *watch.buffered_since.get_or_insert(now);
     let flushing = shared.flushing.load(Ordering::SeqCst) > 0;
-    if !shared.started.load(Ordering::Acquire) || (backlog_full && !flushing) {
+    let started = shared.started.load(Ordering::Acquire);
+    // Where all that was handed over has settled, it is the buffer itself that fills the backlog,
+    // and nothing but handing it over can shrink it.
+    let starved = || lane.cursor.state().acked >= lane.handed();
+    if !started || (backlog_full && !flushing && !starved()) {
         // A full backlog still shrinks by what the worker has, if it has anything.
         return backlog_full && lane.handed() >= lane.cursor.front();
     }
     let due = now.saturating_duration_since(since) >= shared.config.flush_interval;
-    if !(flushing || due || buffered >= shared.config.buffer_size) {
+    if !(flushing || due || backlog_full || buffered >= shared.config.buffer_size) {
         return false;
     }
     hand(lane);

@@ -496,6 +496,11 @@ impl Shared {
         own && self.counters.recovering.load(Ordering::Acquire) == 0
     }
 
+    /// Whether something was logged that is in no segment yet.
+    pub(super) fn is_draining(&self) -> bool {
+        self.lanes().any(|lane| lane.journal.drained() < lane.journal.last())
+    }
+
     pub(super) fn targets(&self) -> Vec<Seq> {
         self.lanes().map(|lane| lane.journal.last()).collect()
     }

@@ -4,3 +4,4 @@ mod adapters;
 mod brake;
 mod children;
 mod crashes;
+mod reentry;

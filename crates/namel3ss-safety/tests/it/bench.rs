@@ -123,7 +123,9 @@ impl Place {
     /// How many journals there are.
     pub(crate) fn journals(&self) -> usize {
         let journals = self.home().join("journal").join("safety_events");
-        std::fs::read_dir(journals).map_or(0, Iterator::count)
+        // Folders only: the accounts of finished journals stay.
+        let folders = |entries: std::fs::ReadDir| entries.flatten().filter(|e| e.path().is_dir());
+        std::fs::read_dir(journals).map_or(0, |entries| folders(entries).count())
     }
 
     pub(crate) fn fallback_rows(&self) -> Vec<serde_json::Value> {

@@ -104,7 +104,9 @@ impl Lane {
 
     #[cold]
     fn accept_gated(&self, payload: &[u8], host: &dyn Host) -> Logged {
-        self.brake();
+        if !host.is_delivering() {
+            self.brake();
+        }
         let mut admission = lock(&self.admission);
         loop {
             // Started, with room: the worker will come for it.
@@ -118,6 +120,8 @@ impl Lane {
                     self.drop_unsequenced(DropReason::DropNewest);
                     return Logged::Dropped(DropReason::DropNewest);
                 }
+                // An adapter that logs: nobody else can make room while it waits.
+                OverflowStrategy::Block if host.is_delivering() => break,
                 OverflowStrategy::Block if !host.is_started() => {
                     drop(admission);
                     host.deliver_now();
@@ -176,7 +180,8 @@ impl Lane {
                     let _ = self.journal.try_drain(self.cursor.front());
                 }
                 OverflowStrategy::Block => {
-                    if host.is_closing() || (waited > 0 && !host.is_started()) {
+                    let alone = host.is_delivering() || (waited > 0 && !host.is_started());
+                    if host.is_closing() || alone {
                         break;
                     }
                     waited = 1;
@@ -331,6 +336,9 @@ pub(super) trait Host {
     fn is_started(&self) -> bool;
     /// Whether the logger is going away.
     fn is_closing(&self) -> bool;
+    /// Whether the caller is an adapter, or was called by one, in the midst of a delivery: it must
+    /// not wait for the worker, which waits for it.
+    fn is_delivering(&self) -> bool;
     /// Delivers what is buffered, on this thread.
     fn deliver_now(&self);
     /// The journal could not take an event.

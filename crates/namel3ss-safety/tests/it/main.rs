@@ -9,3 +9,4 @@ mod kills;
 mod recovery;
 mod bench;
 mod contract;
+mod reentry;

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use namel3ss_safety::journal::DropReason;
+use namel3ss_safety::journal::account::{self, ACCOUNTS_NAME, Account};
 use namel3ss_safety::journal::inspect::{self, Found, JournalInfo};
 use namel3ss_safety::journal::recovery::RecoverError;
 use namel3ss_safety::{JournalId, Seq};
@@ -148,6 +149,41 @@ pub(crate) fn dropped(info: &JournalInfo) -> Vec<(&'static str, u64)> {
     };
     let all = DropReason::ALL.into_iter().map(|reason| (reason.as_str(), of(reason)));
     all.filter(|(_, events)| *events > 0).collect()
+}
+
+/// The accounts of journals that are finished and gone, by their dataset's folder: its name is the
+/// dataset's own where that is plain.
+pub(crate) fn finished(path: &Path) -> io::Result<Vec<(String, Account)>> {
+    let mut found = Vec::new();
+    let mut folders = vec![(path.to_owned(), 0)];
+    while let Some((folder, depth)) = folders.pop() {
+        if folder.join(ACCOUNTS_NAME).symlink_metadata().is_ok_and(|file| file.is_file()) {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            found.push((name, account::sum(&folder)?.0));
+        }
+        if depth + 1 < DEPTH_MAX && id_of(&folder).is_none() {
+            for entry in std::fs::read_dir(&folder)?.flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) && found.len() < FOLDERS_MAX {
+                    folders.push((entry.path(), depth + 1));
+                }
+            }
+        }
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(found)
+}
+
+/// Every event of a finished journal has settled: none is pending.
+impl From<&Account> for Fates {
+    fn from(account: &Account) -> Self {
+        Self {
+            logged: account.logged(),
+            flushed: account.flushed,
+            fallback: account.fallback,
+            dropped: account.dropped.iter().sum(),
+            pending: 0,
+        }
+    }
 }
 
 /// Gives the payloads from `from` on, in order, as far as they are still there.

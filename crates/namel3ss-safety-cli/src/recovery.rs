@@ -14,13 +14,9 @@ pub(crate) fn shown(destination: &str) -> &str {
 
 /// The adapter that a recorded destination names, if it is one that this build can open.
 pub(crate) fn open(destination: &str) -> Option<Arc<dyn DatasetAdapter>> {
-    // The identity of a SQLite file has one slash less than the URL of an absolute path.
-    let absolute = destination.replacen("sqlite:///", "sqlite:////", 1);
-    [destination, &absolute].into_iter().find_map(|url| {
-        let adapter = namel3ss_safety_stores::open(url).ok()?;
-        // Anything else would deliver to another place than the one that was meant.
-        (adapter.identity() == destination).then_some(adapter)
-    })
+    let adapter = namel3ss_safety_stores::open(destination).ok()?;
+    // Anything else would deliver to another place than the one that was meant.
+    (adapter.identity() == destination).then_some(adapter)
 }
 
 /// What to type to have a journal delivered.

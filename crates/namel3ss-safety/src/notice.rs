@@ -13,6 +13,10 @@ use crate::clock::Timestamp;
 /// The most notices that wait to be pulled; older ones give way, and are counted.
 pub const NOTICES_MAX: usize = 256;
 
+/// The most notices of one kind that wait to be pulled; further ones take the place of the last,
+/// and raise its count.
+pub const NOTICES_OF_KIND_MAX: usize = 16;
+
 /// How much a notice matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -50,7 +54,7 @@ pub struct Notice {
     pub kind: &'static str,
     /// What happened, and what to do.
     pub text: String,
-    /// How often it was said in a row.
+    /// How often it was said, or one of its kind in its place.
     pub times: u64,
 }
 
@@ -75,7 +79,8 @@ struct Waiting {
 }
 
 impl Notices {
-    /// Says something. A notice of the kind and text of the last one only raises its count.
+    /// Says something. A notice of the kind and text of one of the last only raises its count, and
+    /// so does one of a kind that many wait of already.
     pub fn say(&self, level: Level, kind: &'static str, text: impl Into<String>) {
         let text = text.into();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,6 +91,15 @@ impl Notices {
             && last.text == text
         {
             last.times += 1;
+            return;
+        }
+        let of_kind = waiting.queue.iter().filter(|n| n.kind == kind).count();
+        if of_kind >= NOTICES_OF_KIND_MAX
+            && let Some(last) = waiting.queue.iter_mut().rev().find(|n| n.kind == kind)
+        {
+            last.times += 1;
+            last.level = last.level.max(level);
+            last.text = text;
             return;
         }
         if waiting.queue.len() >= NOTICES_MAX {
@@ -130,12 +144,28 @@ mod tests {
         notices.say(Level::Warning, "retrying", "again");
         notices.say(Level::Warning, "retrying", "again");
         assert_eq!(notices.take()[0].to_string(), "warning: again (2 times)");
-        for i in 0..NOTICES_MAX + 3 {
-            notices.say(Level::Info, "kind", i.to_string());
+        let kinds: Vec<&'static str> = (0..NOTICES_MAX + 3)
+            .map(|i| &*Box::leak(format!("kind {}", i / NOTICES_OF_KIND_MAX).into_boxed_str()))
+            .collect();
+        for (i, kind) in kinds.into_iter().enumerate() {
+            notices.say(Level::Info, kind, i.to_string());
         }
         let taken = notices.take();
         assert_eq!(taken.len(), NOTICES_MAX + 1);
         assert!(taken.last().is_some_and(|n| n.text.starts_with("3 older")));
         assert_eq!(notices.last_error().as_deref(), Some("again"));
+    }
+
+    #[test]
+    fn one_kind_leaves_room_for_the_others() {
+        let notices = Notices::default();
+        for i in 0..10_000 {
+            notices.say(Level::Info, "dropped", format!("{i} events were dropped"));
+        }
+        notices.say(Level::Warning, "degraded", "the journal is in memory");
+        let taken = notices.take();
+        assert_eq!(taken.len(), NOTICES_OF_KIND_MAX + 1);
+        assert_eq!(taken.iter().map(|n| n.times).sum::<u64>(), 10_001);
+        assert_eq!(taken[NOTICES_OF_KIND_MAX - 1].text, "9999 events were dropped");
     }
 }

@@ -35,7 +35,7 @@ const BAD_LINES_TOLD: usize = 20;
 #[command(after_help = "Examples:
   n3-safety ingest events.jsonl
   n3-safety ingest --to sqlite:///safety.db export.csv
-  tail -F guard.log | n3-safety ingest - --map timestamp=ts --map action=verdict --map user_id=user.id")]
+  tail -F guard.log | n3-safety ingest - --map timestamp=ts --map user_id=user.id")]
 pub(crate) struct Ingest {
     /// What to read; - is standard input
     #[arg(value_name = "FILE", default_value = "-")]

@@ -1,11 +1,12 @@
 //! `stats`: what was logged, what has landed, and whether the two agree.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use clap::Args;
 use namel3ss_safety::SafetyAction;
 use namel3ss_safety::home::home;
+use namel3ss_safety::journal::account::Account;
+use namel3ss_safety::journal::slug;
 use serde_json::{Value, json};
 
 use crate::cli::Context;
@@ -20,7 +21,8 @@ use crate::tally::Tally;
 
 /// Count events: in datasets by policy and action, in journals by what became of them
 ///
-/// In every journal, logged = flushed + fallback + dropped + pending.
+/// In every journal, also one that is finished and gone, logged = flushed + fallback + dropped +
+/// pending.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   n3-safety stats
@@ -35,15 +37,20 @@ pub(crate) struct Stats {
 
 impl Stats {
     pub(crate) fn run(&self, context: &mut Context) -> Result<Exit, Error> {
-        let (mut datasets, mut found) = (Vec::new(), Vec::new());
+        let (mut datasets, mut found, mut finished) = (Vec::new(), Vec::new(), Vec::new());
         for place in self.places(context)? {
             match &place {
-                Place::Journals(path) => found.extend(journals_in(path)?),
+                Place::Journals(path) => {
+                    let failed = |e| Error::failed(format!("read {}: {e}", path.display()));
+                    found.extend(journals::find(path).map_err(failed)?);
+                    finished.extend(journals::finished(path).map_err(failed)?);
+                }
                 _ => datasets.push((place.path().display().to_string(), Tally::of(&place)?)),
             }
         }
         let mut totals = Fates::default();
         found.iter().for_each(|journal| totals.add(&journal.fates()));
+        finished.iter().for_each(|(_, account)| totals.add(&account.into()));
         let unreadable: u64 = datasets.iter().map(|(_, tally)| tally.unreadable).sum();
         if context.out.is_json() {
             let list: Vec<Value> = datasets
@@ -54,10 +61,24 @@ impl Stats {
                     value
                 })
                 .collect();
+            let gone: Vec<Value> = finished
+                .iter()
+                .map(|(name, account)| {
+                    json!({
+                        "dataset": name,
+                        "journals": account.journals,
+                        "logged": account.logged(),
+                        "flushed": account.flushed,
+                        "fallback": account.fallback,
+                        "dropped": account.dropped.iter().sum::<u64>(),
+                    })
+                })
+                .collect();
             let journals: Vec<Value> = found.iter().map(journal::to_json).collect();
             context.out.json(&json!({
                 "datasets": list,
                 "journals": journals,
+                "finished": gone,
                 "totals": {
                     "logged": totals.logged,
                     "flushed": totals.flushed,
@@ -71,8 +92,8 @@ impl Stats {
             for (name, tally) in &datasets {
                 show(context, name, tally)?;
             }
-            if !found.is_empty() {
-                show_journals(context, &found, &totals)?;
+            if !found.is_empty() || !finished.is_empty() {
+                show_journals(context, &found, &finished, &totals)?;
             }
         }
         if unreadable > 0 {
@@ -106,30 +127,40 @@ impl Stats {
     }
 }
 
-fn journals_in(path: &Path) -> Result<Vec<Journal>, Error> {
-    journals::find(path).map_err(|e| Error::failed(format!("read {}: {e}", path.display())))
-}
-
 /// The equation, a line a dataset and a line for all.
-fn show_journals(context: &mut Context, found: &[Journal], totals: &Fates) -> Result<(), Error> {
-    let mut by_dataset: BTreeMap<&str, (u64, Fates)> = BTreeMap::new();
+fn show_journals(
+    context: &mut Context,
+    found: &[Journal],
+    finished: &[(String, Account)],
+    totals: &Fates,
+) -> Result<(), Error> {
+    // By the folder's name, which a finished journal's dataset has left as well.
+    let mut by_folder: BTreeMap<String, (String, u64, Fates)> = BTreeMap::new();
+    let mut add = |folder: String, name: &str, journals: u64, fates: &Fates| {
+        let (_, sum, all) =
+            by_folder.entry(folder).or_insert_with(|| (name.to_owned(), 0, Fates::default()));
+        *sum += journals;
+        all.add(fates);
+    };
     for journal in found {
         let name =
             journal.content.as_ref().map_or("(unreadable)", |info| info.header.dataset.as_str());
-        let (journals, fates) = by_dataset.entry(name).or_default();
-        *journals += 1;
-        fates.add(&journal.fates());
+        add(slug(name), name, 1, &journal.fates());
+    }
+    for (folder, account) in finished {
+        add(folder.clone(), folder, account.journals, &account.into());
     }
     let row = |name: Cell, journals: u64, fates: &Fates| -> Vec<Cell> {
         let numbers =
             [journals, fates.logged, fates.flushed, fates.fallback, fates.dropped, fates.pending];
         std::iter::once(name).chain(numbers.map(|n| Cell::from(n.to_string()))).collect()
     };
-    let mut rows: Vec<Vec<Cell>> = by_dataset
-        .iter()
-        .map(|(name, (journals, fates))| row(Cell::from(*name), *journals, fates))
+    let journals = by_folder.values().map(|(_, journals, _)| journals).sum();
+    let mut rows: Vec<Vec<Cell>> = by_folder
+        .values()
+        .map(|(name, journals, fates)| row(Cell::from(name.as_str()), *journals, fates))
         .collect();
-    rows.push(row(Cell::new(Style::Bold, "all"), found.len() as u64, totals));
+    rows.push(row(Cell::new(Style::Bold, "all"), journals, totals));
     context.out.line(&[
         Cell::new(Style::Bold, "journals"),
         Cell::from("logged = flushed + fallback + dropped + pending"),

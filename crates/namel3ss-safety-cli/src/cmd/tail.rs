@@ -62,6 +62,9 @@ impl Tail {
         };
         let mut source = source::open(&place);
         let lines = self.lines.unwrap_or(if self.since.is_some() { usize::MAX } else { LINES });
+        if self.filters.is_empty() && self.since.is_none() {
+            source.only_newest(u32::try_from(lines).unwrap_or(u32::MAX));
+        }
         if self.follow {
             context.interrupt.arm();
         }

@@ -15,6 +15,9 @@ pub(crate) type Each<'a> = &'a mut dyn FnMut(Record) -> Result<(), Error>;
 pub(crate) trait Source {
     /// Gives every record that it has not given yet; returns how many rows could not be read.
     fn poll(&mut self, each: Each<'_>) -> Result<u64, Error>;
+
+    /// The first poll need give no more than the last so many, if that is less work.
+    fn only_newest(&mut self, _rows: u32) {}
 }
 
 /// Opens a place. Nothing need be there yet: `tail -f` waits for it.

@@ -15,17 +15,19 @@ pub(crate) struct Rows {
     path: PathBuf,
     table: Table,
     last: Option<i64>,
+    newest: Option<u32>,
 }
 
 impl Rows {
     pub(crate) fn new(path: &Path, table: &Table) -> Self {
-        Self { path: path.to_owned(), table: table.clone(), last: None }
+        Self { path: path.to_owned(), table: table.clone(), last: None, newest: None }
     }
 }
 
 impl Source for Rows {
     fn poll(&mut self, each: Each<'_>) -> Result<u64, Error> {
-        let filter = Filter { after_rowid: self.last, ..Filter::default() };
+        let newest = self.newest.take();
+        let filter = Filter { after_rowid: self.last, newest, ..Filter::default() };
         let rows = read(&self.path, &self.table, filter).map_err(|e| failed(&self.path, &e))?;
         let mut unreadable = 0;
         for row in rows {
@@ -43,6 +45,11 @@ impl Source for Rows {
             }
         }
         Ok(unreadable)
+    }
+
+    fn only_newest(&mut self, rows: u32) {
+        // One at least: it says where to go on.
+        self.newest = Some(rows.max(1));
     }
 }
 

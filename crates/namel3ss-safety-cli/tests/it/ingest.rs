@@ -15,6 +15,9 @@ fn events_land_in_the_default_dataset() {
     assert_eq!(lines.len(), 250);
     assert_eq!(lines[249]["event_id"], "e250");
     assert_eq!(lines[249]["metadata"]["n"], 250);
+    let last = bench.run(["tail", "-n", "2", "-o", "json"]).exits(0).json_lines();
+    assert_eq!((&last[0]["event_id"], last.len()), (&"e249".into(), 2));
+    assert!(bench.run(["tail", "-n", "0"]).exits(0).stdout.is_empty());
     bench.run(["stats"]).exits(0).prints("250 rows");
     bench.run(["doctor"]).exits(0);
 }

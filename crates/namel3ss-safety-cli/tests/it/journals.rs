@@ -51,6 +51,11 @@ fn an_orphan_is_seen_by_every_verb_and_delivered_by_recover() {
     assert_eq!(lines.len(), 3);
     bench.run(["recover"]).exits(0).says("no journals were left behind");
     bench.run(["journal", "ls"]).exits(0).says("no journals");
+    // The account of a journal outlives it.
+    let json = bench.run(["stats", "-o", "json"]).exits(0).json();
+    assert_eq!((&json["totals"]["logged"], &json["totals"]["flushed"]), (&3.into(), &3.into()));
+    assert_eq!(json["finished"][0]["dataset"], "chat");
+    bench.run(["stats"]).exits(0).prints("chat");
     bench.run(["doctor"]).exits(0);
 }
 

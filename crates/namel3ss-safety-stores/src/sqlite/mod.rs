@@ -229,7 +229,7 @@ impl DatasetAdapter for SqliteAdapter {
     }
 
     fn identity(&self) -> String {
-        format!("sqlite://{}?table={}", self.path.display(), self.table.as_str())
+        format!("sqlite:///{}?table={}", self.path.display(), self.table.as_str())
     }
 
     fn delivery(&self) -> Delivery {

@@ -95,7 +95,7 @@ impl DatasetAdapter for CsvAdapter {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Csv {
     opener: Vec<u8>,
     /// What each of the file's columns holds; `None` is a column of somebody else's.

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{AdapterError, Failure};
+use crate::limits::check_file_size;
 
 /// How long to wait for another process that is writing to the same dataset.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -115,6 +116,7 @@ pub(super) fn read_at(mut file: &File, at: u64, bytes: &mut [u8]) -> io::Result<
 
 /// Writes all of `bytes` at a place: one call to the kernel, unless it takes only a part.
 pub(super) fn write_at(mut file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
+    check_file_size(at.saturating_add(bytes.len() as u64))?;
     file.seek(SeekFrom::Start(at))?;
     file.write_all(bytes)
 }

@@ -10,11 +10,11 @@ use std::fmt;
 use std::fs::{File, symlink_metadata};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use super::delivered::{Run, extend, holds};
 use super::disk::{FileId, lock, open, read_at, sync_folder, write_at};
 use super::ledger::Ledger;
+use super::per_process::PerProcess;
 use super::{AdapterError, Delivery};
 use crate::batch::{Batch, Durability, Row};
 
@@ -27,7 +27,7 @@ pub(super) const EXACTLY_ONCE: Delivery =
     Delivery::ExactlyOnce { condition: "all writers are this library, on a local file system" };
 
 /// How rows look in a file.
-pub(super) trait Format: fmt::Debug + Send {
+pub(super) trait Format: fmt::Debug + Clone + Send {
     /// What a file starts with.
     fn opener(&self) -> &[u8];
 
@@ -58,7 +58,9 @@ pub(super) struct FileDataset<F> {
     path: PathBuf,
     sidecar: PathBuf,
     identity: String,
-    state: Mutex<State<F>>,
+    /// The format before it has learned anything.
+    format: F,
+    state: PerProcess<State<F>>,
 }
 
 #[derive(Debug)]
@@ -68,10 +70,14 @@ struct State<F> {
     out: Vec<u8>,
 }
 
+impl<F> State<F> {
+    fn new(format: F) -> Self {
+        Self { format, open: None, out: Vec::new() }
+    }
+}
+
 #[derive(Debug)]
 struct Open {
-    /// A forked child shares its parent's lock, so it must open the files anew.
-    pid: u32,
     data: File,
     data_id: FileId,
     sidecar: File,
@@ -105,7 +111,8 @@ impl<F: Format> FileDataset<F> {
             identity: format!("file://{}", path.display()),
             sidecar: folder.join(hidden),
             path,
-            state: Mutex::new(State { format, open: None, out: Vec::new() }),
+            state: PerProcess::new(State::new(format.clone())),
+            format,
         })
     }
 
@@ -121,13 +128,12 @@ impl<F: Format> FileDataset<F> {
         if batch.is_empty() {
             return Ok(());
         }
-        // A panic of another thread leaves the files to the repair below, as a crash would.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // A forked child shares its parent's file locks, so it opens the files anew.
+        let mut state = self.state.lock(|| State::new(self.format.clone()));
         let State { format, open, out } = &mut *state;
-        let pid = std::process::id();
         for _ in 0..REOPEN_MAX {
-            if open.as_ref().is_none_or(|open| open.pid != pid) {
-                *open = Some(self.open(pid)?);
+            if open.is_none() {
+                *open = Some(self.open()?);
             }
             // Opened just above.
             let Some(opened) = open.as_mut() else { continue };
@@ -153,11 +159,10 @@ impl<F: Format> FileDataset<F> {
         )))
     }
 
-    fn open(&self, pid: u32) -> Result<Open, AdapterError> {
+    fn open(&self) -> Result<Open, AdapterError> {
         let (sidecar, sidecar_id) = open(&self.sidecar)?;
         let (data, data_id) = open(&self.path)?;
         Ok(Open {
-            pid,
             data,
             data_id,
             sidecar,

@@ -93,7 +93,7 @@ fn shape(path: &Path) -> Result<Shape, AdapterError> {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Json {
     shape: Shape,
 }

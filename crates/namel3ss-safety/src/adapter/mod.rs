@@ -6,6 +6,7 @@ mod registry;
 mod read;
 mod memory;
 mod disk;
+mod per_process;
 mod delivered;
 mod ledger;
 mod file;

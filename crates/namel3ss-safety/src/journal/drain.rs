@@ -43,6 +43,9 @@ pub(super) struct Drainer {
     suspect: bool,
     batch: Batch,
     gaps: VecDeque<Gap>,
+    /// Seqs that were dropped before they were written: without a word about them in a segment,
+    /// recovery would take them for damage.
+    skipped: Option<(Seq, Seq)>,
 }
 
 /// What was read and not written yet; it survives a failed write.
@@ -99,6 +102,7 @@ impl Drainer {
             suspect: false,
             batch: Batch::default(),
             gaps: VecDeque::new(),
+            skipped: None,
         }
     }
 
@@ -192,8 +196,14 @@ impl Drainer {
         while *done < self.batch.frames.len() {
             let (first, _) = self.batch.frames[*done];
             if first.seq < floor {
+                let from = self.skipped.map_or(first.seq, |(from, _)| from);
+                self.skipped = Some((from, first.seq));
                 *done += 1;
                 continue;
+            }
+            if let Some((from, last)) = self.skipped {
+                self.write_void(parts, from, last)?;
+                self.skipped = None;
             }
             self.make_room(parts, first.seq, first.size() as u64)?;
             // Made just now where it was missing.
@@ -219,6 +229,16 @@ impl Drainer {
             *done = to;
         }
         Ok(())
+    }
+
+    fn write_void(&mut self, parts: &Parts<'_>, from: Seq, last: Seq) -> io::Result<()> {
+        let payload = last.0.to_le_bytes();
+        self.make_room(parts, from, frame::size_of_frame(payload.len()) as u64)?;
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let out = &mut self.batch.out;
+        out.clear();
+        frame::write(out, Kind::Void, from, &payload, writer.place());
+        writer.write(out, last, 0)
     }
 
     fn write_gaps(&mut self, parts: &Parts<'_>) -> io::Result<()> {

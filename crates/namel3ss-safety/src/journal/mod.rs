@@ -40,6 +40,9 @@ use crate::id::{JournalId, Seq};
 /// The beginning of a segment file's name.
 pub const SEGMENT_PREFIX: &str = "seg";
 
+/// The most gap records that wait for the disk, but for a few.
+const GAPS_MAX: usize = 64;
+
 /// How a journal is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -301,14 +304,19 @@ impl Journal {
     /// Puts a gap record behind what was logged so far.
     pub fn push_gap(&self, gap: Gap) {
         let mut gaps = lock(&self.gaps);
-        // Bounded: gaps of one kind in a row are one record.
-        if let Some(last) = gaps.back_mut().filter(|last| last.reason == gap.reason) {
-            let adjoins = last.seqs.1.next() == gap.seqs.0 || gap.seqs == (Seq(0), Seq(0));
-            if adjoins {
-                last.events += gap.events;
-                last.seqs.1 = last.seqs.1.max(gap.seqs.1);
-                return;
-            }
+        // Gaps of one kind in a row are one record; and where the disk takes none for long, so are
+        // gaps of one kind that lie apart: what waits here is bounded.
+        let crowded = gaps.len() >= GAPS_MAX;
+        let same = |known: &&mut Gap| {
+            let unplaced = |gap: &Gap| gap.seqs == (Seq(0), Seq(0));
+            known.reason == gap.reason
+                && unplaced(known) == unplaced(&gap)
+                && (crowded || unplaced(&gap) || known.seqs.1.next() == gap.seqs.0)
+        };
+        if let Some(known) = gaps.iter_mut().rev().take(2 * DropReason::ALL.len()).find(same) {
+            known.events += gap.events;
+            known.seqs.1 = known.seqs.1.max(gap.seqs.1);
+            return;
         }
         gaps.push_back(gap);
     }

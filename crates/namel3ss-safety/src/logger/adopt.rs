@@ -43,7 +43,24 @@ pub(super) struct Wanted<'a> {
 
 /// Takes over every orphan under `journals` that is wanted, oldest first. What can't be read is
 /// said, and left for a person.
-pub(super) fn adopt(journals: &Path, wanted: &Wanted<'_>, notices: &Notices) -> Vec<Orphan> {
+pub(super) fn adopt(
+    root: &Path,
+    journals: &Path,
+    wanted: &Wanted<'_>,
+    notices: &Notices,
+) -> Vec<Orphan> {
+    // Nobody else's folder, and no link, is looked into.
+    for folder in [&*root.join("journal"), journals] {
+        match DiskFolder::open(folder, false) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+            Err(error) => {
+                let text = format!("{}: {error}; nothing is recovered from it", folder.display());
+                notices.say(Level::Error, "recovery", text);
+                return Vec::new();
+            }
+        }
+    }
     let Ok(entries) = std::fs::read_dir(journals) else { return Vec::new() };
     let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
     // Journal ids begin with their time.
@@ -51,37 +68,51 @@ pub(super) fn adopt(journals: &Path, wanted: &Wanted<'_>, notices: &Notices) -> 
     let mut orphans = Vec::new();
     for name in names {
         let path = journals.join(name);
-        match adopt_one(&path, wanted) {
+        let Ok(folder) = DiskFolder::open(&path, false) else { continue };
+        match folder.lock() {
             Ok(None) => {}
-            Ok(Some((orphan, damage))) => {
-                for Damage { file, what } in damage {
-                    let text = format!("{}/{file}: {what}", path.display());
-                    notices.say(Level::Error, "damage", text);
-                }
-                orphans.push(orphan);
-            }
-            Err(error) => {
-                let text = format!("{}: {error}; run n3-safety doctor", path.display());
-                notices.say(Level::Error, "recovery", text);
-            }
+            // Whoever had it has just removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Ok(lock) => orphans.extend(adopt_folder(Arc::new(folder), lock, wanted, notices)),
+            Err(error) => unreadable(&path.display().to_string(), &error.into(), notices),
         }
     }
     orphans
 }
 
+/// Takes over one journal that is nobody's any more.
+pub(super) fn adopt_folder(
+    folder: Arc<dyn Folder>,
+    lock: Option<FolderLock>,
+    wanted: &Wanted<'_>,
+    notices: &Notices,
+) -> Option<Orphan> {
+    let place = folder.describe();
+    match adopt_one(folder, lock, wanted) {
+        Ok(None) => None,
+        Ok(Some((orphan, damage))) => {
+            for Damage { file, what } in damage {
+                notices.say(Level::Error, "damage", format!("{place}/{file}: {what}"));
+            }
+            Some(orphan)
+        }
+        Err(error) => {
+            unreadable(&place, &error, notices);
+            None
+        }
+    }
+}
+
+fn unreadable(place: &str, error: &RecoverError, notices: &Notices) {
+    let text = format!("{place}: {error}; run n3-safety doctor");
+    notices.say(Level::Error, "recovery", text);
+}
+
 fn adopt_one(
-    path: &Path,
+    folder: Arc<dyn Folder>,
+    lock: Option<FolderLock>,
     wanted: &Wanted<'_>,
 ) -> Result<Option<(Orphan, Vec<Damage>)>, RecoverError> {
-    let Ok(folder) = DiskFolder::open(path, false) else { return Ok(None) };
-    let lock = match folder.lock() {
-        Ok(Some(lock)) => lock,
-        Ok(None) => return Ok(None),
-        // Whoever had it has just removed it.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let folder: Arc<dyn Folder> = Arc::new(folder);
     let scan = match recovery::scan(&*folder) {
         Ok(scan) => scan,
         Err(RecoverError::Empty) => {
@@ -110,5 +141,5 @@ fn adopt_one(
     }
     let last = store.last();
     let place = ReadPlace::default();
-    Ok(Some((Orphan { store, cursor, place, last, _lock: Some(lock) }, damage)))
+    Ok(Some((Orphan { store, cursor, place, last, _lock: lock }, damage)))
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::SafetyEventLogger;
@@ -134,6 +134,8 @@ pub(super) struct Config {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) notices: Arc<Notices>,
     pub(super) medium: Option<Arc<dyn journal::media::Folder>>,
+    /// What earlier runs left on such media; taken by the worker.
+    pub(super) left_behind: Arc<Mutex<Vec<Arc<dyn journal::media::Folder>>>>,
 }
 
 /// Collects what a logger is told; made by [`SafetyEventLogger::builder`].
@@ -158,6 +160,7 @@ pub struct Builder {
     notices: Option<Arc<Notices>>,
     options: journal::Options,
     medium: Option<Arc<dyn journal::media::Folder>>,
+    left_behind: Vec<Arc<dyn journal::media::Folder>>,
 }
 
 #[derive(Debug)]
@@ -189,6 +192,7 @@ impl Default for Builder {
             notices: None,
             options: journal::Options::default(),
             medium: None,
+            left_behind: Vec::new(),
         }
     }
 }
@@ -341,6 +345,14 @@ impl Builder {
         self
     }
 
+    /// Folders of earlier runs, for tests that use [`medium`](Self::medium): each is taken for an
+    /// orphan, as a folder on disk is that nobody has locked.
+    #[must_use]
+    pub fn left_behind(mut self, folders: Vec<Arc<dyn journal::media::Folder>>) -> Self {
+        self.left_behind = folders;
+        self
+    }
+
     /// Makes the logger. Nothing is opened before the first event.
     ///
     /// # Errors
@@ -358,7 +370,10 @@ impl Builder {
             (None, None) => sink::DATASET_DEFAULT.to_owned(),
         };
         if dataset.is_empty() || dataset.len() > 255 || dataset.chars().any(char::is_control) {
-            let message = "is no name: it takes 1 to 255 bytes without control characters";
+            let shown: String = dataset.chars().take(40).collect();
+            let message = format!(
+                "is {shown:?}: it takes a name of 1 to 255 bytes without control characters"
+            );
             return Err(ConfigError::new("target_dataset", message));
         }
         let within = |parameter, value: u64, least: u64, most: u64, unit: &str| {
@@ -420,6 +435,7 @@ impl Builder {
             clock,
             notices,
             medium: self.medium,
+            left_behind: Arc::new(Mutex::new(self.left_behind)),
         };
         Ok(SafetyEventLogger::new(config))
     }

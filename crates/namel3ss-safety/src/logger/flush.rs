@@ -24,34 +24,51 @@ impl Drop for Flushing<'_> {
     }
 }
 
+/// How many turns beyond what was asked for are given to fallback files that wait for a replay,
+/// where other threads keep logging.
+const EXTRA_TURNS_MAX: u32 = 64;
+
 /// See [`super::SafetyEventLogger::flush`].
 pub(super) fn flush(shared: &Arc<Shared>, timeout: Option<Duration>) -> FlushReport {
-    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    if shared.is_delivering_here() {
+        return itself(shared);
+    }
     if !shared.is_running() {
         return inline(shared, deadline);
     }
     let _flushing = Flushing::new(shared);
     let targets = shared.targets();
-    shared.scan_wanted.store(true, Ordering::Release);
+    let request = shared.request();
     shared.wake_keeper();
     shared.call_worker();
-    let complete = shared.wait_for_progress(deadline, || shared.settled(&targets));
+    let complete = shared.wait_for_progress(deadline, request, || shared.settled(&targets));
     shared.report(complete)
 }
 
 /// Delivers on this thread.
 pub(super) fn inline(shared: &Arc<Shared>, deadline: Option<Instant>) -> FlushReport {
+    if shared.is_delivering_here() {
+        return itself(shared);
+    }
     let _flushing = Flushing::new(shared);
     let targets = shared.targets();
-    let kept = shared.kept();
-    shared.scan_wanted.store(true, Ordering::Release);
+    let request = shared.request();
+    let Some(mut worker) = shared.worker_until(deadline) else {
+        return shared.report(shared.settled(&targets));
+    };
+    let mut extra = 0;
     loop {
-        let wait = shared.turn();
-        if shared.settled(&targets) && shared.is_idle() {
-            return shared.report(true);
+        let wait = shared.turn_of(&mut worker);
+        let progress = shared.progress();
+        if progress.scanned >= request && shared.settled(&targets) {
+            extra += 1;
+            if worker.is_idle() || extra > EXTRA_TURNS_MAX {
+                return shared.report(true);
+            }
         }
         let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
-        if left.is_some_and(|left| left.is_zero()) || shared.kept() > kept + 1 {
+        if left.is_some_and(|left| left.is_zero()) || progress.kept >= request {
             return shared.report(shared.settled(&targets));
         }
         match wait {
@@ -61,4 +78,10 @@ pub(super) fn inline(shared: &Arc<Shared>, deadline: Option<Instant>) -> FlushRe
             None => return shared.report(shared.settled(&targets)),
         }
     }
+}
+
+/// An adapter that waits for its own delivery would wait for ever.
+fn itself(shared: &Shared) -> FlushReport {
+    let error = "flush was called by an adapter, in the middle of a delivery".to_owned();
+    FlushReport { complete: false, error: Some(error), ..shared.report(false) }
 }

@@ -33,20 +33,25 @@ struct Watch {
     /// Since when the buffer holds something.
     buffered_since: Option<Instant>,
     synced_at: Option<Instant>,
-    resume_at: Option<Instant>,
     failing: bool,
 }
 
 /// The keeper's loop, until the logger closes.
 pub(super) fn run(shared: &Arc<Shared>) {
-    let mut watch = Watch::default();
-    let mut wait = BUSY;
+    // One for each lane that there can be.
+    let mut watches = [Watch::default(), Watch::default()];
+    let (mut wait, mut resume_at) = (BUSY, None);
     loop {
-        let Some(lane) = shared.lane() else { return };
-        let turn = || turn(shared, lane, &mut watch);
-        let moved = catch_unwind(AssertUnwindSafe(turn)).unwrap_or_else(|_| {
-            let text = "the keeper panicked, and goes on";
-            shared.config.notices.say(Level::Critical, "panic", text);
+        let now = Instant::now();
+        if resume_at.is_none_or(|at| now >= at) {
+            resume_at = Some(now + RESUME_EVERY);
+            shared.try_resume();
+        }
+        let mut turns = || {
+            shared.lanes().zip(&mut watches).map(|(lane, watch)| turn(shared, lane, watch)).sum()
+        };
+        let moved: u64 = catch_unwind(AssertUnwindSafe(&mut turns)).unwrap_or_else(|_| {
+            shared.config.notices.say(Level::Critical, "panic", "the keeper panicked, and goes on");
             0
         });
         if shared.closing.load(Ordering::SeqCst) {
@@ -57,7 +62,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
         let wait = wait.min(interval.max(BUSY));
         let deep = wait > 4 * BUSY;
         shared.keeper_sleep(wait, deep, || {
-            lane.buffered() >= shared.config.buffer_size
+            shared.lanes().any(|lane| lane.buffered() >= shared.config.buffer_size)
                 || shared.flushing.load(Ordering::SeqCst) > 0
         });
     }
@@ -79,8 +84,20 @@ fn turn(shared: &Arc<Shared>, lane: &Lane, watch: &mut Watch) -> u64 {
         }
         watch.synced_at = Some(Instant::now());
     }
-    let backlog = lane.journal.bytes_from(lane.cursor.front());
-    let full = backlog >= config.backlog_bytes_max;
+    let full = gate(shared, lane);
+    if hand_over(shared, lane, watch, full, now) {
+        shared.call_worker();
+    }
+    moved
+}
+
+/// Tells the lane whether its backlog is at its limit.
+pub(super) fn gate(shared: &Shared, lane: &Lane) -> bool {
+    let config = &shared.config;
+    let front = lane.cursor.front();
+    // The buffer is no backlog, however large: while nothing is handed over, it can be.
+    let backlog = lane.journal.bytes_from(front);
+    let full = lane.handed() >= front && backlog >= config.backlog_bytes_max;
     if full && !lane.is_backlog_full() {
         let text = format!(
             "the backlog is at its limit of {} bytes: {} applies until the dataset has caught up",
@@ -91,14 +108,7 @@ fn turn(shared: &Arc<Shared>, lane: &Lane, watch: &mut Watch) -> u64 {
     }
     lane.set_brake(brake(backlog, config.backlog_bytes_max, config.sink.healthy()));
     lane.set_gate(shared.started.load(Ordering::Acquire), full);
-    if watch.resume_at.is_none_or(|at| now >= at) {
-        watch.resume_at = Some(now + RESUME_EVERY);
-        shared.try_resume();
-    }
-    if hand_over(shared, lane, watch, full, now) {
-        shared.call_worker();
-    }
-    moved
+    full
 }
 
 /// How long each event is held up so that a dataset that is healthy, and only slower than the loop

@@ -231,13 +231,29 @@ impl Lane {
         }
         // A seq whose event could not be written was counted when that happened.
         let from = Seq(next.0 - taken);
+        // What was dropped of the backlog is made up for by the buffer: else the buffer would stay
+        // over its size, and every further event would push out one more than the one before.
+        let handed = self.handed();
+        if handed >= from {
+            let of_backlog = handed.0.min(next.0 - 1) + 1 - from.0;
+            self.handed.fetch_max(handed.0 + of_backlog, Ordering::AcqRel);
+        }
         lock(&self.voids).retain(|void| {
             let counted = (from..next).contains(void);
             taken -= u64::from(counted);
             !counted
         });
-        self.counters.give_up(DropReason::DropOldest, taken);
+        if taken > 0 {
+            self.counters.give_up(DropReason::DropOldest, taken);
+            let (reason, seqs) = (DropReason::DropOldest, (from, Seq(next.0 - 1)));
+            self.journal.push_gap(Gap { reason, events: taken, seqs, at: Timestamp::now() });
+        }
         taken
+    }
+
+    /// Forgets the voids before `front`: nobody will ask for them any more.
+    pub(super) fn forget_voids(&self, front: Seq) {
+        lock(&self.voids).retain(|void| *void >= front);
     }
 
     /// Accepted events that were not handed over yet.

@@ -237,7 +237,7 @@ impl Generation {
             // As in `shared`.
             let parent = self.shared.as_ref().expect("only drop takes it out");
             parent.abandon();
-            let child = Self::new(parent.config.clone());
+            let child = Self::new(parent.config_after_fork());
             if parent.started.load(Ordering::SeqCst)
                 && let Some(shared) = &child.shared
             {
@@ -265,8 +265,8 @@ impl Drop for Generation {
         }
         shared.closing.store(true, Ordering::SeqCst);
         shared.wake_keeper();
-        shared.quit_worker(Some(Instant::now() + DROP_WAIT));
         let until = Instant::now() + DROP_WAIT;
+        shared.quit_worker(Some(until));
         let mut shared = shared;
         // The keeper holds a share until it has seen `closing`.
         loop {

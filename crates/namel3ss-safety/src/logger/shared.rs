@@ -1,10 +1,10 @@
 //! What the threads of one logger share: its lanes, its counters, and how they call each other.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use crate::journal::account::{self, Account};
 use crate::journal::cursor::Cursor;
 use crate::journal::media::{DiskFolder, Folder, FolderLock, MemoryFolder};
 use crate::journal::{DropReason, Journal, slug};
-use crate::notice::Level;
+use crate::notice::{Level, Notices};
 use crate::stats::{Counters, Stats};
 
 /// See the module.
@@ -34,6 +34,9 @@ pub(super) struct Shared {
     pub(super) closing: AtomicBool,
     /// Somebody waits for everything: hand over at once.
     pub(super) flushing: AtomicU64,
+    /// Counts the calls of `flush`: the worker looks for orphans, and does not wait with what it
+    /// has kept, when there is a new one.
+    requests: AtomicU64,
     pub(super) worker: Mutex<Worker>,
     progress: Mutex<Progress>,
     progress_made: Condvar,
@@ -41,19 +44,40 @@ pub(super) struct Shared {
     called: Condvar,
     keeper: OnceLock<Thread>,
     keeper_sleeps: AtomicBool,
-    /// Asks the worker to look for what other processes have left, at its next turn.
-    pub(super) scan_wanted: AtomicBool,
 }
+
+thread_local! {
+    /// The loggers for which this thread is delivering, by their addresses.
+    static DELIVERING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Says that this thread delivers, as long as it lives.
+struct DeliveringHere;
+
+impl DeliveringHere {
+    fn new(shared: &Shared) -> Self {
+        DELIVERING.with_borrow_mut(|stack| stack.push(std::ptr::from_ref(shared).addr()));
+        Self
+    }
+}
+
+impl Drop for DeliveringHere {
+    fn drop(&mut self) {
+        DELIVERING.with_borrow_mut(Vec::pop);
+    }
+}
+
+/// How long the worker rests after a panic.
+const PANIC_WAIT: Duration = Duration::from_secs(1);
 
 /// Counts what a waiting `flush` wants to know.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Progress {
-    /// Batches settled.
-    pub(super) settled: u64,
-    /// Passes in which something was kept, because neither dataset nor fallback took it.
+    /// The last request that had been made when the worker last looked for orphans.
+    pub(super) scanned: u64,
+    /// The last request that had been made when something was last kept, because neither dataset
+    /// nor fallback took it, or because the journal could not be read.
     pub(super) kept: u64,
-    /// Passes of the worker that found nothing to do.
-    pub(super) idle: u64,
 }
 
 /// What the worker's thread is called for.
@@ -80,13 +104,13 @@ impl Shared {
             started: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             flushing: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
             progress: Mutex::default(),
             progress_made: Condvar::new(),
             call: Mutex::default(),
             called: Condvar::new(),
             keeper: OnceLock::new(),
             keeper_sleeps: AtomicBool::new(false),
-            scan_wanted: AtomicBool::new(true),
         }
     }
 
@@ -130,7 +154,8 @@ impl Shared {
     fn open_file_lane(&self) -> Result<Lane, Option<io::Error>> {
         let config = &self.config;
         if let Some(folder) = &config.medium {
-            return self.lane_on(folder.clone(), None, JournalId::generate()).map_err(Some);
+            let lane = self.lane_on(folder.clone(), None, JournalId::generate(), false);
+            return lane.map_err(Some);
         }
         let mapped = match config.journal {
             JournalKind::Memory => return Err(None),
@@ -144,7 +169,7 @@ impl Shared {
             DiskFolder::create(&parent, false)?;
             let (id, folder, lock) = own_folder(&parent, mapped)?;
             let folder: Arc<dyn Folder> = Arc::new(folder);
-            match self.lane_on(folder.clone(), Some(lock), id) {
+            match self.lane_on(folder.clone(), Some(lock), id, false) {
                 Ok(lane) => Ok(lane),
                 Err(error) => {
                     let _ = folder.remove_all();
@@ -156,7 +181,8 @@ impl Shared {
     }
 
     fn memory_lane(&self) -> Lane {
-        let lane = self.lane_on(Arc::new(MemoryFolder::default()), None, JournalId::generate());
+        let folder = Arc::new(MemoryFolder::default());
+        let lane = self.lane_on(folder, None, JournalId::generate(), true);
         // Memory that can't be mapped any more ends the process sooner than this does; a ring
         // without capacity still spills to the heap.
         lane.expect("a journal in memory opens")
@@ -167,9 +193,9 @@ impl Shared {
         folder: Arc<dyn Folder>,
         lock: Option<FolderLock>,
         id: JournalId,
+        in_memory: bool,
     ) -> io::Result<Lane> {
         let config = &self.config;
-        let in_memory = folder.describe() == "memory" && config.medium.is_none();
         let destination = self.destination();
         let names = (config.dataset.as_str(), destination.as_str());
         let journal = Journal::create(folder.clone(), lock, id, names, config.options.clone())?;
@@ -186,7 +212,7 @@ impl Shared {
 
     /// Where this logger's dataset is, without secrets; empty while no adapter is registered.
     pub(super) fn destination(&self) -> String {
-        self.config.sink.adapter().map(|adapter| adapter.identity()).unwrap_or_default()
+        self.config.sink.identity()
     }
 
     /// The folder of this dataset's journals.
@@ -197,8 +223,7 @@ impl Shared {
     /// Goes back to a file, where the journal is in memory because none was to be had.
     pub(super) fn try_resume(self: &Arc<Self>) -> bool {
         let degraded = self.lane().is_some_and(|lane| lane.ground == Ground::Memory)
-            && self.config.journal != JournalKind::Memory
-            && self.config.medium.is_none();
+            && self.config.journal != JournalKind::Memory;
         if !degraded {
             return false;
         }
@@ -250,7 +275,15 @@ impl Shared {
             && let Some(keeper) = self.keeper.get()
         {
             keeper.unpark();
+        } else if !self.has_keeper() && self.config.threads {
+            // No thread was to be had for it: the worker does its work.
+            self.call_worker();
         }
+    }
+
+    /// Whether somebody else than the worker moves frames and hands buffers over.
+    pub(super) fn has_keeper(&self) -> bool {
+        self.keeper.get().is_some()
     }
 
     /// Wakes the keeper, however it sleeps.
@@ -279,31 +312,55 @@ impl Shared {
         self.called.notify_all();
     }
 
-    /// One turn of the worker. A panic in it costs what it was doing, never the thread: its batch
-    /// is in the journal, for the next run.
-    ///
-    /// On a thread that is in a turn already (an adapter that flushes its own logger) it does
-    /// nothing, rather than wait for itself.
+    /// One step of the worker's work, on this thread.
     pub(super) fn turn(self: &Arc<Self>) -> Option<Duration> {
-        thread_local! {
-            static IN_TURN: Cell<bool> = const { Cell::new(false) };
-        }
-        if IN_TURN.replace(true) {
+        if self.is_delivering_here() {
             return None;
         }
-        let wait = self.guarded_turn();
-        IN_TURN.set(false);
-        wait
+        self.turn_of(&mut lock(&self.worker))
     }
 
-    fn guarded_turn(self: &Arc<Self>) -> Option<Duration> {
-        let turn = || lock(&self.worker).turn(self);
-        catch_unwind(AssertUnwindSafe(turn)).unwrap_or_else(|_| {
+    /// As `turn`, by somebody who holds the worker. A panic in it costs what it was doing, never
+    /// the thread: its batch is in the journal, for the next run.
+    pub(super) fn turn_of(self: &Arc<Self>, worker: &mut Worker) -> Option<Duration> {
+        let _here = DeliveringHere::new(self);
+        catch_unwind(AssertUnwindSafe(|| worker.turn(self))).unwrap_or_else(|_| {
             let text = "the worker panicked; what it was doing stays in the journal";
             self.config.notices.say(Level::Critical, "panic", text);
-            self.note(|progress| progress.kept += 1);
-            Some(Duration::from_secs(1))
+            let request = self.requested();
+            self.note(|progress| progress.kept = request);
+            Some(PANIC_WAIT)
         })
+    }
+
+    /// The worker, unless somebody else has it until the deadline.
+    pub(super) fn worker_until(&self, deadline: Option<Instant>) -> Option<MutexGuard<'_, Worker>> {
+        let Some(deadline) = deadline else { return Some(lock(&self.worker)) };
+        loop {
+            match self.worker.try_lock() {
+                Ok(worker) => return Some(worker),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return None,
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+
+    /// Whether this thread is in the middle of a delivery of this logger: an adapter that calls
+    /// its own logger back must not wait for itself.
+    pub(super) fn is_delivering_here(&self) -> bool {
+        let here = std::ptr::from_ref(self).addr();
+        DELIVERING.with_borrow(|delivering| delivering.contains(&here))
+    }
+
+    /// Asks the worker to look for orphans and to try again what it has kept; the request's number.
+    pub(super) fn request(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// The last request's number.
+    pub(super) fn requested(&self) -> u64 {
+        self.requests.load(Ordering::SeqCst)
     }
 
     /// The worker's loop, until it is told to quit: for a thread of ours, or of somebody else.
@@ -365,6 +422,9 @@ impl Shared {
         }
         call.quit = true;
         self.called.notify_all();
+        if self.is_delivering_here() {
+            return;
+        }
         while call.running && call.quit {
             let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
             match left {
@@ -376,11 +436,6 @@ impl Shared {
                 None => call = self.called.wait(call).unwrap_or_else(PoisonError::into_inner),
             }
         }
-    }
-
-    /// Whether the worker's last turn found nothing to do. False while it is at work.
-    pub(super) fn is_idle(&self) -> bool {
-        self.worker.try_lock().is_ok_and(|worker| worker.is_idle())
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -398,16 +453,16 @@ impl Shared {
     pub(super) fn wait_for_progress(
         &self,
         deadline: Option<Instant>,
+        request: u64,
         done: impl Fn() -> bool,
     ) -> bool {
         let mut progress = lock(&self.progress);
-        let kept = progress.kept;
         loop {
-            if done() {
+            if progress.scanned >= request && done() {
                 return true;
             }
             let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) || progress.kept > kept + 1 {
+            if left.is_some_and(|left| left.is_zero()) || progress.kept >= request {
                 return false;
             }
             let left = left.unwrap_or(Duration::from_millis(500)).min(Duration::from_millis(500));
@@ -416,8 +471,8 @@ impl Shared {
         }
     }
 
-    pub(super) fn kept(&self) -> u64 {
-        lock(&self.progress).kept
+    pub(super) fn progress(&self) -> Progress {
+        *lock(&self.progress)
     }
 
     /// Whether everything accepted up to `targets` (one seq a lane) has settled.
@@ -454,8 +509,7 @@ impl Shared {
         let lane = self.lane();
         let pending = logged.saturating_sub(flushed + fallback + total_dropped);
         let degraded = lane.is_some_and(|l| l.ground == Ground::Memory)
-            && config.journal != JournalKind::Memory
-            && config.medium.is_none();
+            && config.journal != JournalKind::Memory;
         Stats {
             total_logged: logged,
             total_flushed: flushed,
@@ -492,13 +546,19 @@ impl Shared {
 
     /// Ends what can be ended at once: removes journals that hold nothing undelivered.
     pub(super) fn close(&self) {
+        let idle = self.worker.try_lock().is_ok_and(|worker| !worker.is_flying());
         for lane in self.lanes() {
+            if idle {
+                // What was dropped stays dropped: without a word of it the next run delivers it.
+                super::worker::settle_dropped(self, lane);
+                let _ = lane.journal.drain(lane.cursor.front());
+            }
             let state = lane.cursor.state();
             let pending = lane.journal.last().0.saturating_sub(state.acked.0);
             if pending == 0 && self.config.medium.is_none() {
-                let dropped = self.counters.dropped();
-                let account = Account { dropped, ..Account::of(&state) };
                 if lane.ground != Ground::Memory {
+                    let dropped = self.counters.dropped();
+                    let account = Account { dropped, ..Account::of(&state) };
                     self.keep_account(lane.journal.id(), &account);
                 }
                 let _ = lane.journal.remove();
@@ -518,6 +578,14 @@ impl Shared {
             let text = format!("the account of journal {journal} can't be written: {error}");
             self.config.notices.say(Level::Warning, "accounts", text);
         }
+    }
+
+    /// What a forked child's logger is made of: the same, but for locks that a thread which the
+    /// child does not have may hold.
+    pub(super) fn config_after_fork(&self) -> Config {
+        let notices = Arc::new(Notices::default());
+        let sink = Arc::new(self.config.sink.after_fork(notices.clone()));
+        Config { sink, notices, ..self.config.clone() }
     }
 
     /// In a forked child: lets go of what belongs to the parent.

@@ -14,21 +14,22 @@ use super::adopt::{self, Orphan, Wanted};
 use super::config::Config;
 use super::keeper;
 use super::lane::Lane;
-use super::shared::Shared;
+use super::shared::{Shared, lock};
 use crate::adapter::Batching;
 use crate::batch::RowBuffer;
-use crate::clock::Timestamp;
 use crate::id::{JournalId, Seq};
+use crate::journal::DropReason;
 use crate::journal::account::Account;
 use crate::journal::cursor::{Cursor, CursorState};
 use crate::journal::store::{Damage, ReadPlace, ReadReport, Store};
-use crate::journal::{DropReason, Gap};
 use crate::notice::{Level, Notices};
 use crate::sink::{Delivering, Progress, Settled, Step};
 use crate::stats::Counters;
 
 /// How often it looks for what other processes have left behind.
 const SCAN_EVERY: Duration = Duration::from_secs(30);
+/// How often storage that failed is tried again.
+const RESUME_EVERY: Duration = Duration::from_secs(1);
 /// How long it leaves a journal alone that can't be read.
 const READ_RETRY: Duration = Duration::from_secs(1);
 
@@ -40,6 +41,11 @@ pub(super) struct Worker {
     rows: RowBuffer,
     flight: Option<Flight>,
     scan_due: Option<Duration>,
+    /// The last request that was seen.
+    request: u64,
+    resume_due: Duration,
+    /// Where there is no keeper: since when each lane's buffer holds something.
+    buffered_since: [Option<Duration>; 2],
     /// Since when handed-over rows wait for more of them.
     gathering_since: Option<Duration>,
     last_progress: Duration,
@@ -53,6 +59,8 @@ struct Flight {
     last: Seq,
     state: Delivering,
     not_before: Duration,
+    /// Neither the dataset nor a fallback file took it: it waits for better days.
+    kept: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,11 +76,19 @@ impl Worker {
             places: Default::default(),
             rows: RowBuffer::new(JournalId([0; 16])),
             flight: None,
-            scan_due: None,
+            scan_due: Some(Duration::ZERO),
+            request: 0,
+            resume_due: Duration::ZERO,
+            buffered_since: [None; 2],
             gathering_since: None,
             last_progress: config.clock.monotonic(),
             idle: false,
         }
+    }
+
+    /// Whether a batch is on its way.
+    pub(super) fn is_flying(&self) -> bool {
+        self.flight.is_some()
     }
 
     /// Whether the last turn found nothing to do.
@@ -96,8 +112,18 @@ impl Worker {
     pub(super) fn turn(&mut self, shared: &Arc<Shared>) -> Option<Duration> {
         let now = shared.config.clock.monotonic();
         self.idle = false;
+        let request = shared.requested();
+        let asked = request > self.request;
+        self.request = request;
+        if asked {
+            self.scan_due = Some(Duration::ZERO);
+        }
+        if !shared.has_keeper() {
+            self.keep(shared, now);
+        }
         if let Some(flight) = self.flight.take() {
-            if now < flight.not_before {
+            let at_once = asked && flight.kept;
+            if now < flight.not_before && !at_once {
                 let wait = flight.not_before - now;
                 self.flight = Some(flight);
                 return Some(wait);
@@ -114,9 +140,9 @@ impl Worker {
             Ok(Next::Gathering(wait)) => Some(wait),
             Ok(Next::Nothing) => self.nothing(shared, now),
             Err(error) => {
-                let text = format!("the journal can't be read: {error}");
+                let text = format!("what is to be delivered is not to be had: {error}");
                 shared.config.notices.say(Level::Error, "journal", text);
-                shared.note(|progress| progress.kept += 1);
+                shared.note(|progress| progress.kept = request);
                 Some(READ_RETRY)
             }
         }
@@ -130,8 +156,38 @@ impl Worker {
         }
         self.idle = true;
         self.last_progress = now;
-        shared.note(|progress| progress.idle += 1);
-        self.scan_due.map(|due| due.saturating_sub(now).max(Duration::from_millis(1)))
+        let scan = self.scan_due.map(|due| due.saturating_sub(now));
+        let interval = shared.config.flush_interval;
+        let hand_over = self.buffered_since.iter().flatten().map(|since| *since + interval);
+        let hand_over = hand_over.min().map(|due| due.saturating_sub(now));
+        let soonest = scan.into_iter().chain(hand_over).min();
+        soonest.map(|wait| wait.max(Duration::from_millis(1)))
+    }
+
+    /// What the keeper does, where there is none.
+    fn keep(&mut self, shared: &Arc<Shared>, now: Duration) {
+        if now >= self.resume_due {
+            self.resume_due = now + RESUME_EVERY;
+            shared.try_resume();
+        }
+        self.settle_dropped(shared);
+        let config = &shared.config;
+        for (lane, since) in shared.lanes().zip(&mut self.buffered_since) {
+            // An error is met again, and said, by whoever needs the frames.
+            let _ = lane.journal.try_drain(lane.cursor.state().acked.next());
+            let full = keeper::gate(shared, lane);
+            let buffered = lane.buffered();
+            if buffered == 0 {
+                *since = None;
+                continue;
+            }
+            let waited = now.saturating_sub(*since.get_or_insert(now));
+            let due = buffered >= config.buffer_size || waited >= config.flush_interval;
+            if due && !full {
+                keeper::hand(lane);
+                *since = None;
+            }
+        }
     }
 
     /// One step of a batch on its way.
@@ -157,13 +213,18 @@ impl Worker {
             }
             Step::Wait(wait) => {
                 flight.not_before = now + wait;
+                flight.kept = false;
                 self.flight = Some(flight);
                 wait
             }
-            Step::Kept { wait, .. } => {
+            Step::Kept { wait, error } => {
+                let text = format!("undelivered events stay in the journal: {error}");
+                config.notices.say(Level::Warning, "kept", text);
                 flight.not_before = now + wait;
+                flight.kept = true;
                 self.flight = Some(flight);
-                shared.note(|progress| progress.kept += 1);
+                let request = self.request;
+                shared.note(|progress| progress.kept = request);
                 wait
             }
             Step::Done => {
@@ -176,7 +237,7 @@ impl Worker {
                     trim(shared, &orphan.store, &cursor);
                 }
                 self.count_recovering(shared);
-                shared.note(|progress| progress.settled += 1);
+                shared.note(|_| {});
                 Duration::ZERO
             }
         }
@@ -184,16 +245,21 @@ impl Worker {
 
     /// Adopts what dead processes left.
     fn scan(&mut self, shared: &Arc<Shared>, now: Duration) {
-        let wanted = shared.scan_wanted.swap(false, Ordering::AcqRel);
-        if !wanted && self.scan_due.is_none_or(|due| now < due) {
+        if self.scan_due.is_none_or(|due| now < due) {
             return;
         }
         let config = &shared.config;
-        if !config.adopt || config.medium.is_some() {
-            self.scan_due = None;
-            return;
+        self.scan_due = None;
+        if config.adopt {
+            self.adopt(shared);
+            self.scan_due = config.medium.is_none().then_some(now + SCAN_EVERY);
         }
-        self.scan_due = Some(now + SCAN_EVERY);
+        let request = self.request;
+        shared.note(|progress| progress.scanned = request);
+    }
+
+    fn adopt(&mut self, shared: &Arc<Shared>) {
+        let config = &shared.config;
         let destination = shared.destination();
         let wanted = Wanted {
             dataset: &config.dataset,
@@ -201,7 +267,17 @@ impl Worker {
             sink: config.sink.dataset_name(),
             durability: config.options.durability,
         };
-        let found = adopt::adopt(&shared.journals(), &wanted, &config.notices);
+        let found = match config.medium {
+            None => adopt::adopt(&config.root, &shared.journals(), &wanted, &config.notices),
+            Some(_) => {
+                let left = std::mem::take(&mut *lock(&config.left_behind));
+                left.into_iter()
+                    .filter_map(|folder| {
+                        adopt::adopt_folder(folder, None, &wanted, &config.notices)
+                    })
+                    .collect()
+            }
+        };
         let events: u64 = found.iter().map(Orphan::pending).sum();
         if events > 0 {
             let text = format!("{events} events of earlier runs are delivered now");
@@ -221,11 +297,7 @@ impl Worker {
     }
 
     fn next_batch(&mut self, shared: &Arc<Shared>, now: Duration) -> io::Result<Next> {
-        let batching = shared
-            .config
-            .sink
-            .adapter()
-            .map_or_else(Batching::default, |adapter| adapter.batching());
+        let batching = shared.config.sink.batching();
         // Earlier runs first: then a dataset is in the order in which things happened.
         while let Some(orphan) = self.orphans.front_mut() {
             let Orphan { store, cursor, place, last, .. } = orphan;
@@ -244,7 +316,22 @@ impl Worker {
             }
             let (store, cursor, upto) = (&*store, cursor.clone(), *last);
             let source = Source { store, cursor: &cursor, own: false };
-            let through = read(shared, &source, place, &mut self.rows, upto, &batching)?;
+            let read = read(shared, &source, place, &mut self.rows, upto, &batching);
+            let through = match read {
+                Ok(through) => through,
+                Err(error) => {
+                    // One journal that can't be read must not hold up the others. It is left as
+                    // it is, and looked at again with the next scan.
+                    let text = format!("{}: {error}", store.folder.describe());
+                    shared.config.notices.say(Level::Error, "recovery", text);
+                    if shared.config.medium.is_some() {
+                        lock(&shared.config.left_behind).push(store.folder.clone());
+                    }
+                    self.orphans.pop_front();
+                    self.count_recovering(shared);
+                    continue;
+                }
+            };
             let taken = cursor.take(cursor.front(), through);
             debug_assert!(taken, "nobody else takes from an orphan");
             if self.rows.is_empty() {
@@ -272,7 +359,7 @@ impl Worker {
         now: Duration,
     ) -> io::Result<Option<Next>> {
         let flushing = shared.flushing.load(Ordering::SeqCst) > 0;
-        if flushing || !shared.config.threads {
+        if flushing || !shared.has_keeper() {
             // Nobody else may be there to do it.
             settle_dropped(shared, lane);
             if let Some(Err(error)) = lane.journal.try_drain(lane.cursor.state().acked.next())
@@ -280,8 +367,7 @@ impl Worker {
             {
                 return Err(error);
             }
-            let buffered = lane.buffered();
-            if flushing || buffered >= shared.config.buffer_size {
+            if flushing {
                 keeper::hand(lane);
             }
         }
@@ -320,7 +406,7 @@ impl Worker {
 
     fn launch(&mut self, shared: &Shared, from: Origin, last: Seq) -> Flight {
         let state = shared.config.sink.begin();
-        Flight { from, last, state, not_before: Duration::ZERO }
+        Flight { from, last, state, not_before: Duration::ZERO, kept: false }
     }
 }
 
@@ -406,21 +492,16 @@ impl Source<'_> {
     }
 }
 
-/// Writes down what the overflow strategy took since the last look, with a gap record.
-fn settle_dropped(shared: &Shared, lane: &Lane) {
+/// Writes down what the overflow strategy took since the last look; called with no batch on its
+/// way, so that whatever lies between is dropped.
+pub(super) fn settle_dropped(shared: &Shared, lane: &Lane) {
     let acked = lane.cursor.state().acked;
     let front = lane.cursor.front();
+    lane.forget_voids(front);
     if acked.next() >= front {
         return;
     }
     let last = Seq(front.0 - 1);
-    let gap = Gap {
-        reason: DropReason::DropOldest,
-        events: last.0 - acked.0,
-        seqs: (acked.next(), last),
-        at: Timestamp::now(),
-    };
-    lane.journal.push_gap(gap);
     let (counters, notices) = (&shared.counters, &shared.config.notices);
     // No number in it: it is said again and again while the buffer is full, and counted as one.
     let text = "the oldest events are dropped, because the buffer is full; stats say how many";

@@ -42,9 +42,15 @@ pub(super) fn look_up(registry: &dyn Registry, name: &str) -> Option<Arc<dyn Dat
     catch_unwind(AssertUnwindSafe(|| registry.get(name))).unwrap_or(None)
 }
 
-/// How large a batch the adapter likes; the default where it panics.
+/// How large a batch the adapter likes; the default where it panics. A batch has a row at least.
 pub(super) fn batching(adapter: &dyn DatasetAdapter) -> Batching {
-    catch_unwind(AssertUnwindSafe(|| adapter.batching())).unwrap_or_default()
+    let batching = catch_unwind(AssertUnwindSafe(|| adapter.batching())).unwrap_or_default();
+    Batching { rows_max: batching.rows_max.max(1), ..batching }
+}
+
+/// Where the adapter's rows land; nothing where it panics.
+pub(super) fn identity(adapter: &dyn DatasetAdapter) -> String {
+    catch_unwind(AssertUnwindSafe(|| adapter.identity())).unwrap_or_default()
 }
 
 /// Positions that are not in the batch say nothing that can be trusted about any row.

@@ -17,6 +17,7 @@ use super::folder::{Folder, Refused, Trust};
 use crate::batch::Row;
 use crate::clock::Timestamp;
 use crate::json;
+use crate::limits::check_file_size;
 use crate::notice::{Level, Notices};
 
 /// The key of a row's reason in a fallback file.
@@ -155,8 +156,27 @@ fn per_user(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// A file that is never written beyond what the process may write: that would end it.
+struct Within<'a> {
+    file: &'a File,
+    bytes: u64,
+}
+
+impl io::Write for Within<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        check_file_size(self.bytes.saturating_add(bytes.len() as u64))?;
+        let written = self.file.write(bytes)?;
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 fn write_rows<'a>(file: &File, rows: impl Iterator<Item = Filing<'a>>) -> io::Result<()> {
-    let mut out = BufWriter::with_capacity(256 << 10, file);
+    let mut out = BufWriter::with_capacity(256 << 10, Within { file, bytes: 0 });
     let mut line = Vec::new();
     out.write_all(b"[")?;
     let mut before: &[u8] = b"\n";

@@ -35,7 +35,7 @@ pub use self::retry::WAIT_MAX;
 use self::breaker::Breaker;
 use self::fallback::Fallback;
 use self::own::OwnFiles;
-use crate::adapter::{AdapterRegistry, DatasetAdapter, Registry};
+use crate::adapter::{AdapterRegistry, Batching, DatasetAdapter, Registry};
 use crate::batch::Batch;
 use crate::clock::{Clock, SystemClock};
 use crate::id::Seq;
@@ -241,6 +241,30 @@ impl SafetyEventSink {
     #[must_use]
     pub fn adapter(&self) -> Option<Arc<dyn DatasetAdapter>> {
         attempt::look_up(&*self.registry, &self.dataset_name)
+    }
+
+    /// How large a batch the dataset likes, as far as that makes sense.
+    pub(crate) fn batching(&self) -> Batching {
+        self.adapter().map_or_else(Batching::default, |adapter| attempt::batching(&*adapter))
+    }
+
+    /// Where the dataset is, without secrets; empty while no adapter is registered, or where it
+    /// panics.
+    pub(crate) fn identity(&self) -> String {
+        self.adapter().map_or_else(String::new, |adapter| attempt::identity(&*adapter))
+    }
+
+    /// This sink for a forked child: none of its locks, which may be held for ever there.
+    pub(crate) fn after_fork(&self, notices: Arc<Notices>) -> Self {
+        Self::builder()
+            .dataset_name(&self.dataset_name)
+            .registry(self.registry.clone())
+            .fallback_path(self.fallback_path().map(Path::to_owned))
+            .max_retries(self.max_retries())
+            .retry_delay(self.retry_delay())
+            .clock(self.clock.clone())
+            .notices(notices)
+            .build()
     }
 
     /// The folder of the fallback files, as it was named.

@@ -411,7 +411,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
 fn lengths_that_overlap_cost_bounded_time() {
     let mut body = Vec::new();
     while body.len() < 4 << 20 {
-        body.extend_from_slice(&(0xE5_0f_ff_ff_u64).to_le_bytes());
+        body.extend_from_slice(&(0xe50f_ffff_u64).to_le_bytes());
     }
     survives(&[("seg-1.n3j", hostile(5, 1, None, &body))]);
 }

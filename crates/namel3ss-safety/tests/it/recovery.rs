@@ -8,13 +8,16 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use namel3ss_safety::conformance::plain_event;
+use namel3ss_safety::journal::cursor::Cursor;
+use namel3ss_safety::journal::frame::{self, Kind, Place};
+use namel3ss_safety::journal::header::{FileHeader, FileKind};
 use namel3ss_safety::journal::media::{Fault, Folder, Mapping, MediumFile, MemoryFolder};
 use namel3ss_safety::journal::recovery::{self, RecoverError};
 use namel3ss_safety::journal::store::ReadPlace;
 use namel3ss_safety::journal::{Journal, Options};
 use namel3ss_safety::{
     AdapterError, AdapterRegistry, Batch, DatasetAdapter, Delivery, Durability, JournalId, Level,
-    Logged, Notices, SafetyEventLogger, Seq,
+    Logged, Notices, SafetyEventLogger, Seq, Timestamp, codec,
 };
 
 /// What a journal's folder gives after its process is gone.
@@ -507,6 +510,64 @@ impl DatasetAdapter for Counting {
 
     fn identity(&self) -> String {
         "counting".to_owned()
+    }
+
+    fn delivery(&self) -> Delivery {
+        Delivery::AtLeastOnce
+    }
+}
+
+/// A batch that was frozen before a crash was cut anew after it, when seqs that hold no event stood
+/// before its first row: an object store, whose key is the batch, then had its rows twice.
+#[test]
+fn a_frozen_batch_is_sent_as_it_was_though_voids_stand_before_it() {
+    let memory = MemoryFolder::default();
+    let header = FileHeader {
+        kind: FileKind::Segment,
+        journal: JournalId::generate(),
+        epoch: 5,
+        first: Seq(1),
+        created: Timestamp::from_micros(0),
+        dataset: "safety_events".into(),
+        destination: "batches".into(),
+    };
+    let mut bytes = header.to_block();
+    for seq in (3..=12).chain([2]) {
+        let place = Place { epoch: 5, position: bytes.len() as u64 };
+        let mut payload = Vec::new();
+        if seq == 2 {
+            frame::write(&mut bytes, Kind::Gap, Seq(12), &[0; 40], place);
+        } else if seq == 3 {
+            frame::write(&mut bytes, Kind::Void, Seq(1), &3_u64.to_le_bytes(), place);
+        } else {
+            codec::encode(&plain_event(seq), &mut payload);
+            frame::write(&mut bytes, Kind::Event, Seq(seq), &payload, place);
+        }
+    }
+    memory.create("seg-1.n3j", 0).unwrap().write_at(&bytes, 0).unwrap();
+    let cursor = Cursor::open(&memory, "safety_events").unwrap();
+    cursor.save(|state| state.frozen = (Seq(4), Seq(6))).unwrap();
+    let ids: Arc<Mutex<Vec<(u64, u64)>>> = Arc::default();
+    let registry = AdapterRegistry::default();
+    registry.register("safety_events", Arc::new(Batches(ids.clone())));
+    let builder = SafetyEventLogger::builder().adapter_registry(registry).no_fallback();
+    let builder = builder.medium(Arc::new(MemoryFolder::default()));
+    let logger = builder.left_behind(vec![Arc::new(memory)]).threads(false).build().unwrap();
+    assert!(logger.flush(None).complete);
+    assert_eq!(*ids.lock().unwrap(), [(4, 6), (7, 12)]);
+}
+
+#[derive(Debug)]
+struct Batches(Arc<Mutex<Vec<(u64, u64)>>>);
+
+impl DatasetAdapter for Batches {
+    fn insert(&self, batch: &Batch<'_>) -> Result<(), AdapterError> {
+        self.0.lock().expect("no panics").push((batch.id().first.0, batch.id().last.0));
+        Ok(())
+    }
+
+    fn identity(&self) -> String {
+        "batches".to_owned()
     }
 
     fn delivery(&self) -> Delivery {

@@ -150,6 +150,20 @@ impl Cursor {
         })
     }
 
+    /// Whether its file holds a whole slot, or none yet; otherwise it begins at the beginning,
+    /// though segments from there may have been delivered and removed.
+    ///
+    /// # Errors
+    /// The medium's own; `NotFound` if there is no such file.
+    pub fn is_known(folder: &dyn Folder, name: &str) -> io::Result<bool> {
+        let file = folder.open(&cursor_name(name))?;
+        let mut slots = [0; 2 * SLOT_BYTES];
+        file.read_at(&mut slots, 0)?;
+        let whole =
+            slots.chunks_exact(SLOT_BYTES).any(|slot| CursorState::from_slot(slot).is_some());
+        Ok(whole || slots.iter().all(|byte| *byte == 0))
+    }
+
     /// The next seq that nobody has taken.
     #[must_use]
     pub fn front(&self) -> Seq {

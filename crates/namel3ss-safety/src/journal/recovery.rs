@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::SEGMENT_PREFIX;
 use super::cursor::{CURSOR_PREFIX, CursorState};
-use super::frame::{self, Header, Kind, Place, VOID_BYTES};
+use super::frame::{self, Header, Kind, Place, SEQ_MAX, VOID_BYTES};
 use super::header::{FileHeader, FileKind, HEADER_BYTES, HeaderError, Seal};
 use super::media::{Folder, MediumFile};
 use super::ring::{RING_NAME, RingState};
@@ -278,7 +278,7 @@ impl Scan {
                         _ => 0,
                     };
                     // A run of voids can't reach beyond what a file of this kind can count.
-                    let through = if through < u64::MAX { Seq(through) } else { Seq(0) };
+                    let through = if through <= SEQ_MAX { Seq(through) } else { Seq(0) };
                     found.last = found.last.max(header.seq).max(through);
                     found.events += u64::from(header.kind == Kind::Event);
                 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::batch::Durability;
 use crate::id::Seq;
-use crate::journal::cursor::Cursor;
+use crate::journal::cursor::{Cursor, cursor_name};
 use crate::journal::media::{DiskFolder, Folder, FolderLock};
 use crate::journal::recovery::{self, RecoverError, Settled};
 use crate::journal::store::{Damage, ReadPlace, Store};
@@ -128,8 +128,17 @@ fn adopt_one(
     if !ours {
         return Ok(None);
     }
-    let Settled { store, damage, .. } = scan.settle(&folder, wanted.durability)?;
+    let Settled { store, mut damage, .. } = scan.settle(&folder, wanted.durability)?;
+    let known = Cursor::is_known(&*folder, wanted.sink);
     let cursor = Arc::new(Cursor::open(&*folder, wanted.sink)?);
+    if !matches!(known, Ok(true)) {
+        // What came before the first segment that is left was delivered and removed.
+        let _ = cursor.take_before(store.first().unwrap_or_default());
+        if let Ok(false) = known {
+            let what = "how far it was delivered is damaged: all that is left is delivered again";
+            damage.push(Damage { file: cursor_name(wanted.sink), what: what.to_owned() });
+        }
+    }
     let last = store.last();
     let place = ReadPlace::default();
     Ok(Some((Orphan { store, cursor, place, last, _lock: lock }, damage)))

@@ -171,10 +171,11 @@ impl Worker {
             shared.try_resume();
             shared.say_dropped();
         }
+        self.settle_dropped(shared);
         let config = &shared.config;
         for (lane, since) in shared.lanes().zip(&mut self.buffered_since) {
             // An error is met again, and said, by whoever needs the frames.
-            let _ = lane.journal.try_drain(lane.cursor.front());
+            let _ = lane.journal.try_drain(lane.cursor.state().acked.next());
             let full = keeper::gate(shared, lane);
             let buffered = lane.buffered();
             if buffered == 0 {
@@ -435,16 +436,21 @@ fn read(
 ) -> io::Result<Seq> {
     let front = source.cursor.front();
     let (frozen_first, frozen_last) = source.cursor.state().frozen;
-    let frozen = frozen_first == front && frozen_last >= front && frozen_last <= upto;
+    // It may begin behind the front: seqs that hold no event, or an earlier part of a cut batch,
+    // stand before it.
+    let frozen = frozen_last >= front && frozen_last <= upto;
+    let mut before = false;
     let upto = if frozen { frozen_last } else { upto };
     rows.reset(source.store.journal, shared.config.options.durability);
     let mut invalid = 0;
     let report = source.store.read(place, front, upto, &mut |seq, payload| {
         let full = rows.len() >= batching.rows_max
             || (!rows.is_empty() && rows.bytes() + payload.len() > batching.bytes_max);
-        if full && !frozen {
+        let of_frozen = frozen && seq >= frozen_first;
+        if (full && !of_frozen) || (of_frozen && before) {
             return false;
         }
+        before |= frozen && !of_frozen;
         // A frame whose check holds and whose payload makes no sense: another version wrote it.
         invalid += u64::from(rows.push(seq, payload).is_err());
         true

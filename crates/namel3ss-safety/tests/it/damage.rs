@@ -294,6 +294,41 @@ fn a_damaged_file_outlives_the_journal_it_was_in() {
     assert!(path.join(&left[0]).exists());
 }
 
+/// A cursor that can't be read began at the first event, and what had long been delivered and
+/// removed was called damaged.
+#[test]
+fn a_damaged_cursor_sends_what_is_left_again_and_calls_nothing_lost() {
+    let home = tempfile::tempdir().unwrap();
+    let dataset = Arc::new(MemoryAdapter::default());
+    let registry = AdapterRegistry::default();
+    registry.register("safety_events", dataset.clone());
+    let build = |root: &std::path::Path| {
+        let builder = SafetyEventLogger::builder().adapter_registry(registry.clone());
+        builder.home(root).no_fallback().threads(false).journal_options(options()).build().unwrap()
+    };
+    let logger = build(home.path());
+    let mut sent = 0;
+    for _ in 0..6 {
+        for _ in 0..100 {
+            let _ = logger.log(&plain_event(sent));
+            sent += 1;
+        }
+        assert!(logger.flush(None).complete);
+    }
+    let _ = logger.log(&plain_event(sent));
+    let path = logger.journal_folder().unwrap();
+    assert!(!path.join("seg-00000000000000000001").exists());
+    drop(logger);
+    std::fs::write(path.join("cursor-safety_events.n3c"), [7; 1024]).unwrap();
+    let logger = build(home.path());
+    assert!(logger.flush(None).complete);
+    let notices = logger.notices();
+    assert!(notices.iter().any(|notice| notice.kind == "damage"), "{notices:?}");
+    assert!(notices.iter().all(|notice| notice.kind != "damaged"), "{notices:?}");
+    assert_eq!(dataset.len() as u64, sent + 1);
+    assert!(logger.stats().total_recovered >= 1);
+}
+
 /// A segment as an attacker would write it: a valid header and seal, and anything behind them.
 fn hostile(epoch: u64, first: u64, seal: Option<Seal>, body: &[u8]) -> Vec<u8> {
     let header = FileHeader {
@@ -376,7 +411,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
 fn lengths_that_overlap_cost_bounded_time() {
     let mut body = Vec::new();
     while body.len() < 4 << 20 {
-        body.extend_from_slice(&(0xe5_0f_ff_ff_u64).to_le_bytes());
+        body.extend_from_slice(&(0xe50f_ffff_u64).to_le_bytes());
     }
     survives(&[("seg-1.n3j", hostile(5, 1, None, &body))]);
 }

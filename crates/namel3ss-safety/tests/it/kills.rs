@@ -26,6 +26,7 @@ use namel3ss_safety::{
 
 use crate::adapters::read;
 use crate::children::this_binary;
+use crate::recovery::journals;
 
 const JOB: &str = "N3_SAFETY_TEST_LIFE";
 /// How many kills in all; a longer run asks for thousands.
@@ -274,11 +275,7 @@ fn recover(home: &Path, scene: &Scene, story: &str) {
     let alarms: Vec<_> = notices.iter().filter(|notice| notice.level >= Level::Warning).collect();
     assert!(alarms.is_empty(), "{story}: {alarms:?}");
     drop(logger);
-    // Folders only: the accounts of the journals stay.
-    let left = fs::read_dir(home.join("journal/safety_events")).map_or(0, |entries| {
-        entries.filter(|e| e.as_ref().is_ok_and(|e| e.path().is_dir())).count()
-    });
-    assert_eq!(left, 0, "{story}: journals that nobody removed");
+    assert_eq!(journals(home), [""; 0], "{story}: journals that nobody removed");
     let Ok(files) = fs::read_dir(fallback(home)) else { return };
     let adapter = JsonAdapter::new(dataset(home)).expect("a known extension");
     for path in files.map(|file| file.expect("an entry").path()) {

@@ -1,10 +1,12 @@
 //! Everything that is tested through the public interface, in one binary.
 
 mod adapters;
+mod backlog;
 mod brake;
 mod children;
 mod crashes;
 mod damage;
+mod fixtures;
 mod kills;
 mod recovery;
 mod bench;

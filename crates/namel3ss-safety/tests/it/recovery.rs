@@ -3,14 +3,22 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use namel3ss_safety::conformance::plain_event;
+use namel3ss_safety::journal::cursor::Cursor;
+use namel3ss_safety::journal::frame::{self, Kind, Place};
+use namel3ss_safety::journal::header::{FileHeader, FileKind};
 use namel3ss_safety::journal::media::{Fault, Folder, Mapping, MediumFile, MemoryFolder};
 use namel3ss_safety::journal::recovery::{self, RecoverError};
 use namel3ss_safety::journal::store::ReadPlace;
 use namel3ss_safety::journal::{Journal, Options};
-use namel3ss_safety::{Durability, JournalId, Seq};
+use namel3ss_safety::{
+    AdapterError, AdapterRegistry, Batch, DatasetAdapter, Delivery, Durability, JournalId, Level,
+    Logged, Notices, SafetyEventLogger, Seq, Timestamp, codec,
+};
 
 /// What a journal's folder gives after its process is gone.
 #[derive(Debug, Default)]
@@ -54,6 +62,15 @@ pub(crate) fn recover(folder: Arc<dyn Folder>) -> Recovered {
         from = report.through.next();
     }
     recovered
+}
+
+/// The journals' folders under a home.
+pub(crate) fn journals(home: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(home.join("journal/safety_events")) else {
+        return Vec::new();
+    };
+    let folders = entries.flatten().filter(|entry| entry.path().is_dir());
+    folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
 fn small(rng: &mut fastrand::Rng, durability: Durability) -> Options {
@@ -427,4 +444,133 @@ fn a_failed_sync_is_not_repeated_when_its_frames_could_not_be_rewritten() {
     drop(journal);
     memory.power_cut(|| false);
     assert_eq!(recover(folder).events.len() as u64, confirmed.0);
+}
+
+/// Loggers come and go while others look for orphans. One that had made its folder and not locked
+/// it yet went on without a lock, and was adopted alive; adopters that met complained.
+#[test]
+fn loggers_that_begin_end_and_adopt_at_once_deliver_each_event_once() {
+    const ROUNDS: u64 = 60;
+    const MAKERS: u64 = 3;
+    let home = tempfile::tempdir().unwrap();
+    let inserts: Arc<Mutex<Vec<(JournalId, u64)>>> = Arc::default();
+    let registry = AdapterRegistry::default();
+    registry.register("safety_events", Arc::new(Counting(inserts.clone())));
+    let notices = Arc::new(Notices::default());
+    let build = || {
+        let builder = SafetyEventLogger::builder().adapter_registry(registry.clone());
+        let builder = builder.home(home.path()).no_fallback().threads(false);
+        builder.notices(notices.clone()).build().unwrap()
+    };
+    let making = AtomicI64::new(MAKERS as i64);
+    std::thread::scope(|scope| {
+        for _ in 0..MAKERS {
+            scope.spawn(|| {
+                for round in 0..ROUNDS {
+                    // Ends without a flush, so that it is an orphan.
+                    let logger = build();
+                    for n in 0..round % 4 + 1 {
+                        let logged = logger.log(&plain_event(n));
+                        assert!(matches!(logged, Logged::Journaled(_)), "{logged:?}");
+                    }
+                }
+                making.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while making.load(Ordering::SeqCst) > 0 {
+                    assert!(build().flush(None).complete);
+                }
+            });
+        }
+    });
+    assert!(build().flush(None).complete);
+    let said: Vec<_> = notices.take().into_iter().filter(|n| n.level >= Level::Warning).collect();
+    assert_eq!(said, []);
+    let mut rows = inserts.lock().unwrap().clone();
+    let sent = rows.len() as u64;
+    rows.sort_unstable();
+    rows.dedup();
+    assert_eq!(rows.len() as u64, sent, "an event was sent twice");
+    assert_eq!(sent, MAKERS * (0..ROUNDS).map(|round| round % 4 + 1).sum::<u64>());
+    assert_eq!(journals(home.path()), [""; 0]);
+}
+
+/// Takes everything, and remembers what came, twice if it came twice.
+#[derive(Debug)]
+struct Counting(Arc<Mutex<Vec<(JournalId, u64)>>>);
+
+impl DatasetAdapter for Counting {
+    fn insert(&self, batch: &Batch<'_>) -> Result<(), AdapterError> {
+        let rows = batch.rows().map(|row| (row.journal, row.seq.0));
+        self.0.lock().expect("no test panics in it").extend(rows);
+        Ok(())
+    }
+
+    fn identity(&self) -> String {
+        "counting".to_owned()
+    }
+
+    fn delivery(&self) -> Delivery {
+        Delivery::AtLeastOnce
+    }
+}
+
+/// A batch that was frozen before a crash was cut anew after it, when seqs that hold no event stood
+/// before its first row: an object store, whose key is the batch, then had its rows twice.
+#[test]
+fn a_frozen_batch_is_sent_as_it_was_though_voids_stand_before_it() {
+    let memory = MemoryFolder::default();
+    let header = FileHeader {
+        kind: FileKind::Segment,
+        journal: JournalId::generate(),
+        epoch: 5,
+        first: Seq(1),
+        created: Timestamp::from_micros(0),
+        dataset: "safety_events".into(),
+        destination: "batches".into(),
+    };
+    let mut bytes = header.to_block();
+    for seq in (3..=12).chain([2]) {
+        let place = Place { epoch: 5, position: bytes.len() as u64 };
+        let mut payload = Vec::new();
+        if seq == 2 {
+            frame::write(&mut bytes, Kind::Gap, Seq(12), &[0; 40], place);
+        } else if seq == 3 {
+            frame::write(&mut bytes, Kind::Void, Seq(1), &3_u64.to_le_bytes(), place);
+        } else {
+            codec::encode(&plain_event(seq), &mut payload);
+            frame::write(&mut bytes, Kind::Event, Seq(seq), &payload, place);
+        }
+    }
+    memory.create("seg-1.n3j", 0).unwrap().write_at(&bytes, 0).unwrap();
+    let cursor = Cursor::open(&memory, "safety_events").unwrap();
+    cursor.save(|state| state.frozen = (Seq(4), Seq(6))).unwrap();
+    let ids: Arc<Mutex<Vec<(u64, u64)>>> = Arc::default();
+    let registry = AdapterRegistry::default();
+    registry.register("safety_events", Arc::new(Batches(ids.clone())));
+    let builder = SafetyEventLogger::builder().adapter_registry(registry).no_fallback();
+    let builder = builder.medium(Arc::new(MemoryFolder::default()));
+    let logger = builder.left_behind(vec![Arc::new(memory)]).threads(false).build().unwrap();
+    assert!(logger.flush(None).complete);
+    assert_eq!(*ids.lock().unwrap(), [(4, 6), (7, 12)]);
+}
+
+#[derive(Debug)]
+struct Batches(Arc<Mutex<Vec<(u64, u64)>>>);
+
+impl DatasetAdapter for Batches {
+    fn insert(&self, batch: &Batch<'_>) -> Result<(), AdapterError> {
+        self.0.lock().expect("no panics").push((batch.id().first.0, batch.id().last.0));
+        Ok(())
+    }
+
+    fn identity(&self) -> String {
+        "batches".to_owned()
+    }
+
+    fn delivery(&self) -> Delivery {
+        Delivery::AtLeastOnce
+    }
 }

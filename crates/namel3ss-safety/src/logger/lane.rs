@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use super::Logged;
 use super::config::{Config, OverflowStrategy};
-use super::worker::is_delivering;
 use crate::clock::Timestamp;
 use crate::id::Seq;
 use crate::journal::cursor::Cursor;
@@ -105,7 +104,7 @@ impl Lane {
 
     #[cold]
     fn accept_gated(&self, payload: &[u8], host: &dyn Host) -> Logged {
-        if !is_delivering() {
+        if !host.is_delivering() {
             self.brake();
         }
         let mut admission = lock(&self.admission);
@@ -122,7 +121,7 @@ impl Lane {
                     return Logged::Dropped(DropReason::DropNewest);
                 }
                 // An adapter that logs: nobody else can make room while it waits.
-                OverflowStrategy::Block if is_delivering() => break,
+                OverflowStrategy::Block if host.is_delivering() => break,
                 OverflowStrategy::Block if !host.is_started() => {
                     drop(admission);
                     host.deliver_now();
@@ -181,7 +180,7 @@ impl Lane {
                     let _ = self.journal.try_drain(self.cursor.front());
                 }
                 OverflowStrategy::Block => {
-                    let alone = is_delivering() || (waited > 0 && !host.is_started());
+                    let alone = host.is_delivering() || (waited > 0 && !host.is_started());
                     if host.is_closing() || alone {
                         break;
                     }
@@ -337,6 +336,9 @@ pub(super) trait Host {
     fn is_started(&self) -> bool;
     /// Whether the logger is going away.
     fn is_closing(&self) -> bool;
+    /// Whether the caller is an adapter, or was called by one, in the midst of a delivery: it must
+    /// not wait for the worker, which waits for it.
+    fn is_delivering(&self) -> bool;
     /// Delivers what is buffered, on this thread.
     fn deliver_now(&self);
     /// The journal could not take an event.

@@ -660,6 +660,10 @@ impl Host for Hosted<'_> {
         self.0.closing.load(Ordering::Acquire)
     }
 
+    fn is_delivering(&self) -> bool {
+        self.0.is_delivering_here()
+    }
+
     fn deliver_now(&self) {
         // What could not be delivered stays where it was.
         let _ = super::flush::inline(self.0, None);

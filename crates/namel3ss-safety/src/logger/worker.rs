@@ -4,7 +4,6 @@
 //! It is a plain function that a thread drives, a step at a time; between two steps it can be
 //! stopped, and whatever it was doing is in the journal.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -26,34 +25,6 @@ use crate::journal::store::{Damage, ReadPlace, ReadReport, Store};
 use crate::notice::{Level, Notices};
 use crate::sink::{Delivering, Progress, Settled, Step};
 use crate::stats::Counters;
-
-thread_local! {
-    /// Set while this thread delivers.
-    static DELIVERING: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether the caller is an adapter, or was called by one: it must not wait for the worker, which
-/// is waiting for it.
-pub(super) fn is_delivering() -> bool {
-    DELIVERING.with(Cell::get)
-}
-
-/// Marks this thread as delivering as long as it lives.
-struct Delivers {
-    before: bool,
-}
-
-impl Delivers {
-    fn new() -> Self {
-        Self { before: DELIVERING.with(|delivering| delivering.replace(true)) }
-    }
-}
-
-impl Drop for Delivers {
-    fn drop(&mut self) {
-        DELIVERING.with(|delivering| delivering.set(self.before));
-    }
-}
 
 /// How often it looks for what other processes have left behind.
 const SCAN_EVERY: Duration = Duration::from_secs(30);
@@ -139,7 +110,6 @@ impl Worker {
 
     /// Does one thing; says how long to wait before the next, or nothing if there is none.
     pub(super) fn turn(&mut self, shared: &Arc<Shared>) -> Option<Duration> {
-        let _delivers = Delivers::new();
         let now = shared.config.clock.monotonic();
         self.idle = false;
         let request = shared.requested();

@@ -41,3 +41,14 @@ pub fn open(url: &str) -> Result<Arc<dyn DatasetAdapter>, OpenError> {
         Target::Sqlite { .. } => return Err(OpenError::NotInThisBuild { scheme: "sqlite" }),
     })
 }
+
+/// The documents' Rust blocks are tests.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../../docs/operations.md")]
+    struct Operations;
+    #[doc = include_str!("../../../docs/design/journal-format.md")]
+    struct JournalFormat;
+}

@@ -17,6 +17,8 @@ pub mod logger;
 pub mod home;
 pub mod nearest;
 mod limits;
+#[cfg(feature = "tracing")]
+pub mod tracing_layer;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 

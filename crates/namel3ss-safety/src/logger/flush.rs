@@ -24,6 +24,8 @@ impl Drop for Flushing<'_> {
     }
 }
 
+/// How often a flush looks for frames that others move.
+const POLL: Duration = Duration::from_millis(1);
 /// How many turns beyond what was asked for are given to fallback files that wait for a replay,
 /// where other threads keep logging.
 const EXTRA_TURNS_MAX: u32 = 64;
@@ -73,9 +75,10 @@ pub(super) fn inline(shared: &Arc<Shared>, deadline: Option<Instant>) -> FlushRe
         }
         match wait {
             Some(Duration::ZERO) => {}
+            // Somebody else is moving the frames, or is about to commit one.
+            _ if worker.is_idle() && !shared.settled(&targets) => std::thread::sleep(POLL),
             Some(wait) => shared.config.clock.sleep(left.map_or(wait, |left| left.min(wait))),
-            // Nothing to do, and not settled: what is left can't be read or written now.
-            None => return shared.report(shared.settled(&targets)),
+            None => {}
         }
     }
 }

@@ -46,6 +46,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
         if resume_at.is_none_or(|at| now >= at) {
             resume_at = Some(now + RESUME_EVERY);
             shared.try_resume();
+            shared.say_dropped();
         }
         let mut turns = || {
             shared.lanes().zip(&mut watches).map(|(lane, watch)| turn(shared, lane, watch)).sum()
@@ -61,10 +62,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
         let interval = shared.config.flush_interval / 4;
         let wait = wait.min(interval.max(BUSY));
         let deep = wait > 4 * BUSY;
-        shared.keeper_sleep(wait, deep, || {
-            shared.lanes().any(|lane| lane.buffered() >= shared.config.buffer_size)
-                || shared.flushing.load(Ordering::SeqCst) > 0
-        });
+        shared.keeper_sleep(wait, deep, || shared.lanes().any(|lane| has_work(shared, lane)));
     }
 }
 
@@ -148,6 +146,19 @@ fn drain(shared: &Arc<Shared>, lane: &Lane, watch: &mut Watch) -> u64 {
     }
 }
 
+/// Whether the next turn would hand something over. What can't be, because nobody has started the
+/// logger, or the backlog or the disk is full, is no reason to stay awake.
+fn has_work(shared: &Shared, lane: &Lane) -> bool {
+    if lane.journal.is_failing() {
+        return false;
+    }
+    let buffered = lane.buffered();
+    let flushing = shared.flushing.load(Ordering::SeqCst) > 0;
+    let started = shared.started.load(Ordering::Acquire);
+    (flushing && buffered > 0)
+        || (started && !lane.is_backlog_full() && buffered >= shared.config.buffer_size)
+}
+
 /// Whether there is something new for the worker.
 fn hand_over(
     shared: &Shared,
@@ -163,7 +174,8 @@ fn hand_over(
     }
     let since = *watch.buffered_since.get_or_insert(now);
     let flushing = shared.flushing.load(Ordering::SeqCst) > 0;
-    if !shared.started.load(Ordering::Acquire) || (backlog_full && !flushing) {
+    let started = shared.started.load(Ordering::Acquire);
+    if !flushing && (!started || backlog_full) {
         // A full backlog still shrinks by what the worker has, if it has anything.
         return backlog_full && lane.handed() >= lane.cursor.front();
     }

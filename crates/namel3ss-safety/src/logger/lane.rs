@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Logged;
 use super::config::{Config, OverflowStrategy};
+use super::worker::is_delivering;
 use crate::clock::Timestamp;
 use crate::id::Seq;
 use crate::journal::cursor::Cursor;
@@ -104,7 +105,9 @@ impl Lane {
 
     #[cold]
     fn accept_gated(&self, payload: &[u8], host: &dyn Host) -> Logged {
-        self.brake();
+        if !is_delivering() {
+            self.brake();
+        }
         let mut admission = lock(&self.admission);
         loop {
             // Started, with room: the worker will come for it.
@@ -118,6 +121,8 @@ impl Lane {
                     self.drop_unsequenced(DropReason::DropNewest);
                     return Logged::Dropped(DropReason::DropNewest);
                 }
+                // An adapter that logs: nobody else can make room while it waits.
+                OverflowStrategy::Block if is_delivering() => break,
                 OverflowStrategy::Block if !host.is_started() => {
                     drop(admission);
                     host.deliver_now();
@@ -176,7 +181,8 @@ impl Lane {
                     let _ = self.journal.try_drain(self.cursor.front());
                 }
                 OverflowStrategy::Block => {
-                    if host.is_closing() || (waited > 0 && !host.is_started()) {
+                    let alone = is_delivering() || (waited > 0 && !host.is_started());
+                    if host.is_closing() || alone {
                         break;
                     }
                     waited = 1;

@@ -191,7 +191,8 @@ impl SafetyEventLogger {
     }
 
     /// Does one step of the worker's work on this thread; says how long to wait before the next,
-    /// or `None` if there is nothing to do. For loggers without threads.
+    /// or `None` if there is nothing to do. For loggers without threads; buffers are handed over
+    /// once it is started.
     pub fn turn(&self) -> Option<Duration> {
         self.shared().turn()
     }

@@ -44,6 +44,8 @@ pub(super) struct Shared {
     called: Condvar,
     keeper: OnceLock<Thread>,
     keeper_sleeps: AtomicBool,
+    /// How many drops, by reason, have been said.
+    said: Mutex<[u64; DropReason::ALL.len()]>,
 }
 
 thread_local! {
@@ -111,6 +113,7 @@ impl Shared {
             called: Condvar::new(),
             keeper: OnceLock::new(),
             keeper_sleeps: AtomicBool::new(false),
+            said: Mutex::default(),
         }
     }
 
@@ -544,8 +547,29 @@ impl Shared {
         }
     }
 
+    /// Says what was dropped since the last time.
+    pub(super) fn say_dropped(&self) {
+        let dropped = self.counters.dropped();
+        let said = std::mem::replace(&mut *lock(&self.said), dropped);
+        for (reason, (now, before)) in DropReason::ALL.iter().zip(dropped.iter().zip(said)) {
+            let events = now.saturating_sub(before);
+            let why = match reason {
+                DropReason::DropOldest => "the oldest, to make room for new ones",
+                DropReason::DropNewest => "the newest, because the buffer was full",
+                DropReason::JournalFull => "the journal could not take them",
+                // Said where it is met.
+                _ => continue,
+            };
+            if events > 0 {
+                let text = format!("{events} events were dropped: {why}");
+                self.config.notices.say(Level::Critical, "dropped", text);
+            }
+        }
+    }
+
     /// Ends what can be ended at once: removes journals that hold nothing undelivered.
     pub(super) fn close(&self) {
+        self.say_dropped();
         let idle = self.worker.try_lock().is_ok_and(|worker| !worker.is_flying());
         for lane in self.lanes() {
             if idle {

@@ -4,6 +4,7 @@
 //! It is a plain function that a thread drives, a step at a time; between two steps it can be
 //! stopped, and whatever it was doing is in the journal.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -25,6 +26,34 @@ use crate::journal::store::{Damage, ReadPlace, ReadReport, Store};
 use crate::notice::{Level, Notices};
 use crate::sink::{Delivering, Progress, Settled, Step};
 use crate::stats::Counters;
+
+thread_local! {
+    /// Set while this thread delivers.
+    static DELIVERING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the caller is an adapter, or was called by one: it must not wait for the worker, which
+/// is waiting for it.
+pub(super) fn is_delivering() -> bool {
+    DELIVERING.with(Cell::get)
+}
+
+/// Marks this thread as delivering as long as it lives.
+struct Delivers {
+    before: bool,
+}
+
+impl Delivers {
+    fn new() -> Self {
+        Self { before: DELIVERING.with(|delivering| delivering.replace(true)) }
+    }
+}
+
+impl Drop for Delivers {
+    fn drop(&mut self) {
+        DELIVERING.with(|delivering| delivering.set(self.before));
+    }
+}
 
 /// How often it looks for what other processes have left behind.
 const SCAN_EVERY: Duration = Duration::from_secs(30);
@@ -110,6 +139,7 @@ impl Worker {
 
     /// Does one thing; says how long to wait before the next, or nothing if there is none.
     pub(super) fn turn(&mut self, shared: &Arc<Shared>) -> Option<Duration> {
+        let _delivers = Delivers::new();
         let now = shared.config.clock.monotonic();
         self.idle = false;
         let request = shared.requested();
@@ -169,6 +199,7 @@ impl Worker {
         if now >= self.resume_due {
             self.resume_due = now + RESUME_EVERY;
             shared.try_resume();
+            shared.say_dropped();
         }
         self.settle_dropped(shared);
         let config = &shared.config;
@@ -183,7 +214,7 @@ impl Worker {
             }
             let waited = now.saturating_sub(*since.get_or_insert(now));
             let due = buffered >= config.buffer_size || waited >= config.flush_interval;
-            if due && !full {
+            if due && !full && shared.started.load(Ordering::Acquire) {
                 keeper::hand(lane);
                 *since = None;
             }
@@ -508,9 +539,6 @@ pub(super) fn settle_dropped(shared: &Shared, lane: &Lane) {
     }
     let last = Seq(front.0 - 1);
     let (counters, notices) = (&shared.counters, &shared.config.notices);
-    // No number in it: it is said again and again while the buffer is full, and counted as one.
-    let text = "the oldest events are dropped, because the buffer is full; stats say how many";
-    notices.say(Level::Critical, "dropped", text);
     Ledger { cursor: &lane.cursor, counters, notices, own: true }.settle_through(last);
     trim(shared, lane.journal.store(), &lane.cursor);
 }

@@ -9,3 +9,6 @@ mod damage;
 mod fixtures;
 mod kills;
 mod recovery;
+mod bench;
+mod contract;
+mod reentry;

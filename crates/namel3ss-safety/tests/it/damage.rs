@@ -364,8 +364,13 @@ fn any_u64() -> impl Strategy<Value = u64> {
     prop_oneof![any::<u64>(), 0..20_000_u64, Just(u64::MAX), Just(1 << 56), Just((1 << 56) - 1)]
 }
 
+/// Two hundred, unless a longer run asks for more.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(200)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn hostile_segments_cost_bounded_time_and_never_panic(

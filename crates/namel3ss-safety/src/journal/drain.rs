@@ -180,7 +180,8 @@ impl Drainer {
         if done > 0 {
             let last = batch.frames[done - 1].0.seq;
             let released = batch.ring.partition_point(|frame| frame.header.seq <= last);
-            parts.ring.release(&batch.ring[..released], last);
+            let stored = self.skipped.map_or(last, |(from, _)| Seq(from.0 - 1));
+            parts.ring.release(&batch.ring[..released], last, stored);
             batch.ring.drain(..released);
             batch.frames.drain(..done);
             self.drained = last;

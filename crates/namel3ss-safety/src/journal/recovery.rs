@@ -186,6 +186,9 @@ pub fn scan(folder: &dyn Folder) -> Result<Scan, RecoverError> {
             FileKind::Ring => scan.ring(name, &header, file, &block)?,
         }
     }
+    // After a failed sync the frames of one segment are in another one too, which begins with the
+    // same seq and may go on: readers take the last of those that begin before a seq.
+    scan.segments.sort_by_key(|segment| (segment.first, segment.last()));
     scan.drop_what_segments_hold();
     if !has_ring && !scan.loose.is_empty() {
         // A recovery that is killed removes it, but only when all is in segments.

@@ -333,8 +333,9 @@ impl Ring {
     }
 
     /// Gives the place of frames read before back: zeroes it, then moves the head to the end of
-    /// the last one. `seq` is the last seq that has left the ring.
-    pub fn release(&self, frames: &[RingFrame], seq: Seq) {
+    /// the last one. `seq` is the last seq that has left the ring, `stored` the last up to which
+    /// segments say what became of it: the two differ while what was dropped can't be written.
+    pub fn release(&self, frames: &[RingFrame], seq: Seq, stored: Seq) {
         let words = self.mapping.words();
         for frame in frames {
             let size = frame.header.size() as u64;
@@ -351,7 +352,7 @@ impl Ring {
         let head = frames.last().map_or(self.head.0.load(Ordering::Relaxed), |last| last.next);
         if self.capacity > 0 {
             let slot = HEAD_WORDS[self.releases.fetch_add(1, Ordering::Relaxed) as usize % 2];
-            let state = [head, seq.0, head_check(self.epoch, head, seq)];
+            let state = [head, stored.0, head_check(self.epoch, head, stored)];
             for (word, value) in words[slot..slot + 3].iter().zip(state) {
                 // Release keeps them in order behind the zeros: a kill sees what was stored first.
                 word.store(value, Ordering::Release);
@@ -468,7 +469,7 @@ mod tests {
             frames.push(frame);
         }
         if let Some(last) = frames.last() {
-            ring.release(&frames, last.header.seq);
+            ring.release(&frames, last.header.seq, last.header.seq);
         }
     }
 

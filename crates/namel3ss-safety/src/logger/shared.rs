@@ -158,7 +158,14 @@ impl Shared {
         let config = &self.config;
         if let Some(folder) = &config.medium {
             let lane = self.lane_on(folder.clone(), None, JournalId::generate(), false);
-            return lane.map_err(Some);
+            return lane.map_err(|error| {
+                // What was made of it must not stand in the way of the next try; what stood there
+                // before is somebody's journal.
+                if error.kind() != io::ErrorKind::AlreadyExists {
+                    let _ = folder.remove_all();
+                }
+                Some(error)
+            });
         }
         let mapped = match config.journal {
             JournalKind::Memory => return Err(None),

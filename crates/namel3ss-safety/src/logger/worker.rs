@@ -61,6 +61,10 @@ struct Flight {
     not_before: Duration,
     /// Neither the dataset nor a fallback file took it: it waits for better days.
     kept: bool,
+    /// The last request that had been made when this pass over its rows began.
+    request: u64,
+    /// Rows have settled in this pass.
+    settled: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,12 +125,16 @@ impl Worker {
         if !shared.has_keeper() {
             self.keep(shared, now);
         }
-        if let Some(flight) = self.flight.take() {
-            let at_once = asked && flight.kept;
+        if let Some(mut flight) = self.flight.take() {
+            let at_once = flight.kept && flight.request < request;
             if now < flight.not_before && !at_once {
                 let wait = flight.not_before - now;
                 self.flight = Some(flight);
                 return Some(wait);
+            }
+            if std::mem::take(&mut flight.kept) {
+                flight.request = request;
+                flight.settled = false;
             }
             return Some(self.fly(shared, flight, now));
         }
@@ -207,24 +215,32 @@ impl Worker {
         let mut ledger =
             Ledger { cursor: &cursor, counters: &shared.counters, notices: &config.notices, own };
         let batch = self.rows.batch();
-        match config.sink.step(&mut flight.state, &batch, &mut ledger) {
+        let acked = cursor.state().acked;
+        let step = config.sink.step(&mut flight.state, &batch, &mut ledger);
+        flight.settled |= cursor.state().acked > acked;
+        match step {
             Step::Again => {
                 self.flight = Some(flight);
                 Duration::ZERO
             }
             Step::Wait(wait) => {
                 flight.not_before = now + wait;
-                flight.kept = false;
                 self.flight = Some(flight);
                 wait
             }
             Step::Kept { wait, error } => {
+                flight.kept = true;
+                if flight.settled {
+                    // The dataset is there again: what else it refused is tried at once.
+                    flight.not_before = now;
+                    self.flight = Some(flight);
+                    return Duration::ZERO;
+                }
                 let text = format!("undelivered events stay in the journal: {error}");
                 config.notices.say(Level::Warning, "kept", text);
                 flight.not_before = now + wait;
-                flight.kept = true;
+                let request = flight.request;
                 self.flight = Some(flight);
-                let request = self.request;
                 shared.note(|progress| progress.kept = request);
                 wait
             }
@@ -407,7 +423,15 @@ impl Worker {
 
     fn launch(&mut self, shared: &Shared, from: Origin, last: Seq) -> Flight {
         let state = shared.config.sink.begin();
-        Flight { from, last, state, not_before: Duration::ZERO, kept: false }
+        Flight {
+            from,
+            last,
+            state,
+            not_before: Duration::ZERO,
+            kept: false,
+            request: self.request,
+            settled: false,
+        }
     }
 }
 

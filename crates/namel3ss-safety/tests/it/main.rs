@@ -12,3 +12,4 @@ mod recovery;
 mod bench;
 mod contract;
 mod reentry;
+mod model;

@@ -1,0 +1,570 @@
+//! Any sequence of logging, delivering, failing, crashing and going on: after each step the
+//! equation holds, what is pending can really be read, and in the end every event is in exactly one
+//! place.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use namel3ss_safety::journal::cursor::Cursor;
+use namel3ss_safety::journal::media::{Fault, Folder, MemoryFolder};
+use namel3ss_safety::journal::store::ReadPlace;
+use namel3ss_safety::journal::{self, recovery};
+use namel3ss_safety::{
+    AdapterError, AdapterRegistry, Batch, Batching, DatasetAdapter, Delivery, DropReason,
+    Durability, Failure, JournalId, Logged, ManualClock, OverflowStrategy, RowBuffer, SafetyEvent,
+    SafetyEventLogger, Seq,
+};
+use proptest::prelude::*;
+
+use crate::bench::{adds_up, event, fallback_rows};
+
+/// What the dataset does.
+#[derive(Clone, Copy, Debug)]
+enum Mood {
+    Fine,
+    Fails(u8),
+    Dead,
+    Throttled(u8),
+    Config,
+    Panics(u8),
+    /// Every seventh event can't be stored, and is named.
+    Poison,
+    /// As before, but the adapter can't tell which.
+    Picky,
+}
+
+#[derive(Clone, Debug)]
+enum Action {
+    Log {
+        count: u8,
+        bytes: u16,
+    },
+    Turn(u8),
+    Flush,
+    Start,
+    Stop,
+    Sync,
+    Mood(Mood),
+    FallbackBreaks(bool),
+    Fault(Option<Fault>),
+    Advance(u16),
+    Jump(i32),
+    /// `kill -9`, and a new process.
+    Kill,
+    /// The logger is dropped, and another one made.
+    Reopen,
+    PowerCut(u64),
+}
+
+fn actions() -> impl Strategy<Value = Vec<Action>> {
+    let mood = prop_oneof![
+        3 => Just(Mood::Fine),
+        2 => (1_u8..5).prop_map(Mood::Fails),
+        2 => Just(Mood::Dead),
+        1 => (1_u8..4).prop_map(Mood::Throttled),
+        1 => Just(Mood::Config),
+        1 => (1_u8..4).prop_map(Mood::Panics),
+        2 => Just(Mood::Poison),
+        1 => Just(Mood::Picky),
+    ];
+    let fault = prop_oneof![
+        3 => Just(None),
+        1 => Just(Some(Fault::Full)),
+        1 => Just(Some(Fault::WriteFails)),
+        1 => Just(Some(Fault::SyncFails)),
+        1 => Just(Some(Fault::OpenFails)),
+    ];
+    let action = prop_oneof![
+        10 => (1_u8..12, prop_oneof![4 => Just(0_u16), 1 => 0_u16..6000])
+            .prop_map(|(count, bytes)| Action::Log { count, bytes }),
+        8 => (1_u8..6).prop_map(Action::Turn),
+        2 => Just(Action::Flush),
+        2 => Just(Action::Start),
+        1 => Just(Action::Stop),
+        1 => Just(Action::Sync),
+        3 => mood.prop_map(Action::Mood),
+        1 => any::<bool>().prop_map(Action::FallbackBreaks),
+        2 => fault.prop_map(Action::Fault),
+        2 => (1_u16..20_000).prop_map(Action::Advance),
+        1 => any::<i32>().prop_map(Action::Jump),
+        2 => Just(Action::Kill),
+        1 => Just(Action::Reopen),
+        1 => any::<u64>().prop_map(Action::PowerCut),
+    ];
+    prop::collection::vec(action, 1..60)
+}
+
+type Id = (JournalId, u64);
+
+#[derive(Debug)]
+struct Model {
+    mood: Mutex<Mood>,
+    stored: Mutex<BTreeMap<Id, u64>>,
+    /// Rows that came while they were in a fallback file: replayed.
+    replayed: Mutex<BTreeSet<Id>>,
+    fallback: PathBuf,
+}
+
+fn number(id: &str) -> u64 {
+    id.parse().expect("the events of this test are numbered")
+}
+
+/// The rows in fallback files, and how many of them are there more than once.
+fn filed(fallback: &std::path::Path) -> (BTreeMap<Id, u64>, u64) {
+    let (mut filed, mut twice) = (BTreeMap::new(), 0);
+    for row in fallback_rows(fallback) {
+        let journal = row["journal_id"].as_str().unwrap().parse().unwrap();
+        let id = (journal, row["seq"].as_u64().unwrap());
+        let n = number(row["event_id"].as_str().unwrap());
+        twice += u64::from(filed.insert(id, n).is_some());
+    }
+    (filed, twice)
+}
+
+impl DatasetAdapter for Model {
+    fn insert(&self, batch: &Batch<'_>) -> Result<(), AdapterError> {
+        let rows: Vec<(Id, u64)> = batch
+            .rows()
+            .map(|row| ((row.journal, row.seq.0), number(row.event.event_id)))
+            .collect();
+        assert!(rows.windows(2).all(|two| two[0].0 < two[1].0), "in order");
+        let mut mood = self.mood.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let bad: Vec<usize> = (0..rows.len()).filter(|at| rows[*at].1.is_multiple_of(7)).collect();
+        let fail = |failure| Err(AdapterError::new(failure, "do it"));
+        match *mood {
+            Mood::Dead => return fail(Failure::Transient),
+            Mood::Config => return fail(Failure::Config),
+            Mood::Fails(left) if left > 0 => {
+                *mood = Mood::Fails(left - 1);
+                return fail(Failure::Unknown);
+            }
+            Mood::Throttled(left) if left > 0 => {
+                *mood = Mood::Throttled(left - 1);
+                return fail(Failure::Throttled(Some(Duration::from_secs(5))));
+            }
+            Mood::Panics(left) if left > 0 => {
+                *mood = Mood::Panics(left - 1);
+                drop(mood);
+                std::panic::resume_unwind(Box::new("quiet"));
+            }
+            Mood::Poison if !bad.is_empty() => return fail(Failure::Poison(bad)),
+            Mood::Picky if !bad.is_empty() => return fail(Failure::Unknown),
+            _ => {}
+        }
+        let (filed, _) = filed(&self.fallback);
+        let mut stored = self.stored.lock().unwrap();
+        for (id, n) in rows {
+            if filed.contains_key(&id) {
+                self.replayed.lock().unwrap().insert(id);
+            }
+            let before = stored.insert(id, n);
+            assert!(before.is_none_or(|before| before == n), "another event under {id:?}");
+        }
+        Ok(())
+    }
+
+    fn identity(&self) -> String {
+        "test:model".to_owned()
+    }
+
+    fn delivery(&self) -> Delivery {
+        Delivery::ExactlyOnce { condition: "in this test" }
+    }
+
+    fn batching(&self) -> Batching {
+        Batching { rows_max: 20, bytes_max: 16 << 10, wait_max: Duration::ZERO }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Setup {
+    strategy: OverflowStrategy,
+    durability: Durability,
+    buffer_size: usize,
+    backlog: u64,
+    fallback: bool,
+}
+
+fn setups() -> impl Strategy<Value = Setup> {
+    let strategy = prop_oneof![
+        Just(OverflowStrategy::DropOldest),
+        Just(OverflowStrategy::DropNewest),
+        Just(OverflowStrategy::Block),
+    ];
+    let durability = prop_oneof![Just(Durability::Process), Just(Durability::Power)];
+    let backlog = prop_oneof![Just(8 << 10), Just(64 << 10), Just(1 << 30)];
+    (strategy, durability, 1_usize..12, backlog, any::<bool>()).prop_map(
+        |(strategy, durability, buffer_size, backlog, fallback)| {
+            // With `block`, a started logger without threads would wait for itself.
+            let backlog = if strategy == OverflowStrategy::Block { 1 << 30 } else { backlog };
+            Setup { strategy, durability, buffer_size, backlog, fallback }
+        },
+    )
+}
+
+/// Where an event must be in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    /// Somewhere.
+    Yes,
+    /// It was in memory, or not synced, when the process or the power went: anywhere or nowhere.
+    Perhaps,
+    /// `log` said that it was dropped: nowhere.
+    No,
+}
+
+struct World {
+    setup: Setup,
+    dataset: Arc<Model>,
+    clock: Arc<ManualClock>,
+    root: tempfile::TempDir,
+    medium: MemoryFolder,
+    orphans: Vec<MemoryFolder>,
+    logger: SafetyEventLogger,
+    /// By the events' numbers.
+    events: Vec<Kept>,
+    /// Events of this life, with what `log` said.
+    life: Vec<(usize, Logged)>,
+    synced: Seq,
+    fault: Option<Fault>,
+    /// Writes have failed in this life, so that the cursor's file may be behind.
+    writes_failed: bool,
+    /// A batch may come twice: after a crash with a cursor that could not be written.
+    may_repeat: bool,
+    /// Files may be torn beyond recognition.
+    was_cut: bool,
+    /// The most events that `drop_oldest` has taken, in all lives.
+    dropped_oldest: u64,
+}
+
+impl World {
+    fn new(setup: Setup) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let dataset = Arc::new(Model {
+            mood: Mutex::new(Mood::Fine),
+            stored: Mutex::default(),
+            replayed: Mutex::default(),
+            fallback: root.path().join("fallback"),
+        });
+        let (clock, medium) = (Arc::new(ManualClock::default()), MemoryFolder::default());
+        let logger = open(setup, &dataset, &clock, &medium, &[]);
+        Self {
+            setup,
+            dataset,
+            clock,
+            root,
+            medium,
+            orphans: Vec::new(),
+            logger,
+            events: Vec::new(),
+            life: Vec::new(),
+            synced: Seq(0),
+            fault: None,
+            writes_failed: false,
+            may_repeat: false,
+            was_cut: false,
+            dropped_oldest: 0,
+        }
+    }
+
+    /// Opens the next life on what is left.
+    fn reopen(&mut self) {
+        self.orphans.retain(|folder| !folder.list().unwrap().is_empty());
+        self.orphans.iter().for_each(|folder| folder.set_fault(self.fault));
+        self.medium = MemoryFolder::default();
+        self.medium.set_fault(self.fault);
+        self.logger = open(self.setup, &self.dataset, &self.clock, &self.medium, &self.orphans);
+        self.life.clear();
+        self.synced = Seq(0);
+        self.writes_failed = self.fault == Some(Fault::WriteFails);
+    }
+
+    fn end_of_life(&mut self) {
+        let stats = self.logger.stats();
+        self.dropped_oldest += reason(&stats, DropReason::DropOldest);
+        for (n, logged) in &self.life {
+            if matches!(logged, Logged::Buffered(_)) {
+                self.events[*n] = Kept::Perhaps;
+            }
+        }
+        self.may_repeat |= self.writes_failed;
+    }
+
+    fn kill(&mut self) {
+        self.end_of_life();
+        // Copies first: the old logger's drop must not reach what the new one finds.
+        let mut left: Vec<MemoryFolder> = self.orphans.iter().map(MemoryFolder::copy).collect();
+        left.push(self.medium.copy());
+        self.orphans = left;
+        self.reopen();
+    }
+
+    fn power_cut(&mut self, mut random: u64) {
+        self.end_of_life();
+        // Not even its destructor runs.
+        std::mem::forget(std::mem::replace(
+            &mut self.logger,
+            open(self.setup, &self.dataset, &self.clock, &MemoryFolder::default(), &[]),
+        ));
+        let mut keep = || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            random >> 63 == 0
+        };
+        self.orphans.push(self.medium.clone());
+        self.orphans.iter().for_each(|folder| folder.power_cut(&mut keep));
+        for (n, logged) in &self.life {
+            if let Logged::Journaled(seq) = logged
+                && *seq > self.synced
+            {
+                self.events[*n] = Kept::Perhaps;
+            }
+        }
+        // What earlier lives left was perhaps never synced, and a cursor never is.
+        let earlier = self.events.len() - self.life.len();
+        for kept in &mut self.events[..earlier] {
+            *kept = if *kept == Kept::Yes { Kept::Perhaps } else { *kept };
+        }
+        self.may_repeat = true;
+        self.was_cut = true;
+        self.reopen();
+    }
+
+    fn act(&mut self, action: &Action) {
+        match action {
+            Action::Log { count, bytes } => {
+                for _ in 0..*count {
+                    let n = self.events.len();
+                    let reason = (*bytes > 0).then(|| "x".repeat(usize::from(*bytes)));
+                    let logged = self.logger.log(&SafetyEvent { reason, ..event(n as u64) });
+                    self.events.push(match logged {
+                        Logged::Dropped(_) => Kept::No,
+                        _ => Kept::Yes,
+                    });
+                    self.life.push((n, logged));
+                }
+            }
+            Action::Turn(times) => (0..*times).for_each(|_| _ = self.logger.turn()),
+            Action::Flush => {
+                let start = Instant::now();
+                let report = self.logger.flush(Some(Duration::from_secs(5)));
+                assert!(
+                    start.elapsed() < Duration::from_secs(4),
+                    "it waits for nothing: {report:?}"
+                );
+                let stats = self.logger.stats();
+                assert_eq!(report.pending, stats.pending + stats.recovering);
+                if report.complete {
+                    assert_eq!(stats.pending, 0);
+                }
+            }
+            Action::Start => self.logger.start(),
+            Action::Stop => _ = self.logger.stop(Some(Duration::from_secs(5))),
+            Action::Sync => {
+                if let Ok(seq) = self.logger.sync() {
+                    self.synced = seq;
+                }
+            }
+            Action::Mood(mood) => {
+                let mut now = self.dataset.mood.lock();
+                **now.as_mut().unwrap_or_else(|poisoned| poisoned.get_mut()) = *mood;
+            }
+            Action::FallbackBreaks(breaks) => self.break_fallback(*breaks),
+            // With `block` a full journal is waited for, here for ever.
+            Action::Fault(Some(fault))
+                if self.setup.strategy == OverflowStrategy::Block && *fault != Fault::SyncFails => {
+            }
+            Action::Fault(fault) => {
+                self.fault = *fault;
+                self.writes_failed |= *fault == Some(Fault::WriteFails);
+                self.medium.set_fault(*fault);
+                self.orphans.iter().for_each(|folder| folder.set_fault(*fault));
+            }
+            Action::Advance(millis) => self.clock.advance(Duration::from_millis((*millis).into())),
+            Action::Jump(micros) => self.clock.jump_wall(i64::from(*micros) * 1000),
+            Action::Kill => self.kill(),
+            Action::Reopen => {
+                self.end_of_life();
+                let other = MemoryFolder::default();
+                self.logger = open(self.setup, &self.dataset, &self.clock, &other, &[]);
+                self.orphans.push(self.medium.clone());
+                self.reopen();
+            }
+            Action::PowerCut(random) => self.power_cut(*random),
+        }
+    }
+
+    fn break_fallback(&mut self, breaks: bool) {
+        let (path, away) = (self.dataset.fallback.clone(), self.root.path().join("away"));
+        let is_broken = path.is_file();
+        if breaks && !is_broken {
+            if path.exists() {
+                std::fs::rename(&path, &away).unwrap();
+            }
+            std::fs::write(&path, "in the way").unwrap();
+        } else if !breaks && is_broken {
+            std::fs::remove_file(&path).unwrap();
+            if away.exists() {
+                std::fs::rename(&away, &path).unwrap();
+            }
+        }
+    }
+
+    fn check(&self) {
+        let stats = self.logger.stats();
+        adds_up(&stats);
+        assert_eq!(stats.total_logged, self.life.len() as u64, "{stats:?}");
+        let said = self.life.iter().filter(|(_, logged)| matches!(logged, Logged::Dropped(_)));
+        let oldest = reason(&stats, DropReason::DropOldest);
+        assert_eq!(stats.total_dropped, said.count() as u64 + oldest, "{stats:?}");
+        let buffered = self.life.iter().any(|(_, logged)| matches!(logged, Logged::Buffered(_)));
+        if buffered || self.writes_failed || self.life.is_empty() {
+            return;
+        }
+        // What a new process would find.
+        let readable = readable(&self.medium);
+        let unsaid = readable.len() as u64 - stats.pending.min(readable.len() as u64);
+        assert!(readable.len() as u64 >= stats.pending, "{} of {stats:?}", readable.len());
+        // What was dropped since the last look of the worker is not written down yet.
+        assert!(unsaid <= oldest, "{} can be read: {stats:?}", readable.len());
+        let accepted: BTreeMap<u64, u64> = self
+            .life
+            .iter()
+            .filter_map(|(n, logged)| match logged {
+                Logged::Journaled(seq) => Some((seq.0, *n as u64)),
+                _ => None,
+            })
+            .collect();
+        for (seq, n) in &readable {
+            assert_eq!(accepted.get(seq), Some(n), "seq {seq} holds another event");
+        }
+    }
+
+    /// Mends everything, delivers everything, and looks where each event is.
+    fn finish(mut self) {
+        self.act(&Action::Fault(None));
+        self.act(&Action::Mood(Mood::Fine));
+        self.act(&Action::FallbackBreaks(false));
+        self.act(&Action::Advance(60_000));
+        let report = self.logger.flush(Some(Duration::from_secs(5)));
+        assert!(report.complete, "{report:?} {:?}", self.logger.stats());
+        self.act(&Action::Reopen);
+        let report = self.logger.flush(Some(Duration::from_secs(5)));
+        assert!(report.complete, "then {report:?} {:?}", self.logger.stats());
+        for folder in &self.orphans {
+            // One that was killed after its last segment went is removed when it is old.
+            let left = folder.list().unwrap();
+            let settled = left.iter().all(|name| name.starts_with("cursor-"));
+            assert!(settled || self.was_cut, "left behind: {left:?}");
+        }
+        let stored = self.dataset.stored.lock().unwrap().clone();
+        let (filed, twice) = filed(&self.dataset.fallback);
+        assert!(twice == 0 || self.may_repeat, "{twice} rows were filed twice");
+        let replayed = self.dataset.replayed.lock().unwrap().clone();
+        let mut times = vec![0_u32; self.events.len()];
+        for (id, n) in &stored {
+            times[*n as usize] += 1;
+            assert!(
+                self.may_repeat || replayed.contains(id) || !filed.contains_key(id),
+                "event {n} is in the dataset and in a file"
+            );
+        }
+        for (id, n) in &filed {
+            times[*n as usize] += u32::from(!stored.contains_key(id));
+        }
+        let mut nowhere = 0;
+        for (n, (kept, times)) in self.events.iter().zip(&times).enumerate() {
+            assert!(*times <= 1, "event {n} has two places");
+            match kept {
+                Kept::No => assert_eq!(*times, 0, "event {n} was dropped, and came"),
+                Kept::Yes => nowhere += u64::from(*times == 0),
+                Kept::Perhaps => {}
+            }
+        }
+        assert!(nowhere <= self.dropped_oldest, "{nowhere} vanished, not {}", self.dropped_oldest);
+    }
+}
+
+fn reason(stats: &namel3ss_safety::Stats, reason: DropReason) -> u64 {
+    stats.dropped.iter().find(|(r, _)| *r == reason).map_or(0, |(_, events)| *events)
+}
+
+fn open(
+    setup: Setup,
+    dataset: &Arc<Model>,
+    clock: &Arc<ManualClock>,
+    medium: &MemoryFolder,
+    orphans: &[MemoryFolder],
+) -> SafetyEventLogger {
+    let registry = AdapterRegistry::default();
+    registry.register("safety_events", dataset.clone());
+    let builder = SafetyEventLogger::builder()
+        .adapter_registry(registry)
+        .clock(clock.clone())
+        .threads(false)
+        .medium(Arc::new(medium.clone()))
+        .left_behind(orphans.iter().map(|f| Arc::new(f.clone()) as Arc<dyn Folder>).collect())
+        .overflow_strategy(setup.strategy)
+        .durability(setup.durability)
+        .buffer_size(setup.buffer_size)
+        .backlog_limit_bytes(setup.backlog)
+        .journal_options(journal::Options {
+            ring_bytes: 8 << 10,
+            ring_bytes_max: 32 << 10,
+            segment_bytes_max: 32 << 10,
+            ..journal::Options::default()
+        });
+    let builder = match setup.fallback {
+        true => builder.fallback_path(&dataset.fallback),
+        false => builder.no_fallback(),
+    };
+    builder.build().unwrap()
+}
+
+/// The events that wait in a folder, as a new process would find them, by their seqs.
+fn readable(folder: &MemoryFolder) -> BTreeMap<u64, u64> {
+    let folder: Arc<dyn Folder> = Arc::new(folder.copy());
+    let scan = match recovery::scan(&*folder) {
+        Ok(scan) => scan,
+        Err(recovery::RecoverError::Empty) => return BTreeMap::new(),
+        Err(error) => panic!("{error}"),
+    };
+    assert!(scan.damage.is_empty(), "{:?}", scan.damage);
+    let settled = scan.settle(&folder, Durability::Process).unwrap();
+    let acked = Cursor::open(&*folder, "safety_events").unwrap().state().acked;
+    let mut events = BTreeMap::new();
+    let mut rows = RowBuffer::new(settled.store.journal);
+    let report = settled
+        .store
+        .read(&mut ReadPlace::default(), acked.next(), settled.store.last(), &mut |seq, payload| {
+            rows.push(seq, payload).unwrap();
+            true
+        })
+        .unwrap();
+    assert_eq!((report.missing, report.damage), (vec![], vec![]));
+    for row in rows.batch().rows() {
+        assert!(events.insert(row.seq.0, number(row.event.event_id)).is_none());
+    }
+    events
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(200),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn every_event_ends_in_one_place(setup in setups(), actions in actions()) {
+        // The library's own randomness, so that a failure can be made smaller.
+        fastrand::seed(7);
+        let mut world = World::new(setup);
+        for action in &actions {
+            world.act(action);
+            world.check();
+        }
+        world.finish();
+    }
+}

@@ -3,6 +3,9 @@
 mod config;
 mod lane;
 mod shared;
+mod open;
+mod threads;
+mod report;
 mod keeper;
 mod worker;
 mod adopt;

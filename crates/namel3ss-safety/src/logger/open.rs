@@ -1,0 +1,184 @@
+//! Opening a logger's journal, where and as it can be had, and removing it when nothing in it waits.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::config::JournalKind;
+use super::lane::{Ground, Lane};
+use super::shared::{Shared, lock};
+use crate::id::JournalId;
+use crate::journal::Journal;
+use crate::journal::account::{self, Account};
+use crate::journal::cursor::Cursor;
+use crate::journal::media::{DiskFolder, Folder, FolderLock, MemoryFolder};
+use crate::notice::Level;
+
+impl Shared {
+    /// The lane that events go to now; opens the journal where that was not done yet. It can't
+    /// fail: where no file is to be had, it is in memory, and a notice says so.
+    pub(super) fn open_lane(self: &Arc<Self>) -> &Lane {
+        if let Some(lane) = self.lane() {
+            return lane;
+        }
+        let _opening = lock(&self.opening);
+        let lane = self.first.get_or_init(|| {
+            self.open_file_lane().unwrap_or_else(|error| {
+                if let Some(error) = error {
+                    let text = format!(
+                        "the journal is in memory, because no file was to be had: {error}; events \
+                         do not survive the process until that is mended"
+                    );
+                    self.config.notices.say(Level::Warning, "degraded", text);
+                }
+                self.memory_lane()
+            })
+        });
+        if self.config.threads {
+            self.start_keeper();
+        }
+        lane
+    }
+
+    /// A lane on a file; `Err(None)` where none is wanted.
+    fn open_file_lane(&self) -> Result<Lane, Option<io::Error>> {
+        let config = &self.config;
+        if let Some(folder) = &config.medium {
+            let lane = self.lane_on(folder.clone(), None, JournalId::generate(), false);
+            return lane.map_err(|error| {
+                // What was made of it must not stand in the way of the next try; what stood there
+                // before is somebody's journal.
+                if error.kind() != io::ErrorKind::AlreadyExists {
+                    let _ = folder.remove_all();
+                }
+                Some(error)
+            });
+        }
+        let mapped = match config.journal {
+            JournalKind::Memory => return Err(None),
+            JournalKind::Unmapped => false,
+            JournalKind::File | JournalKind::Folder(_) => true,
+        };
+        let open = || -> io::Result<Lane> {
+            let parent = self.journals();
+            // Each part of the path that is ours is checked, not only the last.
+            DiskFolder::create(&config.root.join("journal"), false)?;
+            DiskFolder::create(&parent, false)?;
+            let (id, folder, lock) = own_folder(&parent, mapped)?;
+            let folder: Arc<dyn Folder> = Arc::new(folder);
+            match self.lane_on(folder.clone(), Some(lock), id, false) {
+                Ok(lane) => Ok(lane),
+                Err(error) => {
+                    let _ = folder.remove_all();
+                    Err(error)
+                }
+            }
+        };
+        open().map_err(Some)
+    }
+
+    fn memory_lane(&self) -> Lane {
+        let folder = Arc::new(MemoryFolder::default());
+        let lane = self.lane_on(folder, None, JournalId::generate(), true);
+        // Memory that can't be mapped any more ends the process sooner than this does; a ring
+        // without capacity still spills to the heap.
+        lane.expect("a journal in memory opens")
+    }
+
+    fn lane_on(
+        &self,
+        folder: Arc<dyn Folder>,
+        lock: Option<FolderLock>,
+        id: JournalId,
+        in_memory: bool,
+    ) -> io::Result<Lane> {
+        let config = &self.config;
+        let destination = self.destination();
+        let names = (config.dataset.as_str(), destination.as_str());
+        let journal = Journal::create(folder.clone(), lock, id, names, config.options.clone())?;
+        let cursor = Arc::new(Cursor::open(&*folder, config.sink.dataset_name())?);
+        let ground = match (in_memory, journal.is_mapped()) {
+            (true, _) => Ground::Memory,
+            (false, true) => Ground::Mapped,
+            (false, false) => Ground::File,
+        };
+        let started = self.started.load(Ordering::Acquire);
+        let counters = self.counters.clone();
+        Ok(Lane::new(journal, cursor, ground, counters, config, started))
+    }
+
+    /// Goes back to a file, where the journal is in memory because none was to be had.
+    pub(super) fn try_resume(self: &Arc<Self>) -> bool {
+        let degraded = self.lane().is_some_and(|lane| lane.ground == Ground::Memory)
+            && self.config.journal != JournalKind::Memory;
+        if !degraded {
+            return false;
+        }
+        let Ok(lane) = self.open_file_lane() else { return false };
+        if self.resumed.set(lane).is_ok() {
+            let text = "the journal is in a file again";
+            self.config.notices.say(Level::Info, "resumed", text);
+        }
+        true
+    }
+
+    /// Ends what can be ended at once: removes journals that hold nothing undelivered.
+    pub(super) fn close(&self) {
+        self.say_dropped();
+        let idle = self.worker.try_lock().is_ok_and(|worker| !worker.is_flying());
+        for lane in self.lanes() {
+            if idle {
+                // What was dropped stays dropped: without a word of it the next run delivers it.
+                super::worker::settle_dropped(self, lane);
+                let _ = lane.journal.drain(lane.cursor.front());
+            }
+            let state = lane.cursor.state();
+            let pending = lane.journal.last().0.saturating_sub(state.acked.0);
+            if pending == 0 && self.config.medium.is_none() {
+                if lane.ground != Ground::Memory {
+                    let dropped = self.counters.dropped();
+                    let account = Account { dropped, ..Account::of(&state) };
+                    self.keep_account(lane.journal.id(), &account);
+                }
+                let _ = lane.journal.remove();
+            } else if lane.ground == Ground::Memory && pending > 0 {
+                let text = format!("{pending} events were in memory only, and are lost");
+                self.config.notices.say(Level::Critical, "lost", text);
+            }
+        }
+    }
+
+    /// Writes down what became of a journal's events before its folder goes.
+    pub(super) fn keep_account(&self, journal: JournalId, account: &Account) {
+        if account.logged() == 0 {
+            return;
+        }
+        if let Err(error) = account::append(&self.journals(), journal, account) {
+            let text = format!("the account of journal {journal} can't be written: {error}");
+            self.config.notices.say(Level::Warning, "accounts", text);
+        }
+    }
+}
+
+/// How often a new folder may be taken from under us before that is an error.
+const FOLDER_TRIES_MAX: u32 = 16;
+
+/// Makes a journal's folder and takes its lock. Somebody who looks for orphans at this very moment
+/// may find the folder before it is locked, take it for one that was abandoned, and remove it;
+/// then there is another. **A journal without its lock would be adopted while it is written.**
+fn own_folder(parent: &Path, mapped: bool) -> io::Result<(JournalId, DiskFolder, FolderLock)> {
+    let mut error = io::Error::other("each new folder is taken by somebody else");
+    for _ in 0..FOLDER_TRIES_MAX {
+        let id = JournalId::generate();
+        let made = DiskFolder::create(&parent.join(id.to_string()), mapped)
+            .and_then(|folder| folder.lock().map(|lock| (folder, lock)));
+        match made {
+            Ok((folder, Some(lock))) => return Ok((id, folder, lock)),
+            Ok((_, None)) => {}
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => error = gone,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(error)
+}

@@ -11,6 +11,7 @@ pub mod gap;
 pub mod header;
 pub mod media;
 pub mod ring;
+pub mod ring_state;
 pub mod segment;
 pub mod spill;
 pub mod store;

@@ -13,21 +13,14 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::frame::{self, Header, Kind, Place, SEQ_MAX};
+use super::frame::{self, Header, Kind, Place};
 use super::header::{FileHeader, HEADER_BYTES};
 use super::media::{Folder, Mapping, MediumFile};
+use super::ring_state::{CAPACITY_MAX, CAPACITY_WORDS, HEAD_WORDS, check, head_check};
 use crate::id::Seq;
 
 /// The ring's file.
 pub const RING_NAME: &str = "ring.n3j";
-/// Words of the header block that live on: two slots of the head's position, the last seq that
-/// has left the ring, and a check of both. They are written in turn, so that a kill in between
-/// leaves one whole.
-pub const HEAD_WORDS: [usize; 2] = [384, 387];
-/// The data area's size and its check, written once; zero where there is none.
-pub const CAPACITY_WORDS: usize = 390;
-/// The largest data area.
-pub const CAPACITY_MAX: u64 = 1 << 30;
 /// A spare page behind the limit, so that there is always room for a wrap mark.
 const SPARE_BYTES: u64 = 4096;
 
@@ -62,6 +55,14 @@ pub struct Ring {
 /// Why a frame is not in the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingFull;
+
+/// One look at both ends.
+struct Tail {
+    claim: u64,
+    head: u64,
+    tail: u64,
+    seq: Seq,
+}
 
 /// A frame that [`Ring::read`] found.
 #[derive(Clone, Copy, Debug)]
@@ -159,12 +160,7 @@ impl Ring {
         let size = frame::size_of_frame(payload.len()) as u64;
         let crc = frame::payload_crc(payload);
         loop {
-            // Head before claim: then the head is never ahead of the claim it completes.
-            let head = self.head.0.load(Ordering::Acquire);
-            let base = self.head_seq.load(Ordering::Acquire);
-            let claim = self.claim.0.load(Ordering::Acquire);
-            let tail = complete(head / 8, claim as u32) * 8;
-            let seq = Seq(complete(base, (claim >> 32) as u32) + 1);
+            let Tail { claim, head, tail, seq } = self.tail();
             let Some(start) = self.start(head, tail, size) else {
                 if self.grow(head, tail) {
                     continue;
@@ -191,11 +187,7 @@ impl Ring {
     #[must_use]
     pub fn claim_seq(&self) -> Seq {
         loop {
-            let head = self.head.0.load(Ordering::Acquire);
-            let base = self.head_seq.load(Ordering::Acquire);
-            let claim = self.claim.0.load(Ordering::Acquire);
-            let tail = complete(head / 8, claim as u32) * 8;
-            let seq = Seq(complete(base, (claim >> 32) as u32) + 1);
+            let Tail { claim, tail, seq, .. } = self.tail();
             let next = pack(tail, seq);
             if self
                 .claim
@@ -205,6 +197,21 @@ impl Ring {
             {
                 return seq;
             }
+        }
+    }
+
+    /// Where the next frame would go, and the claim word to compare with.
+    #[inline]
+    fn tail(&self) -> Tail {
+        // Head before claim: then the head is never ahead of the claim it completes.
+        let head = self.head.0.load(Ordering::Acquire);
+        let base = self.head_seq.load(Ordering::Acquire);
+        let claim = self.claim.0.load(Ordering::Acquire);
+        Tail {
+            claim,
+            head,
+            tail: complete(head / 8, claim as u32) * 8,
+            seq: Seq(complete(base, (claim >> 32) as u32) + 1),
         }
     }
 
@@ -365,66 +372,6 @@ impl Ring {
     #[inline]
     fn word(&self, position: u64) -> usize {
         (HEADER_BYTES + (position & (self.capacity - 1)) as usize) / 8
-    }
-}
-
-fn head_check(epoch: u64, head: u64, seq: Seq) -> u64 {
-    // Not zero, so that a slot that was never written is none.
-    1 << 32 | u64::from(check([epoch, head, seq.0]))
-}
-
-fn check<const N: usize>(words: [u64; N]) -> u32 {
-    words.iter().fold(0, |crc, word| crc32c::crc32c_append(crc, &word.to_le_bytes()))
-}
-
-/// What a ring's file says of itself in its first block.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RingState {
-    /// The data area's size; zero where the ring was never mapped.
-    pub capacity: u64,
-    /// Where the first frame that is still in it begins, or an earlier place.
-    pub head: u64,
-    /// The last seq that has left it for a segment, or an earlier one.
-    pub released: Seq,
-    /// Only one of the two slots is whole: the other was being written, or is damaged, and the
-    /// head may have been further.
-    pub one_slot: bool,
-}
-
-impl RingState {
-    /// Reads the first block of the ring's file whose random number is `epoch`; `None` if that
-    /// part of it is damaged.
-    #[must_use]
-    pub fn parse(block: &[u8], epoch: u64) -> Option<Self> {
-        let word = |at: usize| {
-            let bytes = block.get(at * 8..at * 8 + 8)?;
-            bytes.try_into().ok().map(u64::from_le_bytes)
-        };
-        let capacity = word(CAPACITY_WORDS)?;
-        if capacity == 0 && word(CAPACITY_WORDS + 1)? == 0 {
-            return Some(Self::default());
-        }
-        let sane = capacity.is_power_of_two() && (8..=CAPACITY_MAX).contains(&capacity);
-        if !sane || word(CAPACITY_WORDS + 1)? != u64::from(check([epoch, capacity])) {
-            return None;
-        }
-        let mut state = Self { capacity, ..Self::default() };
-        let mut whole = 0;
-        let mut blank = 0;
-        for slot in HEAD_WORDS {
-            let (head, seq) = (word(slot)?, Seq(word(slot + 1)?));
-            let stored = word(slot + 2)?;
-            if stored == 0 && head == 0 && seq == Seq(0) {
-                blank += 1;
-            } else if stored == head_check(epoch, head, seq) && head % 8 == 0 && seq.0 <= SEQ_MAX {
-                whole += 1;
-                state.head = state.head.max(head);
-                state.released = state.released.max(seq);
-            }
-        }
-        // A blank slot is the beginning: as good as a whole one, before the second release.
-        state.one_slot = whole + blank < 2;
-        (whole + blank > 0).then_some(state)
     }
 }
 

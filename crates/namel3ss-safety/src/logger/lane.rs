@@ -50,6 +50,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// How often those who wait for room look for themselves.
 const ROOM_POLL: Duration = Duration::from_millis(20);
+/// How often one event waits for a dataset that is catching up: 500 ms in all.
+const CATCH_UP_WAITS_MAX: u32 = 25;
 /// How many old events one new one may push out where the disk is full.
 const PUSH_OUT_MAX: u32 = 4096;
 
@@ -108,11 +110,18 @@ impl Lane {
             self.brake();
         }
         let mut admission = lock(&self.admission);
+        let mut waits = 0..CATCH_UP_WAITS_MAX;
         loop {
             // Started, with room: the worker will come for it.
             let open = !self.shut.load(Ordering::Acquire);
             if open || self.buffered() < self.buffer_size {
                 break;
+            }
+            // A dataset that is only slower than the loop takes its next batch in a moment.
+            let behind = self.is_backlog_full() && host.is_catching_up() && !host.is_delivering();
+            if behind && waits.next().is_some() {
+                admission = self.wait_for_room(admission);
+                continue;
             }
             match self.overflow {
                 OverflowStrategy::DropOldest => break,
@@ -131,10 +140,7 @@ impl Lane {
                 }
                 OverflowStrategy::Block => {
                     host.buffer_full();
-                    admission = self
-                        .room
-                        .wait_timeout(admission, ROOM_POLL)
-                        .map_or_else(|poisoned| poisoned.into_inner().0, |(guard, _)| guard);
+                    admission = self.wait_for_room(admission);
                 }
             }
         }
@@ -155,6 +161,11 @@ impl Lane {
                 self.accept_full(payload, error, host)
             }
         }
+    }
+
+    fn wait_for_room<'a>(&'a self, admission: MutexGuard<'a, ()>) -> MutexGuard<'a, ()> {
+        let waited = self.room.wait_timeout(admission, ROOM_POLL);
+        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// Neither the ring nor a spill file took it: the disk is full or failing.
@@ -322,9 +333,7 @@ impl Lane {
 
     /// Wakes those who wait for room. Never waits for them.
     pub(super) fn wake_waiting(&self) {
-        if self.overflow == OverflowStrategy::Block {
-            self.room.notify_all();
-        }
+        self.room.notify_all();
     }
 }
 
@@ -334,6 +343,8 @@ pub(super) trait Host {
     fn buffer_full(&self);
     /// Whether a worker is there.
     fn is_started(&self) -> bool;
+    /// Whether the dataset is healthy and has just taken something.
+    fn is_catching_up(&self) -> bool;
     /// Whether the logger is going away.
     fn is_closing(&self) -> bool;
     /// Whether the caller is an adapter, or was called by one, in the midst of a delivery: it must

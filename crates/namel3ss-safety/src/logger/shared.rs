@@ -34,12 +34,17 @@ pub(super) struct Shared {
     /// has kept, when there is a new one.
     requests: AtomicU64,
     pub(super) worker: Mutex<Worker>,
+    /// When a batch last settled, in nanoseconds of the monotonic clock; 0 if never.
+    pub(super) settled_at: AtomicU64,
     progress: Mutex<Progress>,
     progress_made: Condvar,
     pub(super) threads: Threads,
     /// How many drops, by reason, have been said.
     pub(super) said: Mutex<[u64; DropReason::ALL.len()]>,
 }
+
+/// For how long after its last batch a healthy dataset is taken to be catching up.
+const CATCHING_UP: Duration = Duration::from_millis(500);
 
 /// Counts what a waiting `flush` wants to know.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,6 +73,7 @@ impl Shared {
             closing: AtomicBool::new(false),
             flushing: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            settled_at: AtomicU64::new(0),
             progress: Mutex::default(),
             progress_made: Condvar::new(),
             threads: Threads::default(),
@@ -185,6 +191,16 @@ impl Host for Hosted<'_> {
 
     fn is_started(&self) -> bool {
         self.0.started.load(Ordering::Acquire)
+    }
+
+    fn is_catching_up(&self) -> bool {
+        let nanos = self.0.settled_at.load(Ordering::Acquire);
+        if nanos == 0 {
+            return false;
+        }
+        let settled_at = Duration::from_nanos(nanos);
+        let since = self.0.config.clock.monotonic().saturating_sub(settled_at);
+        self.is_started() && self.0.config.sink.healthy() && since < CATCHING_UP
     }
 
     fn is_closing(&self) -> bool {

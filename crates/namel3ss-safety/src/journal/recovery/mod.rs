@@ -5,19 +5,24 @@
 //! Settling moves what lies in the ring and in spill files into one more segment. It may be killed
 //! at any point and begun again: frames are known by their seqs, and files are removed last.
 
+mod ring_walk;
+mod settle;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use super::SEGMENT_PREFIX;
+pub use self::settle::Settled;
+
+use self::ring_walk::{RingStep, RingWalk};
 use super::cursor::{CURSOR_PREFIX, CursorState};
-use super::frame::{self, Header, Kind, Place, SEQ_MAX, VOID_BYTES};
+use super::frame::{self, Kind, SEQ_MAX};
 use super::header::{FileHeader, FileKind, HEADER_BYTES, HeaderError, Seal};
 use super::media::{Folder, MediumFile};
-use super::ring::{RING_NAME, RingState};
-use super::segment::{Segment, SegmentWriter, Step, Tail, Walk};
-use super::store::{Damage, Store};
-use crate::batch::Durability;
+use super::ring::RING_NAME;
+use super::ring_state::RingState;
+use super::segment::{Segment, Step, Tail, Walk};
+use super::store::Damage;
 use crate::id::{JournalId, Seq};
 
 /// How a file that can't be used is renamed: set aside, never deleted.
@@ -393,163 +398,5 @@ impl Scan {
         self.loose.retain(|loose| loose.seq > settled);
         self.loose.sort_by_key(|loose| loose.seq);
         self.loose.dedup_by_key(|loose| loose.seq);
-    }
-
-    /// Brings the folder to rest: loose frames into one more segment, unusable files set aside,
-    /// emptied ones removed. With `Power` everything is synced before anything is removed.
-    ///
-    /// # Errors
-    /// The medium's own; what was done stays done, and it can be tried again.
-    pub fn settle(
-        mut self,
-        folder: &Arc<dyn Folder>,
-        durability: Durability,
-    ) -> io::Result<Settled> {
-        for name in &self.unusable {
-            let aside = format!("{name}{ASIDE_SUFFIX}");
-            // Left where it is if it can't be renamed: the next opening sees it again.
-            let _ = folder.rename(name, &aside);
-        }
-        if !self.loose.is_empty() || self.released > self.last() {
-            let segment = self.write_loose(&**folder, durability)?;
-            self.segments.push(segment);
-        }
-        if durability == Durability::Power {
-            folder.sync()?;
-        }
-        for name in &self.emptied {
-            folder.remove(name)?;
-        }
-        let store = Store::new(self.header.journal, folder.clone(), self.segments);
-        Ok(Settled { store, header: self.header, damage: self.damage, torn_tails: self.torn_tails })
-    }
-
-    fn write_loose(&self, folder: &dyn Folder, durability: Durability) -> io::Result<Arc<Segment>> {
-        // Before each loose frame there may be a void one.
-        let void = frame::size_of_frame(VOID_BYTES);
-        let sizes = self.loose.iter().map(|l| (frame::size_of_frame(l.length) + void) as u64);
-        let bytes: u64 = sizes.sum();
-        let mut expected = self.segments.iter().map(|s| s.last()).max().map_or(Seq(1), Seq::next);
-        let header = FileHeader {
-            kind: FileKind::Segment,
-            first: expected,
-            epoch: fastrand::u64(..),
-            ..self.header.clone()
-        };
-        let bytes = HEADER_BYTES as u64 + bytes;
-        let mut writer = SegmentWriter::create(folder, SEGMENT_PREFIX, &header, bytes)?;
-        let (mut out, mut payload) = (Vec::new(), Vec::new());
-        let mut events = 0;
-        let start = writer.place();
-        let mut position = start.position;
-        for (i, loose) in self.loose.iter().enumerate() {
-            payload.resize(loose.length, 0);
-            loose.file.read_at(&mut payload, loose.at)?;
-            // What has left the ring was in a segment, and is missing there.
-            expected = expected.max(self.released.next().min(loose.seq));
-            if loose.seq > expected && !self.loose_damage {
-                // Seqs that nothing was damaged for: claimed, never committed, never logged.
-                let last = loose.seq.0 - 1;
-                let place = Place { position: position + out.len() as u64, ..start };
-                frame::write(&mut out, Kind::Void, expected, &last.to_le_bytes(), place);
-            }
-            expected = loose.seq.next();
-            let place = Place { position: position + out.len() as u64, ..start };
-            frame::write(&mut out, Kind::Event, loose.seq, &payload, place);
-            events += 1;
-            if out.len() > 1 << 20 || i + 1 == self.loose.len() {
-                writer.write(&out, loose.seq, events)?;
-                position += out.len() as u64;
-                events = 0;
-                out.clear();
-            }
-        }
-        if self.loose.is_empty() {
-            // Nothing but a seal, which says what should be there and is not.
-            writer.promise(self.released);
-        }
-        writer.seal();
-        if durability == Durability::Power {
-            writer.file().sync()?;
-        }
-        Ok(writer.segment)
-    }
-}
-
-/// A journal at rest: only to be delivered.
-#[derive(Debug)]
-pub struct Settled {
-    /// Its segments.
-    pub store: Store,
-    /// Whose it is.
-    pub header: FileHeader,
-    /// Damage that was met.
-    pub damage: Vec<Damage>,
-    /// Frames that were being written when the process ended.
-    pub torn_tails: u64,
-}
-
-/// See [`RingWalk`]; some 0.1 s of checking.
-const FAILED_BYTES_MAX: u64 = 1 << 30;
-
-enum RingStep {
-    Frame(Header, u64),
-    Damage(u64, u64),
-}
-
-struct RingWalk<'a> {
-    bytes: &'a [u8],
-    epoch: u64,
-    capacity: u64,
-    /// Behind this place anything may stand.
-    sure: u64,
-    at: u64,
-    /// Bytes whose check failed: bounds what hostile bytes can cost.
-    failed_bytes: u64,
-    /// Whether a frame ended right before `at`.
-    at_boundary: bool,
-}
-
-impl RingWalk<'_> {
-    fn next(&mut self, end: u64) -> Option<RingStep> {
-        let mut damaged_from = None;
-        while self.at < end {
-            let place = self.at & (self.capacity - 1);
-            let Some(rest) = self.bytes.get(place as usize..).filter(|rest| rest.len() >= 16)
-            else {
-                // Behind the file's end: the next lap.
-                self.at = self.at - place + self.capacity;
-                continue;
-            };
-            let at = Place { epoch: self.epoch, position: self.at };
-            if let Some(header) = Header::parse_bytes(rest, at) {
-                let plausible = header.length <= frame::PAYLOAD_BYTES_MAX
-                    && matches!(header.kind, Kind::Event | Kind::Wrap)
-                    && self.failed_bytes < FAILED_BYTES_MAX;
-                let payload = rest.get(frame::HEADER_BYTES..frame::HEADER_BYTES + header.length);
-                let matches = plausible && payload.is_some_and(|payload| header.matches(payload));
-                self.failed_bytes += if matches { 0 } else { header.length as u64 };
-                if matches {
-                    if let Some(from) = damaged_from {
-                        return Some(RingStep::Damage(from, place));
-                    }
-                    if header.kind == Kind::Wrap {
-                        self.at = self.at - place + self.capacity;
-                        continue;
-                    }
-                    self.at += header.size() as u64;
-                    self.at_boundary = true;
-                    return Some(RingStep::Frame(header, place));
-                }
-            }
-            // Where a frame must begin, a commit word that is not zero was stored by somebody:
-            // nothing but damage makes it wrong. A claim that was never committed has none.
-            if self.at_boundary && self.at < self.sure && rest[..8].iter().any(|byte| *byte != 0) {
-                damaged_from = Some(place);
-            }
-            self.at_boundary = false;
-            self.at += 8;
-        }
-        damaged_from.map(|from| RingStep::Damage(from, self.capacity.min(self.bytes.len() as u64)))
     }
 }

@@ -10,6 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+mod ledger;
+mod source;
+
+pub(super) use self::ledger::settle_dropped;
+
+use self::ledger::{Ledger, trim};
+use self::source::{Source, read};
 use super::adopt::{self, Orphan, Wanted};
 use super::config::Config;
 use super::keeper;
@@ -18,13 +25,10 @@ use super::shared::{Shared, lock};
 use crate::adapter::Batching;
 use crate::batch::RowBuffer;
 use crate::id::{JournalId, Seq};
-use crate::journal::DropReason;
 use crate::journal::account::Account;
-use crate::journal::cursor::{Cursor, CursorState};
-use crate::journal::store::{Damage, ReadPlace, ReadReport, Store};
-use crate::notice::{Level, Notices};
-use crate::sink::{Delivering, Progress, Settled, Step};
-use crate::stats::Counters;
+use crate::journal::store::ReadPlace;
+use crate::notice::Level;
+use crate::sink::{Delivering, Step};
 
 /// How often it looks for what other processes have left behind.
 const SCAN_EVERY: Duration = Duration::from_secs(30);
@@ -248,6 +252,7 @@ impl Worker {
                 // Seqs behind the last row that hold no row any more are settled with it.
                 ledger.settle_through(flight.last);
                 self.last_progress = config.clock.monotonic();
+                shared.settled_at.store(self.last_progress.as_nanos() as u64, Ordering::Release);
                 if let Some(store) = store {
                     trim(shared, &store, &cursor);
                 } else if let Some(orphan) = self.orphans.front() {
@@ -440,168 +445,4 @@ enum Next {
     Gathering(Duration),
     Again,
     Nothing,
-}
-
-struct Source<'a> {
-    store: &'a Store,
-    cursor: &'a Cursor,
-    own: bool,
-}
-
-/// Fills `rows` with the next batch and says up to where it reaches. A batch that was frozen and
-/// not settled comes first, exactly as it was.
-fn read(
-    shared: &Shared,
-    source: &Source<'_>,
-    place: &mut ReadPlace,
-    rows: &mut RowBuffer,
-    upto: Seq,
-    batching: &Batching,
-) -> io::Result<Seq> {
-    let front = source.cursor.front();
-    let (frozen_first, frozen_last) = source.cursor.state().frozen;
-    // It may begin behind the front: seqs that hold no event, or an earlier part of a cut batch,
-    // stand before it.
-    let frozen = frozen_last >= front && frozen_last <= upto;
-    let mut before = false;
-    let upto = if frozen { frozen_last } else { upto };
-    rows.reset(source.store.journal, shared.config.options.durability);
-    let mut invalid = 0;
-    let report = source.store.read(place, front, upto, &mut |seq, payload| {
-        let full = rows.len() >= batching.rows_max
-            || (!rows.is_empty() && rows.bytes() + payload.len() > batching.bytes_max);
-        let of_frozen = frozen && seq >= frozen_first;
-        if (full && !of_frozen) || (of_frozen && before) {
-            return false;
-        }
-        before |= frozen && !of_frozen;
-        // A frame whose check holds and whose payload makes no sense: another version wrote it.
-        invalid += u64::from(rows.push(seq, payload).is_err());
-        true
-    })?;
-    let through = report.through;
-    account(shared, source, report, invalid);
-    if through < front {
-        // Everything up to here is in a segment, and the segments don't have it.
-        return Err(io::Error::other(format!("seq {front} is not where it should be")));
-    }
-    Ok(through)
-}
-
-/// Counts and says what was met on the way and could not be delivered.
-fn account(shared: &Shared, source: &Source<'_>, report: ReadReport, invalid: u64) {
-    let notices = &shared.config.notices;
-    for Damage { file, what } in report.damage {
-        let text = format!("{}/{file}: {what}", source.store.folder.describe());
-        notices.say(Level::Error, "damage", text);
-    }
-    for (first, last) in &report.missing {
-        let events = last.0 - first.0 + 1;
-        let text = format!(
-            "{events} events of journal {} are damaged: seqs {first} to {last}",
-            source.store.journal
-        );
-        notices.say(Level::Critical, "damaged", text);
-        source.give_up(shared, DropReason::Damaged, events);
-    }
-    if invalid > 0 {
-        let text = format!("{invalid} events can't be decoded, and are given up");
-        notices.say(Level::Critical, "invalid", text);
-        source.give_up(shared, DropReason::Invalid, invalid);
-    }
-}
-
-impl Source<'_> {
-    fn give_up(&self, shared: &Shared, reason: DropReason, events: u64) {
-        if self.own {
-            shared.counters.give_up(reason, events);
-        } else {
-            // Written down with the next batch that settles.
-            let _ = self.cursor.save(|state| state.dropped[reason.index()] += events);
-        }
-    }
-}
-
-/// Writes down what the overflow strategy took since the last look; called with no batch on its
-/// way, so that whatever lies between is dropped.
-pub(super) fn settle_dropped(shared: &Shared, lane: &Lane) {
-    let acked = lane.cursor.state().acked;
-    let front = lane.cursor.front();
-    lane.forget_voids(front);
-    if acked.next() >= front {
-        return;
-    }
-    let last = Seq(front.0 - 1);
-    let (counters, notices) = (&shared.counters, &shared.config.notices);
-    Ledger { cursor: &lane.cursor, counters, notices, own: true }.settle_through(last);
-    trim(shared, lane.journal.store(), &lane.cursor);
-}
-
-/// Removes the segments that the cursor has passed, once its file says so too.
-fn trim(shared: &Shared, store: &Store, cursor: &Cursor) {
-    if store.can_trim(cursor.state().acked.next())
-        && let Ok(acked) = cursor.written(shared.config.options.durability)
-    {
-        store.trim(acked.next());
-    }
-}
-
-/// Writes down how a batch fares.
-struct Ledger<'a> {
-    cursor: &'a Cursor,
-    counters: &'a Counters,
-    notices: &'a Notices,
-    own: bool,
-}
-
-impl Ledger<'_> {
-    fn save(&mut self, change: impl FnOnce(&mut CursorState)) {
-        let dropped = self.own.then(|| self.counters.dropped());
-        let unsequenced = self.counters.unsequenced.load(Ordering::Acquire);
-        let saved = self.cursor.save(|state| {
-            change(state);
-            if let Some(dropped) = dropped {
-                state.dropped = dropped;
-                state.unsequenced = unsequenced;
-            }
-        });
-        if let Err(error) = saved {
-            // It holds in memory. A crash now resends a batch, which adapters know how to take.
-            let text = format!("the cursor can't be written: {error}");
-            self.notices.say(Level::Warning, "journal", text);
-        }
-    }
-
-    fn settle_through(&mut self, last: Seq) {
-        if self.cursor.state().acked < last {
-            self.save(|state| {
-                state.acked = last;
-                state.frozen = (Seq(0), Seq(0));
-            });
-        }
-    }
-}
-
-impl Progress for Ledger<'_> {
-    fn freeze(&mut self, first: Seq, last: Seq) {
-        self.save(|state| state.frozen = (first, last));
-    }
-
-    fn settled(&mut self, _first: Seq, last: Seq, rows: u64, how: &Settled) {
-        let stored = matches!(how, Settled::Stored);
-        self.save(|state| {
-            state.acked = state.acked.max(last);
-            if stored {
-                state.flushed += rows;
-            } else {
-                state.fallback += rows;
-            }
-        });
-        let count = match (self.own, stored) {
-            (true, true) => &self.counters.flushed,
-            (true, false) => &self.counters.fallback,
-            (false, _) => &self.counters.recovered,
-        };
-        count.fetch_add(rows, Ordering::AcqRel);
-    }
 }

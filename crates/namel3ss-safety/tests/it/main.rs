@@ -13,3 +13,4 @@ mod bench;
 mod contract;
 mod reentry;
 mod model;
+mod disk;

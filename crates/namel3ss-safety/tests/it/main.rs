@@ -14,3 +14,5 @@ mod contract;
 mod reentry;
 mod model;
 mod disk;
+#[cfg(unix)]
+mod life;

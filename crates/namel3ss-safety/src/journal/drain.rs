@@ -22,6 +22,8 @@ use crate::id::Seq;
 /// How many bytes go to the disk with one write.
 const WRITE_BYTES: usize = 512 << 10;
 const SEGMENT_BYTES_FIRST: u64 = 256 << 10;
+/// What is tried where the disk has no room for more.
+const SEGMENT_BYTES_LEAST: u64 = 32 << 10;
 
 /// The drainer's own state; behind the journal's lock.
 #[derive(Debug)]
@@ -266,17 +268,35 @@ impl Drainer {
         }
         let grown = SEGMENT_BYTES_FIRST << self.segments_made.min(8);
         let bytes = grown.min(parts.options.segment_bytes_max).max(HEADER_BYTES as u64 + size);
-        let writer = self.create(parts, first, bytes)?;
-        if let Some(mut full) = self.writer.replace(writer) {
-            full.seal();
-            let keep_open = parts.options.durability == Durability::Power;
-            self.unsynced.extend(unsynced(&full, keep_open));
-        }
+        let writer = match self.create(parts, first, bytes) {
+            Ok(writer) => writer,
+            Err(error) => {
+                // On a full disk the only room to come may be this segment's own: once it is
+                // sealed and delivered, it is removed.
+                self.retire(parts);
+                let least = HEADER_BYTES as u64 + size.max(SEGMENT_BYTES_LEAST);
+                if bytes <= least {
+                    return Err(error);
+                }
+                self.create(parts, first, least)?
+            }
+        };
+        self.retire(parts);
+        self.writer = Some(writer);
         self.publish(parts);
         // What was delivered and removed meanwhile needs no sync.
         let folder_first = parts.store.first().unwrap_or_default();
         self.unsynced.retain(|part| part.segment.last() >= folder_first);
         Ok(())
+    }
+
+    /// Ends the current segment.
+    fn retire(&mut self, parts: &Parts<'_>) {
+        if let Some(mut full) = self.writer.take() {
+            full.seal();
+            let keep_open = parts.options.durability == Durability::Power;
+            self.unsynced.extend(unsynced(&full, keep_open));
+        }
     }
 
     fn create(&mut self, parts: &Parts<'_>, first: Seq, bytes: u64) -> io::Result<SegmentWriter> {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::frame::{self, Header, Kind};
@@ -17,6 +18,8 @@ pub const SPILL_PREFIX: &str = "spill";
 /// The first file of a run; each further one is twice as large, up to the most.
 const FILE_BYTES: u64 = 1 << 20;
 const FILE_BYTES_MAX: u64 = 16 << 20;
+/// What is tried where the disk has no room for more.
+const FILE_BYTES_LEAST: u64 = 64 << 10;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -25,6 +28,8 @@ pub struct Spill {
     writer: Mutex<Writing>,
     /// What the drainer has yet to take; held by either for a moment.
     files: Mutex<VecDeque<Arc<Segment>>>,
+    /// How many bytes of the first of them it has taken.
+    taken: AtomicU64,
     /// Seqs that were claimed and then could not be written.
     void: Mutex<BTreeSet<u64>>,
 }
@@ -81,7 +86,12 @@ impl Spill {
                 epoch: fastrand::u64(..),
                 ..header.clone()
             };
+            let least = HEADER_BYTES as u64 + size.max(FILE_BYTES_LEAST);
             let writer = SegmentWriter::create(folder, SPILL_PREFIX, &header, bytes)
+                .or_else(|error| match bytes > least {
+                    true => SegmentWriter::create(folder, SPILL_PREFIX, &header, least),
+                    false => Err(error),
+                })
                 .map_err(|error| (error, None))?;
             if let Some(mut full) = writing.current.take() {
                 full.seal();
@@ -131,6 +141,8 @@ impl Spill {
                 Step::Frame { header, payload, at } => {
                     if header.seq == seq {
                         out.extend_from_slice(payload);
+                        let taken = at + header.size() as u64 - HEADER_BYTES as u64;
+                        self.taken.store(taken, Ordering::Relaxed);
                         return Ok(Spilled::Frame(header));
                     }
                     if header.seq > seq {
@@ -141,7 +153,9 @@ impl Spill {
                 Step::Damage { .. } => {}
                 Step::End { .. } if closed => {
                     reader.walk = None;
-                    reader.finished.extend(lock(&self.files).pop_front());
+                    let mut files = lock(&self.files);
+                    self.taken.store(0, Ordering::Relaxed);
+                    reader.finished.extend(files.pop_front());
                 }
                 Step::End { .. } => break,
             }
@@ -163,6 +177,8 @@ impl Spill {
     /// Bytes that wait here.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        lock(&self.files).iter().map(|file| file.bytes()).sum()
+        let files = lock(&self.files);
+        let bytes: u64 = files.iter().map(|file| file.bytes()).sum();
+        bytes.saturating_sub(self.taken.load(Ordering::Relaxed))
     }
 }

@@ -137,6 +137,8 @@ fn drain(shared: &Arc<Shared>, lane: &Lane, watch: &mut Watch) -> u64 {
             moved
         }
         Err(error) => {
+            // What is delivered makes room.
+            lane.journal.store().trim(lane.cursor.state().acked.next());
             if !std::mem::replace(&mut watch.failing, true) {
                 let text = format!("the journal can't be written: {error}; make room on its disk");
                 notices.say(Level::Warning, "journal", text);

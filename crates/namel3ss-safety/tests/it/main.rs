@@ -13,3 +13,6 @@ mod bench;
 mod contract;
 mod reentry;
 mod model;
+mod disk;
+#[cfg(unix)]
+mod life;

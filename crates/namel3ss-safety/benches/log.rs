@@ -120,12 +120,24 @@ fn log(logger: &SafetyEventLogger, event: &SafetyEvent) {
     assert!(matches!(black_box(logger.log(black_box(event))), Logged::Journaled(_)));
 }
 
-fn paced(logger: &SafetyEventLogger, event: &SafetyEvent, every: Duration, n: usize) -> Vec<u64> {
+/// Between two calls the thread sleeps, and wakes with cold caches, or it keeps its core busy.
+#[derive(Clone, Copy, PartialEq)]
+enum Between {
+    Sleeps,
+    Works,
+}
+
+fn paced(
+    logger: &SafetyEventLogger,
+    event: &SafetyEvent,
+    (every, between): (Duration, Between),
+    n: usize,
+) -> Vec<u64> {
     let mut nanos = Vec::with_capacity(n);
     let mut due = Instant::now();
     for _ in 0..n {
         due += every;
-        if every >= Duration::from_micros(200) {
+        if between == Between::Sleeps {
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
         } else {
             while Instant::now() < due {
@@ -176,10 +188,13 @@ fn paces(home: &Path, event: &SafetyEvent) {
         let (logger, _) = logger(&home.join(name), durability);
         log(&logger, event);
         std::thread::sleep(Duration::from_millis(100));
-        let nanos = paced(&logger, event, Duration::from_micros(20), 250_000);
-        show(&format!("log, 50,000/s, durability {name}"), nanos);
-        let nanos = paced(&logger, event, Duration::from_millis(1), 3_000);
-        show(&format!("log, 1,000/s, durability {name}"), nanos);
+        let pace = (Duration::from_micros(20), Between::Works);
+        let nanos = paced(&logger, event, pace, 250_000);
+        show(&format!("log, 50,000/s, {name}"), nanos);
+        for (how, between) in [("works", Between::Works), ("sleeps", Between::Sleeps)] {
+            let nanos = paced(&logger, event, (Duration::from_millis(1), between), 3_000);
+            show(&format!("log, 1,000/s, {name}, thread {how} between"), nanos);
+        }
         assert!(logger.stop(None).complete);
     }
 }

@@ -34,20 +34,20 @@ fn encode_at(event: &SafetyEvent, out: &mut Vec<u8>, start: usize) -> usize {
     for (text_max, items_max) in
         [(PAYLOAD_BYTES_MAX, usize::MAX), (16384, 4096), (2048, 512), (256, 128), (64, 32)]
     {
-        let mut writer =
-            Writer { out, at: start, start, text_max, items_left: items_max, truncated: false };
-        if writer.event(event) {
-            return writer.at;
+        let mut writer = Writer { out, start, text_max, items_left: items_max, truncated: false };
+        if let Some(end) = writer.event(event) {
+            return end;
         }
     }
     debug_assert!(false, "the last step of the ladder always fits");
     start
 }
 
+/// Where it writes is passed from call to call rather than kept in a field: twenty short texts in a
+/// row would otherwise wait for each other's store of it (measured: 86 ns an event, then 59).
 struct Writer<'o> {
-    /// Written up to `at`; what is behind is old, and room.
+    /// Written up to where the caller says; what is behind is old, and room.
     out: &'o mut Vec<u8>,
-    at: usize,
     start: usize,
     text_max: usize,
     items_left: usize,
@@ -55,8 +55,8 @@ struct Writer<'o> {
 }
 
 impl Writer<'_> {
-    /// False when the event did not fit.
-    fn event(&mut self, event: &SafetyEvent) -> bool {
+    /// Where it ends; `None` when the event did not fit.
+    fn event(&mut self, event: &SafetyEvent) -> Option<usize> {
         let texts: [Option<&str>; TEXTS] = [
             event.app_name.as_deref(),
             event.chain_name.as_deref(),
@@ -92,151 +92,154 @@ impl Writer<'_> {
         fixed[8..16].copy_from_slice(&event.timestamp.micros().to_le_bytes());
         fixed[16..24].copy_from_slice(&event.confidence.to_le_bytes());
         fixed[24..32].copy_from_slice(&event.latency_ms.to_le_bytes());
-        self.put(fixed);
+        let mut at = self.put(self.start, fixed);
 
-        self.text(&event.event_id);
-        texts.into_iter().flatten().for_each(|text| self.text(text));
+        at = self.text(at, &event.event_id);
+        for text in texts.into_iter().flatten() {
+            at = self.text(at, text);
+        }
         if let Some(word) = severity_word {
-            self.text(word);
+            at = self.text(at, word);
         }
         for category in &event.categories[..categories] {
-            if self.full() {
-                return false;
+            if self.full(at) {
+                return None;
             }
-            self.text(category);
+            at = self.text(at, category);
         }
-        let length_at = self.open();
+        let content_at = self.put(at, [0; 4]);
+        at = content_at;
         for (key, value) in &event.metadata {
-            if self.full() {
-                return false;
+            if self.full(at) {
+                return None;
             }
             if self.items_left == 0 {
                 self.truncated = true;
                 break;
             }
             self.items_left -= 1;
-            self.text(key);
-            self.value(value, 1);
+            at = self.text(at, key);
+            at = self.value(at, value, 1);
         }
         if self.truncated {
-            self.text("truncated");
-            self.put([tag::TRUE]);
+            at = self.text(at, "truncated");
+            at = self.put(at, [tag::TRUE]);
         }
-        self.close(length_at);
-        !self.full()
+        self.close(content_at, at);
+        (!self.full(at)).then_some(at)
     }
 
-    fn full(&self) -> bool {
-        self.at - self.start > PAYLOAD_BYTES_MAX
+    fn full(&self, at: usize) -> bool {
+        at - self.start > PAYLOAD_BYTES_MAX
     }
 
-    fn open(&mut self) -> usize {
-        self.put([0; 4]);
-        self.at
-    }
-
+    /// Writes down how long what lies between is, before it.
     #[expect(clippy::cast_possible_truncation, reason = "a payload that long does not fit anyway")]
-    fn close(&mut self, content_at: usize) {
-        let length = (self.at - content_at) as u32;
+    fn close(&mut self, content_at: usize, at: usize) {
+        let length = (at - content_at) as u32;
         self.out[content_at - 4..content_at].copy_from_slice(&length.to_le_bytes());
     }
 
-    /// Room for `n` more bytes.
+    /// Room for `n` bytes.
     #[inline]
-    fn room(&mut self, n: usize) -> &mut [u8] {
-        if self.out.len() - self.at < n {
-            self.grow(n);
+    fn room(&mut self, at: usize, n: usize) -> &mut [u8] {
+        if self.out.len() < at + n {
+            self.grow(at + n);
         }
-        &mut self.out[self.at..self.at + n]
+        &mut self.out[at..at + n]
     }
 
     #[cold]
-    fn grow(&mut self, n: usize) {
-        let len = (self.at + n).next_power_of_two().max(1024);
-        self.out.resize(len, 0);
+    fn grow(&mut self, end: usize) {
+        self.out.resize(end.next_power_of_two().max(1024), 0);
     }
 
     #[inline]
-    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
-        self.room(N).copy_from_slice(&bytes);
-        self.at += N;
+    fn put<const N: usize>(&mut self, at: usize, bytes: [u8; N]) -> usize {
+        self.room(at, N).copy_from_slice(&bytes);
+        at + N
     }
 
     #[inline]
-    fn text(&mut self, text: &str) {
+    fn text(&mut self, at: usize, text: &str) -> usize {
         let n = text.len();
-        if n >= 0x80 || n > self.text_max {
-            return self.long_text(text);
+        let room = self.out.get_mut(at..).and_then(|room| room.first_chunk_mut());
+        match room {
+            Some(room) if n < SHORT_MAX && n <= self.text_max => {
+                copy_short(text.as_bytes(), room);
+                at + 1 + n
+            }
+            _ => self.any_text(at, text),
         }
-        let room = self.room(1 + n);
-        room[0] = n as u8;
-        copy_short(text.as_bytes(), &mut room[1..]);
-        self.at += 1 + n;
     }
 
-    fn long_text(&mut self, text: &str) {
+    /// A text that is long, or meets the end of the buffer.
+    #[inline(never)]
+    fn any_text(&mut self, at: usize, text: &str) -> usize {
         let text = if text.len() <= self.text_max {
             text
         } else {
             self.truncated = true;
             &text[..text.floor_char_boundary(self.text_max)]
         };
-        self.varint(text.len() as u64);
-        self.room(text.len()).copy_from_slice(text.as_bytes());
-        self.at += text.len();
+        let at = self.varint(at, text.len() as u64);
+        self.room(at, text.len()).copy_from_slice(text.as_bytes());
+        at + text.len()
     }
 
     #[inline]
-    fn varint(&mut self, mut n: u64) {
+    fn varint(&mut self, mut at: usize, mut n: u64) -> usize {
         while n >= 0x80 {
-            self.put([n as u8 | 0x80]);
+            at = self.put(at, [n as u8 | 0x80]);
             n >>= 7;
         }
-        self.put([n as u8]);
+        self.put(at, [n as u8])
     }
 
-    fn value(&mut self, value: &Value, depth: usize) {
+    fn value(&mut self, at: usize, value: &Value, depth: usize) -> usize {
         match value {
-            Value::Null => self.put([tag::NULL]),
-            Value::Bool(false) => self.put([tag::FALSE]),
-            Value::Bool(true) => self.put([tag::TRUE]),
-            Value::Number(number) => self.number(number),
+            Value::Null => self.put(at, [tag::NULL]),
+            Value::Bool(false) => self.put(at, [tag::FALSE]),
+            Value::Bool(true) => self.put(at, [tag::TRUE]),
+            Value::Number(number) => self.number(at, number),
             Value::String(text) => {
-                self.put([tag::STRING]);
-                self.text(text);
+                let at = self.put(at, [tag::STRING]);
+                self.text(at, text)
             }
             Value::Array(_) | Value::Object(_) if depth >= DEPTH_MAX => {
                 self.truncated = true;
-                self.put([tag::NULL]);
+                self.put(at, [tag::NULL])
             }
             Value::Array(items) => {
-                self.put([tag::ARRAY]);
-                let at = self.open();
+                let content_at = self.put(at, [tag::ARRAY, 0, 0, 0, 0]);
+                let mut at = content_at;
                 for item in items {
-                    if !self.take_item() {
+                    if !self.take_item(at) {
                         break;
                     }
-                    self.value(item, depth + 1);
+                    at = self.value(at, item, depth + 1);
                 }
-                self.close(at);
+                self.close(content_at, at);
+                at
             }
             Value::Object(entries) => {
-                self.put([tag::OBJECT]);
-                let at = self.open();
+                let content_at = self.put(at, [tag::OBJECT, 0, 0, 0, 0]);
+                let mut at = content_at;
                 for (key, item) in entries {
-                    if !self.take_item() {
+                    if !self.take_item(at) {
                         break;
                     }
-                    self.text(key);
-                    self.value(item, depth + 1);
+                    at = self.text(at, key);
+                    at = self.value(at, item, depth + 1);
                 }
-                self.close(at);
+                self.close(content_at, at);
+                at
             }
         }
     }
 
-    fn take_item(&mut self) -> bool {
-        if self.full() || self.items_left == 0 {
+    fn take_item(&mut self, at: usize) -> bool {
+        if self.full(at) || self.items_left == 0 {
             self.truncated = true;
             return false;
         }
@@ -244,43 +247,47 @@ impl Writer<'_> {
         true
     }
 
-    fn number(&mut self, number: &Number) {
+    fn number(&mut self, at: usize, number: &Number) -> usize {
         if let Some(n) = number.as_i64() {
-            self.put([tag::INT]);
-            self.varint(((n << 1) ^ (n >> 63)) as u64);
+            let at = self.put(at, [tag::INT]);
+            self.varint(at, ((n << 1) ^ (n >> 63)) as u64)
         } else if let Some(n) = number.as_u64() {
-            self.put([tag::UINT]);
-            self.varint(n);
+            let at = self.put(at, [tag::UINT]);
+            self.varint(at, n)
         } else if let Some(n) = number.as_f64() {
-            self.put([tag::FLOAT]);
-            self.put(n.to_le_bytes());
+            let at = self.put(at, [tag::FLOAT]);
+            self.put(at, n.to_le_bytes())
         } else {
-            self.put([tag::NUMBER]);
-            self.text(&number.to_string());
+            let at = self.put(at, [tag::NUMBER]);
+            self.text(at, &number.to_string())
         }
     }
 }
 
-/// Copies a short text by two overlapping words instead of a call: an event has some twenty of
-/// them, and the calls were a third of what encoding costs (measured: 100 ns to 65).
+/// The shortest text whose length takes two bytes.
+const SHORT_MAX: usize = 0x80;
+
+/// Writes a short text's length and the text, by two overlapping words instead of a call.
 #[inline]
-fn copy_short(from: &[u8], to: &mut [u8]) {
+fn copy_short(from: &[u8], to: &mut [u8; 1 + SHORT_MAX]) {
     let n = from.len();
-    let to = &mut to[..n];
-    if n > 32 {
-        to.copy_from_slice(from);
-    } else if n > 16 {
-        to[..16].copy_from_slice(&from[..16]);
-        to[n - 16..].copy_from_slice(&from[n - 16..]);
-    } else if n >= 8 {
-        to[..8].copy_from_slice(&from[..8]);
-        to[n - 8..].copy_from_slice(&from[n - 8..]);
-    } else if n >= 4 {
-        to[..4].copy_from_slice(&from[..4]);
-        to[n - 4..].copy_from_slice(&from[n - 4..]);
+    to[0] = n as u8;
+    if let (Some(first), Some(last)) = (from.first_chunk::<16>(), from.last_chunk::<16>()) {
+        if n <= 32 {
+            to[1..17].copy_from_slice(first);
+            to[n - 15..=n].copy_from_slice(last);
+        } else {
+            to[1..=n].copy_from_slice(from);
+        }
+    } else if let (Some(first), Some(last)) = (from.first_chunk::<8>(), from.last_chunk::<8>()) {
+        to[1..9].copy_from_slice(first);
+        to[n - 7..=n].copy_from_slice(last);
+    } else if let (Some(first), Some(last)) = (from.first_chunk::<4>(), from.last_chunk::<4>()) {
+        to[1..5].copy_from_slice(first);
+        to[n - 3..=n].copy_from_slice(last);
     } else if n > 0 {
-        to[0] = from[0];
-        to[n / 2] = from[n / 2];
-        to[n - 1] = from[n - 1];
+        to[1] = from[0];
+        to[1 + n / 2] = from[n / 2];
+        to[n] = from[n - 1];
     }
 }

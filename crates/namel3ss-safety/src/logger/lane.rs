@@ -252,7 +252,10 @@ impl Lane {
         let handed = self.handed();
         if handed >= from {
             let of_backlog = handed.0.min(next.0 - 1) + 1 - from.0;
-            self.handed.fetch_max(handed.0 + of_backlog, Ordering::AcqRel);
+            // Never beyond the last event: on a full disk one event pushes out many, and a mark
+            // ahead of what was logged once hid the events that came after from the worker.
+            let handed = (handed.0 + of_backlog).min(last.0);
+            self.handed.fetch_max(handed, Ordering::AcqRel);
         }
         lock(&self.voids).retain(|void| {
             let counted = (from..next).contains(void);

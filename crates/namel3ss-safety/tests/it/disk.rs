@@ -124,7 +124,9 @@ fn a_disk_that_fills_up_is_survived_and_delivery_resumes() {
 
         fs::remove_file(ballast).unwrap();
         dataset.set(|_| Ok(()));
-        assert!(logger.flush(Some(Duration::from_secs(20))).complete);
+        let report = logger.flush(Some(Duration::from_secs(20)));
+        let stats = logger.stats();
+        assert!(report.complete, "{report:?} {stats:?} {:?}", logger.notices());
         let before = dataset.len();
         (1..=1000).for_each(|n| _ = logger.log(&event(n)));
         assert!(logger.flush(Some(Duration::from_secs(20))).complete);

@@ -17,6 +17,7 @@ pub mod spill;
 pub mod store;
 pub mod cursor;
 mod drain;
+mod group;
 pub mod recovery;
 pub mod account;
 pub mod inspect;
@@ -24,11 +25,12 @@ pub mod inspect;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 pub use self::gap::{DropReason, Gap};
 
 use self::drain::{Drainer, Parts};
+use self::group::GroupCommit;
 use self::header::{FileHeader, FileKind};
 use self::media::{Folder, FolderLock};
 use self::ring::Ring;
@@ -82,20 +84,10 @@ pub struct Journal {
     /// Gap records on their way to a segment; held for a moment only.
     gaps: Mutex<VecDeque<Gap>>,
     drained: AtomicU64,
-    sync: Mutex<SyncState>,
-    sync_done: Condvar,
+    group: GroupCommit,
     /// Whether the folder's names were synced since the last segment was made.
     failing: AtomicBool,
     _lock: Mutex<Option<FolderLock>>,
-}
-
-#[derive(Debug, Default)]
-struct SyncState {
-    through: Seq,
-    leading: bool,
-    /// Counts failures, so that those who waited for one learn of it.
-    failures: u64,
-    error: Option<String>,
 }
 
 /// Why an event is not in the journal, or not safe in it.
@@ -177,8 +169,7 @@ impl Journal {
             drainer: Mutex::new(Drainer::new()),
             gaps: Mutex::default(),
             drained: AtomicU64::new(0),
-            sync: Mutex::default(),
-            sync_done: Condvar::new(),
+            group: GroupCommit::default(),
             failing: AtomicBool::new(false),
             _lock: Mutex::new(lock),
         })
@@ -330,39 +321,15 @@ impl Journal {
     /// later call can succeed honestly; a failed sync is never simply repeated.
     pub fn sync(&self) -> Result<Seq, JournalError> {
         let target = self.last();
-        let mut state = lock(&self.sync);
-        let failures = state.failures;
-        loop {
-            if state.through >= target {
-                return Ok(state.through);
-            }
-            if state.failures > failures {
-                return Err(JournalError::Sync(state.error.clone().unwrap_or_default()));
-            }
-            if state.leading {
-                state = self.sync_done.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            state.leading = true;
-            drop(state);
-            let result = self.sync_once(target);
-            state = lock(&self.sync);
-            state.leading = false;
-            match result {
-                Ok(through) => state.through = state.through.max(through),
-                Err(error) => {
-                    state.failures += 1;
-                    state.error = Some(error.to_string());
-                }
-            }
-            self.sync_done.notify_all();
-        }
+        self.group
+            .commit(target, || self.last(), |target| self.sync_once(target))
+            .map_err(JournalError::Sync)
     }
 
     /// The last seq that a sync has covered.
     #[must_use]
     pub fn synced(&self) -> Seq {
-        lock(&self.sync).through
+        self.group.through()
     }
 
     fn sync_once(&self, target: Seq) -> io::Result<Seq> {

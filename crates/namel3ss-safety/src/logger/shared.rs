@@ -190,7 +190,8 @@ impl Host for Hosted<'_> {
     }
 
     fn is_started(&self) -> bool {
-        self.0.started.load(Ordering::Acquire)
+        // Without threads nobody else delivers: whoever waits for room has to do it.
+        self.0.started.load(Ordering::Acquire) && self.0.config.threads
     }
 
     fn is_catching_up(&self) -> bool {

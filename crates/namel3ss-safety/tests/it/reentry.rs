@@ -119,3 +119,28 @@ fn a_buffer_as_large_as_the_backlog_is_delivered() {
     }
     assert_eq!((dataset.len(), logger.stats().total_dropped), (3, 0));
 }
+
+/// Started, but without threads, `block` waited for a worker that nobody drove.
+#[test]
+fn block_without_threads_delivers_on_the_callers_own() {
+    let home = tempfile::tempdir().unwrap();
+    let dataset = Arc::new(MemoryAdapter::default());
+    let registry = AdapterRegistry::default();
+    registry.register("safety_events", dataset.clone());
+    let logger = SafetyEventLogger::builder()
+        .adapter_registry(registry)
+        .home(home.path())
+        .buffer_size(2)
+        .backlog_limit_bytes(4096)
+        .overflow_strategy(OverflowStrategy::Block)
+        .threads(false)
+        .build()
+        .unwrap();
+    logger.start();
+    for _ in 0..200 {
+        let _ = logger.log(&event());
+        let _ = logger.turn();
+    }
+    assert!(logger.stop(None).complete);
+    assert_eq!((dataset.len(), logger.stats().total_dropped), (200, 0));
+}

@@ -17,6 +17,7 @@ pub mod logger;
 pub mod home;
 pub mod nearest;
 mod limits;
+mod locks;
 #[cfg(feature = "tracing")]
 pub mod tracing_layer;
 #[cfg(feature = "conformance")]

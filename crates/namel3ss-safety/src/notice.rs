@@ -6,9 +6,10 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crate::clock::Timestamp;
+use crate::locks::lock;
 
 /// The most notices that wait to be pulled; older ones give way, and are counted.
 pub const NOTICES_MAX: usize = 256;
@@ -83,7 +84,7 @@ impl Notices {
     /// so does one of a kind that many wait of already.
     pub fn say(&self, level: Level, kind: &'static str, text: impl Into<String>) {
         let text = text.into();
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.waiting);
         if level >= Level::Warning {
             waiting.last_error = Some(text.clone());
         }
@@ -112,7 +113,7 @@ impl Notices {
     /// Takes what waits, oldest first.
     #[must_use]
     pub fn take(&self) -> Vec<Notice> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.waiting);
         let forgotten = std::mem::take(&mut waiting.forgotten);
         let mut taken: Vec<Notice> = waiting.queue.drain(..).collect();
         if forgotten > 0 {
@@ -130,7 +131,7 @@ impl Notices {
     /// The text of the last notice that was a warning or worse.
     #[must_use]
     pub fn last_error(&self) -> Option<String> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).last_error.clone()
+        lock(&self.waiting).last_error.clone()
     }
 }
 

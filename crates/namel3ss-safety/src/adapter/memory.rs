@@ -1,12 +1,13 @@
 //! Rows in memory: for tests and for looking at what a guard does.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use super::{AdapterError, DatasetAdapter, Delivery};
 use crate::batch::Batch;
 use crate::event::SafetyEvent;
 use crate::id::{JournalId, Seq};
+use crate::locks::lock;
 
 /// A dataset that lasts as long as it does. Nothing bounds it but memory.
 #[derive(Debug)]
@@ -42,13 +43,13 @@ impl MemoryAdapter {
     /// A copy of all rows, in the order in which they came.
     #[must_use]
     pub fn rows(&self) -> Vec<StoredRow> {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner).rows.clone()
+        lock(&self.rows).rows.clone()
     }
 
     /// How many rows it holds.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner).rows.len()
+        lock(&self.rows).rows.len()
     }
 
     /// Whether it holds none.
@@ -60,7 +61,7 @@ impl MemoryAdapter {
 
 impl DatasetAdapter for MemoryAdapter {
     fn insert(&self, batch: &Batch<'_>) -> Result<(), AdapterError> {
-        let mut stored = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stored = lock(&self.rows);
         for row in batch.rows() {
             if stored.seen.insert((row.journal, row.seq)) {
                 let (journal, seq, event) = (row.journal, row.seq, row.event.to_event());

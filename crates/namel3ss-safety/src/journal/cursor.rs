@@ -6,12 +6,13 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::gap::DropReason;
 use super::media::{Folder, MediumFile};
 use crate::batch::Durability;
 use crate::id::Seq;
+use crate::locks::lock;
 
 /// The beginning of a cursor file's name.
 pub const CURSOR_PREFIX: &str = "cursor-";
@@ -220,7 +221,7 @@ impl Cursor {
     }
 
     fn lock(&self) -> MutexGuard<'_, Saved> {
-        self.saved.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.saved)
     }
 }
 

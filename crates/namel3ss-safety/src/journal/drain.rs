@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::frame::{self, Header, Kind, Place};
 use super::gap::Gap;
@@ -18,6 +18,7 @@ use super::store::Store;
 use super::{Options, SEGMENT_PREFIX};
 use crate::batch::Durability;
 use crate::id::Seq;
+use crate::locks::lock;
 
 /// How many bytes go to the disk with one write.
 const WRITE_BYTES: usize = 512 << 10;
@@ -122,7 +123,7 @@ impl Drainer {
     ) -> io::Result<u64> {
         let mut events = 0;
         loop {
-            self.gaps.append(&mut gaps.lock().unwrap_or_else(PoisonError::into_inner));
+            self.gaps.append(&mut lock(gaps));
             self.collect(parts)?;
             if self.batch.frames.is_empty() && self.gaps.is_empty() {
                 return Ok(events);
@@ -300,12 +301,7 @@ impl Drainer {
     }
 
     fn create(&mut self, parts: &Parts<'_>, first: Seq, bytes: u64) -> io::Result<SegmentWriter> {
-        let header = FileHeader {
-            kind: FileKind::Segment,
-            first,
-            epoch: fastrand::u64(..),
-            ..parts.header.clone()
-        };
+        let header = parts.header.for_file(FileKind::Segment, first);
         let writer = SegmentWriter::create(parts.folder, SEGMENT_PREFIX, &header, bytes)?;
         self.segments_made += 1;
         self.names_made += 1;

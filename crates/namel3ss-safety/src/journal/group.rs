@@ -5,11 +5,12 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use crate::id::Seq;
+use crate::locks::lock;
 
 /// How long a leader waits for those whom the last sync has just let go to come again.
 const GATHER_MAX: Duration = Duration::from_micros(200);
@@ -91,7 +92,7 @@ impl GroupCommit {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -92,6 +92,12 @@ impl fmt::Display for HeaderError {
 impl std::error::Error for HeaderError {}
 
 impl FileHeader {
+    /// That of another file of the same journal, for events from `first` on, with an epoch of its own.
+    #[must_use]
+    pub fn for_file(&self, kind: FileKind, first: Seq) -> Self {
+        Self { kind, first, epoch: fastrand::u64(..), ..self.clone() }
+    }
+
     /// The block as it is stored. Names are cut to fit.
     #[must_use]
     pub fn to_block(&self) -> Vec<u8> {

@@ -25,7 +25,7 @@ pub mod inspect;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, TryLockError};
 
 pub use self::gap::{DropReason, Gap};
 
@@ -39,6 +39,7 @@ use self::store::Store;
 use crate::batch::Durability;
 use crate::clock::Timestamp;
 use crate::id::{JournalId, Seq};
+use crate::locks::lock;
 
 /// The beginning of a segment file's name.
 pub const SEGMENT_PREFIX: &str = "seg";
@@ -90,12 +91,10 @@ pub struct Journal {
     _lock: Mutex<Option<FolderLock>>,
 }
 
-/// Why an event is not in the journal, or not safe in it.
+/// Why an event is not safe from a power cut.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum JournalError {
-    /// The ring is full, and a spill file can't be written.
-    Full(io::Error),
     /// Storage did not confirm.
     Sync(String),
 }
@@ -103,20 +102,12 @@ pub enum JournalError {
 impl std::fmt::Display for JournalError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Full(error) => write!(f, "append to the journal: {error}"),
             Self::Sync(error) => write!(f, "sync the journal: {error}"),
         }
     }
 }
 
-impl std::error::Error for JournalError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Full(error) => Some(error),
-            Self::Sync(_) => None,
-        }
-    }
-}
+impl std::error::Error for JournalError {}
 
 /// Where an append went wrong, and whether a seq was used up by it.
 #[derive(Debug)]
@@ -125,10 +116,6 @@ pub struct AppendError {
     pub error: io::Error,
     /// The seq that no event has now.
     pub void: Option<Seq>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Journal {
@@ -221,12 +208,6 @@ impl Journal {
     /// Readies room for the next events; see [`Ring::tend`].
     pub fn tend(&self) {
         self.ring.tend();
-    }
-
-    /// Bytes in the ring.
-    #[must_use]
-    pub fn ring_bytes(&self) -> u64 {
-        self.ring.used_bytes()
     }
 
     /// Appends an event's payload. When it returns, the kernel has the bytes. It waits for nobody

@@ -36,7 +36,7 @@ struct Padded<T>(T);
 #[derive(Debug)]
 pub struct Ring {
     mapping: Mapping,
-    file: Option<Arc<dyn MediumFile>>,
+    file: Arc<dyn MediumFile>,
     epoch: u64,
     /// Bytes of the data area; zero where the medium has no mapping.
     capacity: u64,
@@ -107,7 +107,7 @@ impl Ring {
         }
         Ok(Self {
             mapping,
-            file: Some(file),
+            file,
             epoch: header.epoch,
             capacity,
             claim: Padded::default(),
@@ -125,7 +125,7 @@ impl Ring {
     /// # Errors
     /// The medium's own.
     pub fn sync(&self) -> io::Result<()> {
-        self.file.as_ref().map_or(Ok(()), |file| file.sync())
+        self.file.sync()
     }
 
     /// The last seq that was given out.
@@ -259,8 +259,7 @@ impl Ring {
             return true;
         }
         let larger = ((limit + SPARE_BYTES) * 2 - SPARE_BYTES).min(most);
-        let Some(file) = &self.file else { return false };
-        if file.allocate(HEADER_BYTES as u64 + larger + SPARE_BYTES).is_err() {
+        if self.file.allocate(HEADER_BYTES as u64 + larger + SPARE_BYTES).is_err() {
             return false;
         }
         self.limit.store(larger, Ordering::Release);

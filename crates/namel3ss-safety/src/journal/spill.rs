@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::frame::{self, Header, Kind};
 use super::header::{FileHeader, FileKind, HEADER_BYTES};
@@ -12,6 +12,7 @@ use super::media::Folder;
 use super::ring::Ring;
 use super::segment::{Segment, SegmentWriter, Step, Walk};
 use crate::id::Seq;
+use crate::locks::lock;
 
 /// The beginning of a spill file's name.
 pub const SPILL_PREFIX: &str = "spill";
@@ -59,10 +60,6 @@ pub enum Spilled {
     Nothing,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Spill {
     /// Appends a frame.
     ///
@@ -80,12 +77,7 @@ impl Spill {
         if writing.current.as_ref().is_none_or(|writer| writer.room() < size) {
             let grown = FILE_BYTES << writing.made.min(4);
             let bytes = grown.min(FILE_BYTES_MAX).max(HEADER_BYTES as u64 + size);
-            let header = FileHeader {
-                kind: FileKind::Spill,
-                first: ring.last().next(),
-                epoch: fastrand::u64(..),
-                ..header.clone()
-            };
+            let header = header.for_file(FileKind::Spill, ring.last().next());
             let least = HEADER_BYTES as u64 + size.max(FILE_BYTES_LEAST);
             let writer = SegmentWriter::create(folder, SPILL_PREFIX, &header, bytes)
                 .or_else(|error| match bytes > least {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::frame::{Kind, SEQ_MAX};
 use super::gap::Gap;
@@ -10,6 +10,7 @@ use super::header::HEADER_BYTES;
 use super::media::Folder;
 use super::segment::{Segment, Step, Walk};
 use crate::id::{JournalId, Seq};
+use crate::locks::lock;
 
 /// Something that is not as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ impl Store {
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Segment>>> {
-        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.segments)
     }
 
     /// Adds a segment where its first seq belongs.

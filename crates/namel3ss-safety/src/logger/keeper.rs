@@ -29,7 +29,7 @@ const SYNC_EVERY: Duration = Duration::from_millis(50);
 /// healthy dataset takes.
 const BRAKE_MAX: Duration = Duration::from_micros(50);
 /// How often storage that failed is tried again.
-const RESUME_EVERY: Duration = Duration::from_secs(1);
+pub(super) const RESUME_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 struct Watch {

@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::id::Seq;
 use crate::journal::cursor::Cursor;
 use crate::journal::{AppendError, DropReason, Gap, Journal};
+use crate::locks::lock;
 use crate::stats::Counters;
 
 /// What the journal stands on.
@@ -42,10 +43,6 @@ pub(super) struct Lane {
     buffer_size: u64,
     overflow: OverflowStrategy,
     voids: Mutex<Vec<Seq>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How often those who wait for room look for themselves.

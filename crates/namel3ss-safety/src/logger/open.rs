@@ -108,11 +108,15 @@ impl Shared {
         Ok(Lane::new(journal, cursor, ground, counters, config, started))
     }
 
+    /// Whether the journal is in memory, though a file was asked for.
+    pub(super) fn is_degraded(&self) -> bool {
+        self.lane().is_some_and(|lane| lane.ground == Ground::Memory)
+            && self.config.journal != JournalKind::Memory
+    }
+
     /// Goes back to a file, where the journal is in memory because none was to be had.
     pub(super) fn try_resume(self: &Arc<Self>) -> bool {
-        let degraded = self.lane().is_some_and(|lane| lane.ground == Ground::Memory)
-            && self.config.journal != JournalKind::Memory;
-        if !degraded {
+        if !self.is_degraded() {
             return false;
         }
         let Ok(lane) = self.open_file_lane() else { return false };

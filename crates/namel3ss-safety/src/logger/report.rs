@@ -33,8 +33,6 @@ impl Shared {
         let total_dropped = dropped.iter().sum::<u64>();
         let lane = self.lane();
         let pending = logged.saturating_sub(flushed + fallback + total_dropped);
-        let degraded = lane.is_some_and(|l| l.ground == Ground::Memory)
-            && config.journal != JournalKind::Memory;
         Stats {
             total_logged: logged,
             total_flushed: flushed,
@@ -61,7 +59,7 @@ impl Shared {
             },
             durability: config.options.durability,
             healthy: config.sink.healthy()
-                && !degraded
+                && !self.is_degraded()
                 && !self.lanes().any(|lane| lane.journal.is_failing()),
             target_dataset: config.dataset.clone(),
             overflow_strategy: config.overflow.as_str(),

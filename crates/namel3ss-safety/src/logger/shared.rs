@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Logged;
@@ -13,6 +13,7 @@ use super::threads::Threads;
 use super::worker::Worker;
 use crate::id::Seq;
 use crate::journal::{DropReason, slug};
+pub(super) use crate::locks::lock;
 use crate::notice::{Level, Notices};
 use crate::stats::Counters;
 
@@ -54,10 +55,6 @@ pub(super) struct Progress {
     /// The last request that had been made when something was last kept, because neither dataset
     /// nor fallback took it, or because the journal could not be read.
     pub(super) kept: u64,
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {

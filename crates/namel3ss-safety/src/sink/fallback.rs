@@ -9,7 +9,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use chrono::{DateTime, Datelike as _, Timelike as _, Utc};
 
@@ -18,6 +18,7 @@ use crate::batch::Row;
 use crate::clock::Timestamp;
 use crate::json;
 use crate::limits::check_file_size;
+use crate::locks::lock;
 use crate::notice::{Level, Notices};
 
 /// The key of a row's reason in a fallback file.
@@ -98,7 +99,7 @@ impl Fallback {
     fn publish(&self, folder: &Folder, hidden: &str, now: Timestamp) -> io::Result<PathBuf> {
         let (second, stamp) = stamp(now);
         let first = {
-            let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = lock(&self.last);
             if last.0 == second { last.1 + 1 } else { 1 }
         };
         for count in first..=COUNT_MAX {
@@ -110,7 +111,7 @@ impl Fallback {
                         let _ = folder.remove(&name);
                         return Err(error);
                     }
-                    let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut last = lock(&self.last);
                     *last = if last.0 == second {
                         (second, last.1.max(count))
                     } else {

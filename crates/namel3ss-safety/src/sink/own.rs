@@ -3,14 +3,15 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::SafetyEventSink;
 use super::replay::{ReplayOptions, ReplayReport, replay_file};
 use super::replay_error::ReplayError;
 use super::retry;
+use crate::locks::lock;
 use crate::notice::Level;
 
 /// How many files are remembered; older ones are left for `n3-safety replay`.
@@ -39,7 +40,7 @@ struct OwnFile {
 
 impl OwnFiles {
     pub(super) fn add(&self, path: PathBuf) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.waiting);
         if waiting.files.len() >= OWN_FILES_MAX {
             waiting.files.pop_front();
         }
@@ -66,14 +67,14 @@ impl SafetyEventSink {
             return None;
         }
         let mut file = {
-            let mut waiting = self.own.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = lock(&self.own.waiting);
             if waiting.files.is_empty() || self.clock.monotonic() < waiting.not_before {
                 return None;
             }
             waiting.files.pop_front()?
         };
         let Some(adapter) = self.adapter() else {
-            let mut waiting = self.own.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = lock(&self.own.waiting);
             waiting.files.push_front(file);
             return None;
         };
@@ -84,7 +85,7 @@ impl SafetyEventSink {
                 self.counters.replayed.fetch_add(report.rows, Ordering::Relaxed);
                 let text = format!("{} rows of {} have landed", report.rows, path.display());
                 self.say(Level::Info, "replayed", &text);
-                let mut waiting = self.own.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut waiting = lock(&self.own.waiting);
                 waiting.failures = 0;
                 waiting.not_before = Duration::ZERO;
             }
@@ -117,7 +118,7 @@ impl SafetyEventSink {
             let text = format!("failed to {error}; {path} stays there for n3-safety replay");
             self.say(Level::Warning, "replay", &text);
         }
-        let mut waiting = self.own.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.own.waiting);
         waiting.failures = waiting.failures.saturating_add(1);
         waiting.not_before = self
             .clock

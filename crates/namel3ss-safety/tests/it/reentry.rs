@@ -1,10 +1,11 @@
 //! Adapters that log to the logger that feeds them.
 
+use std::path::Path;
 use std::sync::{Arc, OnceLock, Weak, mpsc};
 use std::time::Duration;
 
 use namel3ss_safety::{
-    AdapterError, AdapterRegistry, Batch, DatasetAdapter, Delivery, MemoryAdapter,
+    AdapterError, AdapterRegistry, Batch, Builder, DatasetAdapter, Delivery, MemoryAdapter,
     OverflowStrategy, SafetyEvent, SafetyEventLogger,
 };
 
@@ -93,20 +94,23 @@ fn an_adapter_that_logs_while_the_backlog_is_full_ends() {
     check(true, 20_000);
 }
 
+/// A logger into `dataset` with a small backlog.
+fn into_memory(home: &Path, dataset: &Arc<MemoryAdapter>) -> Builder {
+    let registry = AdapterRegistry::default();
+    registry.register("safety_events", dataset.clone());
+    let builder = SafetyEventLogger::builder().adapter_registry(registry).home(home);
+    builder.backlog_limit_bytes(4096)
+}
+
 /// A buffer that alone took the backlog to its limit was never handed over: the keeper waited for
 /// a worker that had nothing to do. The buffer is no backlog: it fills, and is handed over.
 #[test]
 fn a_buffer_as_large_as_the_backlog_is_delivered() {
     let home = tempfile::tempdir().unwrap();
     let dataset = Arc::new(MemoryAdapter::default());
-    let registry = AdapterRegistry::default();
-    registry.register("safety_events", dataset.clone());
-    let logger = SafetyEventLogger::builder()
-        .adapter_registry(registry)
-        .home(home.path())
+    let logger = into_memory(home.path(), &dataset)
         .buffer_size(3)
         .flush_interval_seconds(3600.0)
-        .backlog_limit_bytes(4096)
         .build()
         .unwrap();
     logger.start();
@@ -125,13 +129,8 @@ fn a_buffer_as_large_as_the_backlog_is_delivered() {
 fn block_without_threads_delivers_on_the_callers_own() {
     let home = tempfile::tempdir().unwrap();
     let dataset = Arc::new(MemoryAdapter::default());
-    let registry = AdapterRegistry::default();
-    registry.register("safety_events", dataset.clone());
-    let logger = SafetyEventLogger::builder()
-        .adapter_registry(registry)
-        .home(home.path())
+    let logger = into_memory(home.path(), &dataset)
         .buffer_size(2)
-        .backlog_limit_bytes(4096)
         .overflow_strategy(OverflowStrategy::Block)
         .threads(false)
         .build()

@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Folder, Mapping, MediumFile};
+use crate::locks::lock;
 
 /// A folder in memory. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -50,10 +51,6 @@ struct Content {
     bytes: Vec<u8>,
     synced: Vec<u8>,
     sync_failed: bool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl MemoryFolder {

@@ -63,12 +63,7 @@ impl Scan {
         let sizes = self.loose.iter().map(|l| (frame::size_of_frame(l.length) + void) as u64);
         let bytes: u64 = sizes.sum();
         let mut expected = self.segments.iter().map(|s| s.last()).max().map_or(Seq(1), Seq::next);
-        let header = FileHeader {
-            kind: FileKind::Segment,
-            first: expected,
-            epoch: fastrand::u64(..),
-            ..self.header.clone()
-        };
+        let header = self.header.for_file(FileKind::Segment, expected);
         let bytes = HEADER_BYTES as u64 + bytes;
         let mut writer = SegmentWriter::create(folder, SEGMENT_PREFIX, &header, bytes)?;
         let (mut out, mut payload) = (Vec::new(), Vec::new());

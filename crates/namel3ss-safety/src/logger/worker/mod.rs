@@ -32,8 +32,6 @@ use crate::sink::{Delivering, Step};
 
 /// How often it looks for what other processes have left behind.
 const SCAN_EVERY: Duration = Duration::from_secs(30);
-/// How often storage that failed is tried again.
-const RESUME_EVERY: Duration = Duration::from_secs(1);
 /// How long it leaves a journal alone that can't be read.
 const READ_RETRY: Duration = Duration::from_secs(1);
 
@@ -179,7 +177,7 @@ impl Worker {
     /// What the keeper does, where there is none.
     fn keep(&mut self, shared: &Arc<Shared>, now: Duration) {
         if now >= self.resume_due {
-            self.resume_due = now + RESUME_EVERY;
+            self.resume_due = now + keeper::RESUME_EVERY;
             shared.try_resume();
             shared.say_dropped();
         }

@@ -16,7 +16,9 @@ pub(crate) const ROWS: u64 = 100;
 /// This binary, to run one test of it in another process.
 pub(crate) fn this_binary(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this binary has a path"));
-    command.args(["--exact", test, "--nocapture"]);
+    // With one thread, as on a machine of one core, the harness would write a test's name before
+    // the child's own first line, on the same line.
+    command.args(["--exact", test, "--nocapture", "--test-threads", "2"]);
     command
 }
 

@@ -365,26 +365,32 @@ fn play(seed: u64) -> String {
 }
 
 #[test]
-fn every_event_that_was_reported_is_delivered_once() {
+fn every_event_that_was_reported_is_delivered_once() -> Result<(), String> {
     let kills = std::env::var(KILLS).ok().and_then(|n| n.parse().ok()).unwrap_or(KILLS_DEFAULT);
     let scenes = u64::max(kills / LIVES, 1);
     let first = std::env::var("N3_SAFETY_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     let next = AtomicU64::new(first);
     let started = Instant::now();
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::SeqCst);
-                    if seed >= first + scenes {
-                        return;
-                    }
-                    let told = play(seed);
-                    if std::env::var_os(KILLS).is_some() {
-                        let _ = writeln!(std::io::stderr(), "{:?} {told}", started.elapsed());
-                    }
-                }
-            });
+    let scenes = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::SeqCst);
+            if seed >= first + scenes {
+                return Ok(());
+            }
+            // What failed is said last, where nobody has to look for it behind a backtrace.
+            let told = std::panic::catch_unwind(|| play(seed)).map_err(|panic| {
+                let text = panic.downcast_ref::<String>().cloned();
+                text.unwrap_or_else(|| format!("seed {seed}: see above"))
+            })?;
+            if std::env::var_os(KILLS).is_some() {
+                let _ = writeln!(std::io::stderr(), "{:?} {told}", started.elapsed());
+            }
         }
-    });
+    };
+    std::thread::scope(|scope| {
+        let both = [(); 2].map(|()| scope.spawn(scenes));
+        both.map(|half| half.join().map_err(|_| "the test itself panicked".to_owned())?)
+            .into_iter()
+            .collect()
+    })
 }

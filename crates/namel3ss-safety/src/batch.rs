@@ -3,8 +3,7 @@
 use std::ops::Range;
 
 use crate::clock::Timestamp;
-use crate::codec::{self, DecodeError, EventRef};
-use crate::event::SafetyEvent;
+use crate::codec::{self, DecodeError, EventRef, Source};
 use crate::id::{BatchId, JournalId, Seq};
 use crate::json;
 
@@ -102,7 +101,7 @@ impl RowBuffer {
     }
 
     /// Adds a row from an event. Seqs must ascend.
-    pub fn push_event(&mut self, seq: Seq, event: &SafetyEvent) {
+    pub fn push_event(&mut self, seq: Seq, event: &impl Source) {
         let start = self.bytes.len();
         codec::encode(event, &mut self.bytes);
         self.entry(seq, start);

@@ -2,8 +2,9 @@
 
 use serde_json::{Number, Value};
 
+use super::source::Source;
+use super::value::is_number;
 use super::{DEPTH_MAX, FIXED_BYTES, PAYLOAD_BYTES_MAX, SEVERITY_OTHER, TEXTS, VERSION, tag};
-use crate::event::{SafetyEvent, Severity};
 
 /// Appends the payload of `event` to `out`: never more than [`PAYLOAD_BYTES_MAX`] bytes.
 ///
@@ -14,7 +15,7 @@ use crate::event::{SafetyEvent, Severity};
 /// codec::encode(&event, &mut payload);
 /// assert_eq!(codec::decode(&payload).unwrap().to_event(), event);
 /// ```
-pub fn encode(event: &SafetyEvent, out: &mut Vec<u8>) {
+pub fn encode(event: &impl Source, out: &mut Vec<u8>) {
     let start = out.len();
     let end = encode_at(event, out, start);
     out.truncate(end);
@@ -23,13 +24,13 @@ pub fn encode(event: &SafetyEvent, out: &mut Vec<u8>) {
 /// Writes the payload of `event` into `scratch` from its first byte, and gives what was written.
 /// The scratch grows by need and is never cleared, so that the usual call neither allocates nor
 /// zeroes anything.
-pub fn encode_into<'s>(event: &SafetyEvent, scratch: &'s mut Vec<u8>) -> &'s [u8] {
+pub fn encode_into<'s>(event: &impl Source, scratch: &'s mut Vec<u8>) -> &'s [u8] {
     let end = encode_at(event, scratch, 0);
     &scratch[..end]
 }
 
 /// Writes from `start` on; where the payload ends.
-fn encode_at(event: &SafetyEvent, out: &mut Vec<u8>, start: usize) -> usize {
+fn encode_at(event: &impl Source, out: &mut Vec<u8>, start: usize) -> usize {
     // Each step is far smaller than the one before; the last always fits.
     for (text_max, items_max) in
         [(PAYLOAD_BYTES_MAX, usize::MAX), (16384, 4096), (2048, 512), (256, 128), (64, 32)]
@@ -45,7 +46,7 @@ fn encode_at(event: &SafetyEvent, out: &mut Vec<u8>, start: usize) -> usize {
 
 /// Where it writes is passed from call to call rather than kept in a field: twenty short texts in a
 /// row would otherwise wait for each other's store of it (measured: 86 ns an event, then 59).
-struct Writer<'o> {
+pub(super) struct Writer<'o> {
     /// Written up to where the caller says; what is behind is old, and room.
     out: &'o mut Vec<u8>,
     start: usize,
@@ -56,77 +57,67 @@ struct Writer<'o> {
 
 impl Writer<'_> {
     /// Where it ends; `None` when the event did not fit.
-    fn event(&mut self, event: &SafetyEvent) -> Option<usize> {
-        let texts: [Option<&str>; TEXTS] = [
-            event.app_name.as_deref(),
-            event.chain_name.as_deref(),
-            event.agent_name.as_deref(),
-            event.policy_name.as_deref(),
-            event.reason.as_deref(),
-            event.trace_id.as_deref(),
-            event.session_id.as_deref(),
-            event.user_id.as_deref(),
-        ];
-        let (severity, severity_word) = match &event.severity {
-            Severity::None => (0, None),
-            Severity::Low => (1, None),
-            Severity::Medium => (2, None),
-            Severity::High => (3, None),
-            Severity::Critical => (4, None),
-            Severity::Other(word) => (SEVERITY_OTHER, Some(word.as_str())),
+    #[inline]
+    fn event(&mut self, event: &impl Source) -> Option<usize> {
+        let head = event.head();
+        let (severity, severity_word) = match head.severity {
+            "none" => (0, None),
+            "low" => (1, None),
+            "medium" => (2, None),
+            "high" => (3, None),
+            "critical" => (4, None),
+            word => (SEVERITY_OTHER, Some(word)),
         };
         let mut present = u16::from(severity_word.is_some()) << TEXTS;
-        for (bit, text) in texts.iter().enumerate() {
+        for (bit, text) in head.texts.iter().enumerate() {
             present |= u16::from(text.is_some()) << bit;
         }
-        let categories = event.categories.len().min(self.items_left).min(usize::from(u16::MAX));
-        self.truncated |= categories < event.categories.len();
-        self.items_left -= categories;
-
         let mut fixed = [0_u8; FIXED_BYTES];
         fixed[0] = VERSION;
-        fixed[1] = event.direction.code() | event.action.code() << 1 | severity << 4;
+        fixed[1] = head.direction.code() | head.action.code() << 1 | severity << 4;
         fixed[2..4].copy_from_slice(&present.to_le_bytes());
-        #[expect(clippy::cast_possible_truncation, reason = "bounded by u16::MAX above")]
-        fixed[4..6].copy_from_slice(&(categories as u16).to_le_bytes());
-        fixed[8..16].copy_from_slice(&event.timestamp.micros().to_le_bytes());
-        fixed[16..24].copy_from_slice(&event.confidence.to_le_bytes());
-        fixed[24..32].copy_from_slice(&event.latency_ms.to_le_bytes());
+        fixed[8..16].copy_from_slice(&head.timestamp.micros().to_le_bytes());
+        fixed[16..24].copy_from_slice(&head.confidence.to_le_bytes());
+        fixed[24..32].copy_from_slice(&head.latency_ms.to_le_bytes());
         let mut at = self.put(self.start, fixed);
 
-        at = self.text(at, &event.event_id);
-        for text in texts.into_iter().flatten() {
+        at = self.text(at, head.event_id);
+        for text in head.texts.into_iter().flatten() {
             at = self.text(at, text);
         }
         if let Some(word) = severity_word {
             at = self.text(at, word);
         }
-        for category in &event.categories[..categories] {
-            if self.full(at) {
-                return None;
-            }
-            at = self.text(at, category);
+        let mut categories = Texts { writer: self, at, count: 0 };
+        event.categories(&mut categories);
+        let count = categories.count;
+        at = categories.at;
+        if count > 0 {
+            let place = self.start + 4;
+            self.out[place..place + 2].copy_from_slice(&count.to_le_bytes());
+        }
+        if self.full(at) {
+            return None;
         }
         let content_at = self.put(at, [0; 4]);
-        at = content_at;
-        for (key, value) in &event.metadata {
-            if self.full(at) {
-                return None;
-            }
-            if self.items_left == 0 {
-                self.truncated = true;
-                break;
-            }
-            self.items_left -= 1;
-            at = self.text(at, key);
-            at = self.value(at, value, 1);
-        }
+        let mut entries = Entries { writer: self, at: content_at, depth: 1 };
+        event.metadata(&mut entries);
+        at = entries.at;
         if self.truncated {
             at = self.text(at, "truncated");
             at = self.put(at, [tag::TRUE]);
         }
         self.close(content_at, at);
-        (!self.full(at)).then_some(at)
+        if self.full(at) {
+            return None;
+        }
+        let tail = event.tail();
+        let fits = at - self.start + tail.len() <= PAYLOAD_BYTES_MAX;
+        if !tail.is_empty() && !self.truncated && fits {
+            self.room(at, tail.len()).copy_from_slice(tail);
+            at += tail.len();
+        }
+        Some(at)
     }
 
     fn full(&self, at: usize) -> bool {
@@ -187,6 +178,14 @@ impl Writer<'_> {
         at + text.len()
     }
 
+    /// Has `value` write one value at `at`; where it ends.
+    #[inline]
+    fn slot(&mut self, at: usize, depth: usize, value: impl FnOnce(Slot<'_, '_>)) -> usize {
+        let mut end = at;
+        value(Slot { writer: self, at: &mut end, depth });
+        if end == at { self.put(at, [tag::NULL]) } else { end }
+    }
+
     #[inline]
     fn varint(&mut self, mut at: usize, mut n: u64) -> usize {
         while n >= 0x80 {
@@ -196,48 +195,7 @@ impl Writer<'_> {
         self.put(at, [n as u8])
     }
 
-    fn value(&mut self, at: usize, value: &Value, depth: usize) -> usize {
-        match value {
-            Value::Null => self.put(at, [tag::NULL]),
-            Value::Bool(false) => self.put(at, [tag::FALSE]),
-            Value::Bool(true) => self.put(at, [tag::TRUE]),
-            Value::Number(number) => self.number(at, number),
-            Value::String(text) => {
-                let at = self.put(at, [tag::STRING]);
-                self.text(at, text)
-            }
-            Value::Array(_) | Value::Object(_) if depth >= DEPTH_MAX => {
-                self.truncated = true;
-                self.put(at, [tag::NULL])
-            }
-            Value::Array(items) => {
-                let content_at = self.put(at, [tag::ARRAY, 0, 0, 0, 0]);
-                let mut at = content_at;
-                for item in items {
-                    if !self.take_item(at) {
-                        break;
-                    }
-                    at = self.value(at, item, depth + 1);
-                }
-                self.close(content_at, at);
-                at
-            }
-            Value::Object(entries) => {
-                let content_at = self.put(at, [tag::OBJECT, 0, 0, 0, 0]);
-                let mut at = content_at;
-                for (key, item) in entries {
-                    if !self.take_item(at) {
-                        break;
-                    }
-                    at = self.text(at, key);
-                    at = self.value(at, item, depth + 1);
-                }
-                self.close(content_at, at);
-                at
-            }
-        }
-    }
-
+    #[inline]
     fn take_item(&mut self, at: usize) -> bool {
         if self.full(at) || self.items_left == 0 {
             self.truncated = true;
@@ -246,21 +204,189 @@ impl Writer<'_> {
         self.items_left -= 1;
         true
     }
+}
 
-    fn number(&mut self, at: usize, number: &Number) -> usize {
-        if let Some(n) = number.as_i64() {
-            let at = self.put(at, [tag::INT]);
-            self.varint(at, ((n << 1) ^ (n >> 63)) as u64)
-        } else if let Some(n) = number.as_u64() {
-            let at = self.put(at, [tag::UINT]);
-            self.varint(at, n)
-        } else if let Some(n) = number.as_f64() {
-            let at = self.put(at, [tag::FLOAT]);
-            self.put(at, n.to_le_bytes())
-        } else {
-            let at = self.put(at, [tag::NUMBER]);
-            self.text(at, &number.to_string())
+/// Takes the categories of an event.
+pub struct Texts<'w, 'o> {
+    writer: &'w mut Writer<'o>,
+    at: usize,
+    count: u16,
+}
+
+impl Texts<'_, '_> {
+    /// Adds one; false when no more are taken.
+    #[inline]
+    pub fn push(&mut self, text: &str) -> bool {
+        if self.count == u16::MAX || !self.writer.take_item(self.at) {
+            self.writer.truncated = true;
+            return false;
         }
+        self.count += 1;
+        self.at = self.writer.text(self.at, text);
+        true
+    }
+
+    /// Says that something of the event could not be kept.
+    pub fn mark_truncated(&mut self) {
+        self.writer.truncated = true;
+    }
+}
+
+/// Takes the entries of an object, in order.
+pub struct Entries<'w, 'o> {
+    writer: &'w mut Writer<'o>,
+    at: usize,
+    depth: usize,
+}
+
+impl Entries<'_, '_> {
+    /// Adds one, whose value `value` writes (`null` if it writes none); false when no more are
+    /// taken.
+    #[inline]
+    pub fn entry(&mut self, key: &str, value: impl FnOnce(Slot<'_, '_>)) -> bool {
+        if !self.writer.take_item(self.at) {
+            return false;
+        }
+        let at = self.writer.text(self.at, key);
+        self.at = self.writer.slot(at, self.depth, value);
+        true
+    }
+
+    /// Says that something of the event could not be kept.
+    pub fn mark_truncated(&mut self) {
+        self.writer.truncated = true;
+    }
+}
+
+/// Takes the items of a list, in order.
+pub struct Items<'w, 'o> {
+    writer: &'w mut Writer<'o>,
+    at: usize,
+    depth: usize,
+}
+
+impl Items<'_, '_> {
+    /// Adds one, which `value` writes (`null` if it writes none); false when no more are taken.
+    #[inline]
+    pub fn item(&mut self, value: impl FnOnce(Slot<'_, '_>)) -> bool {
+        if !self.writer.take_item(self.at) {
+            return false;
+        }
+        self.at = self.writer.slot(self.at, self.depth, value);
+        true
+    }
+}
+
+/// The place of one value: written once, by one of its methods.
+pub struct Slot<'w, 'o> {
+    writer: &'w mut Writer<'o>,
+    at: &'w mut usize,
+    depth: usize,
+}
+
+impl Slot<'_, '_> {
+    /// `true` or `false`
+    #[inline]
+    pub fn bool(self, value: bool) {
+        *self.at = self.writer.put(*self.at, [if value { tag::TRUE } else { tag::FALSE }]);
+    }
+
+    /// A whole number.
+    #[inline]
+    pub fn int(self, n: i64) {
+        let at = self.writer.put(*self.at, [tag::INT]);
+        *self.at = self.writer.varint(at, ((n << 1) ^ (n >> 63)) as u64);
+    }
+
+    /// A whole number beyond `i64`.
+    pub fn uint(self, n: u64) {
+        let at = self.writer.put(*self.at, [tag::UINT]);
+        *self.at = self.writer.varint(at, n);
+    }
+
+    /// Any other number, also NaN and the infinities.
+    #[inline]
+    pub fn float(self, n: f64) {
+        let at = self.writer.put(*self.at, [tag::FLOAT]);
+        *self.at = self.writer.put(at, n.to_le_bytes());
+    }
+
+    /// A number too large for the others, in its digits; as text, if JSON's grammar knows no such
+    /// number, or it is too long.
+    pub fn number(self, digits: &str) {
+        if digits.len() > self.writer.text_max || !is_number(digits) {
+            return self.text(digits);
+        }
+        let at = self.writer.put(*self.at, [tag::NUMBER]);
+        *self.at = self.writer.text(at, digits);
+    }
+
+    /// Text.
+    #[inline]
+    pub fn text(self, text: &str) {
+        let at = self.writer.put(*self.at, [tag::STRING]);
+        *self.at = self.writer.text(at, text);
+    }
+
+    /// A list, whose items `items` writes.
+    pub fn array(self, items: impl FnOnce(&mut Items<'_, '_>)) {
+        let Self { writer, at, depth } = self;
+        if depth >= DEPTH_MAX {
+            writer.truncated = true;
+            return;
+        }
+        let content_at = writer.put(*at, [tag::ARRAY, 0, 0, 0, 0]);
+        let mut list = Items { writer, at: content_at, depth: depth + 1 };
+        items(&mut list);
+        *at = list.at;
+        writer.close(content_at, *at);
+    }
+
+    /// An object, whose entries `entries` writes.
+    pub fn object(self, entries: impl FnOnce(&mut Entries<'_, '_>)) {
+        let Self { writer, at, depth } = self;
+        if depth >= DEPTH_MAX {
+            writer.truncated = true;
+            return;
+        }
+        let content_at = writer.put(*at, [tag::OBJECT, 0, 0, 0, 0]);
+        let mut object = Entries { writer, at: content_at, depth: depth + 1 };
+        entries(&mut object);
+        *at = object.at;
+        writer.close(content_at, *at);
+    }
+
+    /// What `serde_json` holds.
+    pub fn json(self, value: &Value) {
+        match value {
+            Value::Null => {}
+            Value::Bool(b) => self.bool(*b),
+            Value::Number(number) => self.json_number(number),
+            Value::String(text) => self.text(text),
+            Value::Array(list) => self.array(|items| {
+                let _ = list.iter().all(|item| items.item(|slot| slot.json(item)));
+            }),
+            Value::Object(map) => self.object(|entries| {
+                let _ = map.iter().all(|(key, item)| entries.entry(key, |slot| slot.json(item)));
+            }),
+        }
+    }
+
+    fn json_number(self, number: &Number) {
+        if let Some(n) = number.as_i64() {
+            self.int(n);
+        } else if let Some(n) = number.as_u64() {
+            self.uint(n);
+        } else if let Some(n) = number.as_f64() {
+            self.float(n);
+        } else {
+            self.number(&number.to_string());
+        }
+    }
+
+    /// Says that something of the event could not be kept.
+    pub fn mark_truncated(self) {
+        self.writer.truncated = true;
     }
 }
 

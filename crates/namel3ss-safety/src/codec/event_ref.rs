@@ -25,6 +25,7 @@ pub struct EventRef<'a> {
     pub latency_ms: f64,
     categories: Categories<'a>,
     metadata: ObjectRef<'a>,
+    tail: &'a [u8],
 }
 
 impl<'a> EventRef<'a> {
@@ -73,7 +74,14 @@ impl<'a> EventRef<'a> {
             latency_ms: f64::from_le_bytes(word(24)),
             categories,
             metadata,
+            tail: reader.bytes,
         })
+    }
+
+    /// What the host keeps behind the event: see [`Source::tail`](super::Source::tail).
+    #[must_use]
+    pub fn tail(&self) -> &'a [u8] {
+        self.tail
     }
 
     /// The eight optional texts, in the order of [`crate::FIELDS`]: `app_name` to `user_id`.

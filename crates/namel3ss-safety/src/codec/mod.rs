@@ -5,14 +5,16 @@
 //! `"truncated": true` in its metadata. Non-finite numbers are kept as they are here; JSON writes
 //! them as the texts `NaN`, `Infinity` and `-Infinity`.
 
+mod source;
 mod encode;
 mod event_ref;
 mod value;
 
 use std::fmt;
 
-pub use self::encode::{encode, encode_into};
+pub use self::encode::{Entries, Items, Slot, Texts, encode, encode_into};
 pub use self::event_ref::EventRef;
+pub use self::source::{Head, Payload, Source};
 pub use self::value::{ArrayRef, Categories, ObjectRef, ValueRef};
 
 /// The first byte of a payload: the layout's major version. A reader refuses any other.

@@ -45,6 +45,17 @@ pub(super) struct Lane {
     voids: Mutex<Vec<Seq>>,
 }
 
+/// Whether the caller can wait for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// As long as the strategy says.
+    Wait,
+    /// Not at all: it does something else then.
+    Refuse,
+    /// Not at all: the journal takes the event beyond its limit.
+    Overfill,
+}
+
 /// How often those who wait for room look for themselves.
 const ROOM_POLL: Duration = Duration::from_millis(20);
 /// How often one event waits for a dataset that is catching up: 500 ms in all.
@@ -79,20 +90,26 @@ impl Lane {
         }
     }
 
-    /// Appends an event's payload, or does with it what the strategy says.
+    /// Appends an event's payload, or does with it what the strategy says; `None` where it would
+    /// have to wait, and may not.
     #[inline]
-    pub(super) fn accept(&self, payload: &[u8], host: &dyn Host) -> Logged {
+    pub(super) fn accept(
+        &self,
+        payload: &[u8],
+        patience: Patience,
+        host: &dyn Host,
+    ) -> Option<Logged> {
         if self.gated.load(Ordering::Acquire) {
-            return self.accept_gated(payload, host);
+            return self.accept_gated(payload, patience, host);
         }
         match self.journal.append(payload) {
             Ok(seq) => {
                 if seq.0.wrapping_sub(self.handed.load(Ordering::Relaxed)) >= self.buffer_size {
                     host.buffer_full();
                 }
-                self.logged(seq)
+                Some(self.logged(seq))
             }
-            Err(error) => self.accept_full(payload, error, host),
+            Err(error) => self.accept_full(payload, error, patience, host),
         }
     }
 
@@ -102,8 +119,8 @@ impl Lane {
     }
 
     #[cold]
-    fn accept_gated(&self, payload: &[u8], host: &dyn Host) -> Logged {
-        if !host.is_delivering() {
+    fn accept_gated(&self, payload: &[u8], patience: Patience, host: &dyn Host) -> Option<Logged> {
+        if patience == Patience::Wait && !host.is_delivering() {
             self.brake();
         }
         let mut admission = lock(&self.admission);
@@ -111,12 +128,15 @@ impl Lane {
         loop {
             // Started, with room: the worker will come for it.
             let open = !self.shut.load(Ordering::Acquire);
-            if open || self.buffered() < self.buffer_size {
+            if open || patience == Patience::Overfill || self.buffered() < self.buffer_size {
                 break;
             }
             // A dataset that is only slower than the loop takes its next batch in a moment.
             let behind = self.is_backlog_full() && host.is_catching_up() && !host.is_delivering();
             if behind && waits.next().is_some() {
+                if patience == Patience::Refuse {
+                    return None;
+                }
                 admission = self.wait_for_room(admission);
                 continue;
             }
@@ -124,10 +144,11 @@ impl Lane {
                 OverflowStrategy::DropOldest => break,
                 OverflowStrategy::DropNewest => {
                     self.drop_unsequenced(DropReason::DropNewest);
-                    return Logged::Dropped(DropReason::DropNewest);
+                    return Some(Logged::Dropped(DropReason::DropNewest));
                 }
                 // An adapter that logs: nobody else can make room while it waits.
                 OverflowStrategy::Block if host.is_delivering() => break,
+                OverflowStrategy::Block if patience == Patience::Refuse => return None,
                 OverflowStrategy::Block if !host.is_started() => {
                     drop(admission);
                     host.deliver_now();
@@ -151,11 +172,11 @@ impl Lane {
                 if host.is_started() && self.buffered() >= self.buffer_size {
                     host.buffer_full();
                 }
-                self.logged(seq)
+                Some(self.logged(seq))
             }
             Err(error) => {
                 drop(admission);
-                self.accept_full(payload, error, host)
+                self.accept_full(payload, error, patience, host)
             }
         }
     }
@@ -167,13 +188,19 @@ impl Lane {
 
     /// Neither the ring nor a spill file took it: the disk is full or failing.
     #[cold]
-    fn accept_full(&self, payload: &[u8], error: AppendError, host: &dyn Host) -> Logged {
+    fn accept_full(
+        &self,
+        payload: &[u8],
+        error: AppendError,
+        patience: Patience,
+        host: &dyn Host,
+    ) -> Option<Logged> {
         host.journal_full(&error.error);
         self.void(&error);
         if error.void.is_some() {
             // Its seq is used up: it counts as logged, and as dropped.
             self.counters.give_up(DropReason::JournalFull, 1);
-            return Logged::Dropped(DropReason::JournalFull);
+            return Some(Logged::Dropped(DropReason::JournalFull));
         }
         let mut waited = 0_u32;
         loop {
@@ -192,6 +219,9 @@ impl Lane {
                     if host.is_closing() || alone {
                         break;
                     }
+                    if patience != Patience::Wait {
+                        return None;
+                    }
                     waited = 1;
                     if host.is_started() {
                         std::thread::sleep(ROOM_POLL);
@@ -202,17 +232,24 @@ impl Lane {
                 }
             }
             match self.journal.append(payload) {
-                Ok(seq) => return self.logged(seq),
+                Ok(seq) => return Some(self.logged(seq)),
                 Err(error) if error.void.is_some() => {
                     self.void(&error);
                     self.counters.give_up(DropReason::JournalFull, 1);
-                    return Logged::Dropped(DropReason::JournalFull);
+                    return Some(Logged::Dropped(DropReason::JournalFull));
                 }
                 Err(_) => {}
             }
         }
         self.drop_unsequenced(DropReason::JournalFull);
-        Logged::Dropped(DropReason::JournalFull)
+        Some(Logged::Dropped(DropReason::JournalFull))
+    }
+
+    /// Whether an event would have to wait now.
+    pub(super) fn is_full(&self) -> bool {
+        self.shut.load(Ordering::Acquire)
+            && self.overflow == OverflowStrategy::Block
+            && self.buffered() >= self.buffer_size
     }
 
     fn void(&self, error: &AppendError) {

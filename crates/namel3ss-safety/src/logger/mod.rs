@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 pub use self::config::{Builder, ConfigError, JournalKind, OverflowStrategy};
 
 use self::config::Config;
+use self::lane::Patience;
 use self::shared::Shared;
-use crate::codec;
-use crate::event::SafetyEvent;
+use crate::codec::{self, Payload, Source};
 use crate::id::Seq;
 use crate::journal::media::ForkGuard;
 use crate::journal::{DropReason, JournalError};
@@ -124,19 +124,49 @@ impl SafetyEventLogger {
     /// It never fails and never waits for storage, the network or the worker; only the strategy
     /// `block` waits, when the buffer is full.
     #[inline]
-    pub fn log(&self, event: &SafetyEvent) -> Logged {
+    pub fn log(&self, event: &impl Source) -> Logged {
+        self.accept(event, Patience::Wait).unwrap_or_else(never_refused)
+    }
+
+    /// As [`log`](Self::log), but never waits: where that would, nothing is kept and it is `None`.
+    /// For callers that hold a lock which a delivery may need, as a Python thread does.
+    #[inline]
+    pub fn try_log(&self, event: &impl Source) -> Option<Logged> {
+        self.accept(event, Patience::Refuse)
+    }
+
+    #[inline]
+    fn accept(&self, event: &impl Source, patience: Patience) -> Option<Logged> {
         let shared = self.shared();
         SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
             Ok(mut scratch) => {
-                let logged = shared.accept(codec::encode_into(event, &mut scratch));
+                let logged = shared.accept(codec::encode_into(event, &mut scratch), patience);
                 if scratch.len() > SCRATCH_BYTES_MAX {
                     *scratch = Vec::new();
                 }
                 logged
             }
             // An adapter that logs, on a thread that delivers on behalf of a `log`.
-            Err(_) => shared.accept(codec::encode_into(event, &mut Vec::new())),
+            Err(_) => shared.accept(codec::encode_into(event, &mut Vec::new()), patience),
         })
+    }
+
+    /// As [`log`](Self::log), of an event that was encoded before.
+    pub fn log_payload(&self, payload: &Payload) -> Logged {
+        self.shared().accept(payload.bytes(), Patience::Wait).unwrap_or_else(never_refused)
+    }
+
+    /// Keeps an event though the buffer is full, beyond the limit: for callers that can't wait now,
+    /// and will until [`is_full`](Self::is_full) says no. `None` where the strategy is `block` and
+    /// the journal's disk takes nothing.
+    pub fn overfill(&self, payload: &Payload) -> Option<Logged> {
+        self.shared().accept(payload.bytes(), Patience::Overfill)
+    }
+
+    /// Whether [`log`](Self::log) would wait now, as `block` does at a full buffer.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.shared().lane().is_some_and(lane::Lane::is_full)
     }
 
     /// Starts delivering. It can't fail: without a thread, `flush` and `stop` deliver.
@@ -224,6 +254,13 @@ impl SafetyEventLogger {
         let lane = self.shared().lane()?;
         (lane.ground != lane::Ground::Memory).then(|| lane.journal.folder().describe().into())
     }
+}
+
+/// What a caller that may wait is given; only the others can be refused.
+#[cold]
+fn never_refused() -> Logged {
+    debug_assert!(false, "only callers that may not wait are refused");
+    Logged::Dropped(DropReason::JournalFull)
 }
 
 impl Generation {

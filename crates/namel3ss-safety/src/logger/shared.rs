@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::Logged;
 use super::config::Config;
-use super::lane::{Host, Lane};
+use super::lane::{Host, Lane, Patience};
 use super::threads::Threads;
 use super::worker::Worker;
 use crate::id::Seq;
@@ -101,12 +101,12 @@ impl Shared {
 
     /// Encodes nothing, decides everything: one payload into the journal.
     #[inline]
-    pub(super) fn accept(self: &Arc<Self>, payload: &[u8]) -> Logged {
+    pub(super) fn accept(self: &Arc<Self>, payload: &[u8], patience: Patience) -> Option<Logged> {
         let lane = match self.lane() {
             Some(lane) => lane,
             None => self.open_lane(),
         };
-        lane.accept(payload, &Hosted(self))
+        lane.accept(payload, patience, &Hosted(self))
     }
 
     /// Asks the worker to look for orphans and to try again what it has kept; the request's number.

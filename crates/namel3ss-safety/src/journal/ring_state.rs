@@ -46,14 +46,15 @@ impl RingState {
             let bytes = block.get(at * 8..at * 8 + 8)?;
             bytes.try_into().ok().map(u64::from_le_bytes)
         };
-        let capacity = word(CAPACITY_WORDS)?;
-        if capacity == 0 && word(CAPACITY_WORDS + 1)? == 0 {
+        let (stored, sum) = (word(CAPACITY_WORDS)?, word(CAPACITY_WORDS + 1)?);
+        if stored == 0 && sum == 0 {
             return Some(Self::default());
         }
-        let sane = capacity.is_power_of_two() && (8..=CAPACITY_MAX).contains(&capacity);
-        if !sane || word(CAPACITY_WORDS + 1)? != u64::from(check([epoch, capacity])) {
-            return None;
-        }
+        // The check is stored first and says as much: a kill between the two, or damage to the
+        // capacity alone, costs nothing.
+        let capacity = (3..=CAPACITY_MAX.ilog2())
+            .map(|bits| 1 << bits)
+            .find(|capacity| sum == u64::from(check([epoch, *capacity])))?;
         let mut state = Self { capacity, ..Self::default() };
         let mut whole = 0;
         let mut blank = 0;
@@ -71,5 +72,22 @@ impl RingState {
         // A blank slot is the beginning: as good as a whole one, before the second release.
         state.one_slot = whole + blank < 2;
         (whole + blank > 0).then_some(state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_whose_maker_was_killed_half_way_is_empty() {
+        let mut block = vec![0; 4096];
+        assert_eq!(RingState::parse(&block, 7), Some(RingState::default()));
+        let sum = u64::from(check([7, 1 << 20]));
+        let at = (CAPACITY_WORDS + 1) * 8;
+        block[at..at + 8].copy_from_slice(&sum.to_le_bytes());
+        let made = RingState { capacity: 1 << 20, ..RingState::default() };
+        assert_eq!(RingState::parse(&block, 7), Some(made));
+        assert_eq!(RingState::parse(&block, 8), None);
     }
 }

@@ -156,8 +156,8 @@ fn a_flipped_byte_costs_the_event_that_it_is_in() {
             let mut lost = BTreeSet::new();
             if at < SEAL_AT as u64 {
                 lost = subject.seqs_of(name);
-            } else if ring && (390 * 8..392 * 8).contains(&at) {
-                // Without its size a ring can't be read.
+            } else if ring && (391 * 8..392 * 8).contains(&at) {
+                // Without the check of its size, which says the size as well, a ring can't be read.
                 lost = subject.seqs_of(name);
             } else if let Some((.., seq)) = frames.iter().find(|f| (f.0..f.1).contains(&at)) {
                 lost.insert(*seq);

@@ -210,6 +210,23 @@ impl<'a> Batch<'a> {
         })
     }
 
+    /// A copy of the rows.
+    #[must_use]
+    pub fn to_rows(&self) -> RowBuffer {
+        let (first, last) = match (self.entries.first(), self.entries.last()) {
+            (Some(first), Some(last)) => (first.start, last.end),
+            _ => (0, 0),
+        };
+        let moved =
+            |entry: &Entry| Entry { start: entry.start - first, end: entry.end - first, ..*entry };
+        RowBuffer {
+            journal: self.journal,
+            bytes: self.bytes[first..last].to_vec(),
+            entries: self.entries.iter().map(moved).collect(),
+            durability: self.durability,
+        }
+    }
+
     /// The rows at the positions `range` of this batch, as a batch of their own.
     ///
     /// # Panics

@@ -100,23 +100,43 @@ impl fmt::Display for BatchId {
     }
 }
 
-/// A new event id: a UUIDv7 ([RFC 9562](https://www.rfc-editor.org/rfc/rfc9562#section-5.7)) in
-/// its usual text form.
+/// A new event id: a UUIDv7 ([RFC 9562](https://www.rfc-editor.org/rfc/rfc9562#section-5.7)), made
+/// at the moment `now`; its text is made when somebody asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventId([u8; 16]);
+
+impl EventId {
+    /// A new one, from 128 random bits of which it uses 74.
+    #[must_use]
+    pub fn new(now: Timestamp, random: u128) -> Self {
+        Self(uuid_v7_bytes(now, random.to_le_bytes()))
+    }
+
+    /// Its usual text form, written into `text`.
+    pub fn write(self, text: &mut [u8; 36]) -> &str {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut at = 0;
+        for (i, byte) in self.0.into_iter().enumerate() {
+            if matches!(i, 4 | 6 | 8 | 10) {
+                text[at] = b'-';
+                at += 1;
+            }
+            text[at] = DIGITS[usize::from(byte >> 4)];
+            text[at + 1] = DIGITS[usize::from(byte & 15)];
+            at += 2;
+        }
+        // Hexadecimal digits and dashes.
+        std::str::from_utf8(text).unwrap_or_default()
+    }
+}
+
+/// The text of a new [`EventId`].
 ///
 /// The process id is mixed in, because a forked child continues its parent's random numbers.
 #[must_use]
 pub fn new_event_id() -> String {
     let random = fastrand::u128(..) ^ (u128::from(std::process::id()) << 40);
-    let b = uuid_v7_bytes(Timestamp::now(), random.to_le_bytes());
-    let n = u128::from_be_bytes(b);
-    format!(
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        n >> 96,
-        (n >> 80) & 0xffff,
-        (n >> 64) & 0xffff,
-        (n >> 48) & 0xffff,
-        n & 0xffff_ffff_ffff
-    )
+    EventId::new(Timestamp::now(), random).write(&mut [0; 36]).to_owned()
 }
 
 fn uuid_v7_bytes(now: Timestamp, random: [u8; 16]) -> [u8; 16] {

@@ -31,7 +31,7 @@ pub use batch::{Batch, Durability, Row, RowBuffer};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use codec::EventRef;
 pub use event::{Direction, FIELDS, SafetyAction, SafetyEvent, Severity};
-pub use id::{BatchId, JournalId, Seq};
+pub use id::{BatchId, EventId, JournalId, Seq};
 pub use journal::{DropReason, JournalError};
 pub use logger::{
     Builder, ConfigError, FlushReport, JournalKind, Logged, OverflowStrategy, SafetyEventLogger,

@@ -29,6 +29,20 @@ pub fn encode_into<'s>(event: &impl Source, scratch: &'s mut Vec<u8>) -> &'s [u8
     &scratch[..end]
 }
 
+/// Appends an object alone, as a host keeps one in its [`tail`](Source::tail); cut where it is
+/// larger than an event may be.
+pub fn encode_object(entries: impl FnOnce(&mut Entries<'_, '_>), out: &mut Vec<u8>) {
+    let start = out.len();
+    let text_max = PAYLOAD_BYTES_MAX;
+    let mut writer = Writer { out, start, text_max, items_left: usize::MAX, truncated: false };
+    let content_at = writer.put(start, [0; 4]);
+    let mut object = Entries { writer: &mut writer, at: content_at, depth: 1 };
+    entries(&mut object);
+    let end = object.at;
+    writer.close(content_at, end);
+    out.truncate(end);
+}
+
 /// Writes from `start` on; where the payload ends.
 fn encode_at(event: &impl Source, out: &mut Vec<u8>, start: usize) -> usize {
     // Each step is far smaller than the one before; the last always fits.

@@ -12,7 +12,7 @@ mod value;
 
 use std::fmt;
 
-pub use self::encode::{Entries, Items, Slot, Texts, encode, encode_into};
+pub use self::encode::{Entries, Items, Slot, Texts, encode, encode_into, encode_object};
 pub use self::event_ref::EventRef;
 pub use self::source::{Head, Payload, Source};
 pub use self::value::{ArrayRef, Categories, ObjectRef, ValueRef};
@@ -77,6 +77,14 @@ pub fn decode(payload: &[u8]) -> Result<EventRef<'_>, DecodeError> {
         Some(&version) => Err(DecodeError::Version(version)),
         None => Err(DecodeError::Malformed),
     }
+}
+
+/// Reads what [`encode_object`] wrote, and what stands behind it.
+#[must_use]
+pub fn decode_object(bytes: &[u8]) -> Option<(ObjectRef<'_>, &[u8])> {
+    let mut reader = value::Reader { bytes };
+    let object = reader.object()?;
+    object.check(DEPTH_MAX).then_some((object, reader.bytes))
 }
 
 #[cfg(test)]

@@ -163,6 +163,25 @@ impl SafetyEventLogger {
         self.shared().accept(payload.bytes(), Patience::Overfill)
     }
 
+    /// Counts an event that its host could not even read, as dropped for being invalid.
+    pub fn reject(&self) {
+        self.shared().open_lane().drop_unsequenced(DropReason::Invalid);
+    }
+
+    /// Keeps the worker from beginning anything, and waits until it is between two steps, so that
+    /// no lock of an adapter is held: call it before a fork, and [`resume`](Self::resume) after it
+    /// in the parent. False where the worker was still busy when `timeout` had passed.
+    pub fn pause(&self, timeout: Duration) -> bool {
+        let shared = self.shared();
+        shared.paused.store(true, Ordering::SeqCst);
+        shared.worker_until(Some(Instant::now() + timeout)).is_some()
+    }
+
+    /// Ends a [`pause`](Self::pause).
+    pub fn resume(&self) {
+        self.shared().paused.store(false, Ordering::SeqCst);
+    }
+
     /// Whether [`log`](Self::log) would wait now, as `block` does at a full buffer.
     #[must_use]
     pub fn is_full(&self) -> bool {

@@ -29,6 +29,8 @@ pub(super) struct Shared {
     pub(super) opening: Mutex<()>,
     pub(super) started: AtomicBool,
     pub(super) closing: AtomicBool,
+    /// The process is about to fork: the worker begins nothing.
+    pub(super) paused: AtomicBool,
     /// Somebody waits for everything: hand over at once.
     pub(super) flushing: AtomicU64,
     /// Counts the calls of `flush`: the worker looks for orphans, and does not wait with what it
@@ -68,6 +70,7 @@ impl Shared {
             opening: Mutex::default(),
             started: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
             flushing: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             settled_at: AtomicU64::new(0),

@@ -50,6 +50,8 @@ impl Drop for DeliveringHere {
     }
 }
 
+/// How often a worker that was paused looks whether it still is.
+const PAUSE_POLL: Duration = Duration::from_millis(1);
 /// How long the worker rests after a panic.
 const PANIC_WAIT: Duration = Duration::from_secs(1);
 
@@ -132,6 +134,9 @@ impl Shared {
     /// As `turn`, by somebody who holds the worker. A panic in it costs what it was doing, never
     /// the thread: its batch is in the journal, for the next run.
     pub(super) fn turn_of(self: &Arc<Self>, worker: &mut Worker) -> Option<Duration> {
+        if self.paused.load(Ordering::SeqCst) {
+            return Some(PAUSE_POLL);
+        }
         let _here = DeliveringHere::new(self);
         catch_unwind(AssertUnwindSafe(|| worker.turn(self))).unwrap_or_else(|_| {
             let text = "the worker panicked; what it was doing stays in the journal";

@@ -1,0 +1,28 @@
+//! The command `n3-safety`, which the wheel holds once, in this module.
+
+use namel3ss_safety_cli::{Io, run};
+use pyo3::prelude::*;
+
+/// Runs one command line, the program's name first; its exit code.
+#[pyfunction]
+pub(crate) fn command(py: Python<'_>, args: Vec<std::ffi::OsString>) -> u8 {
+    py.detach(|| run(args, Io::process())) as u8
+}
+
+/// The table's definition for a database: `sqlite`, `postgres`, `mysql`.
+#[pyfunction]
+pub(crate) fn home() -> std::path::PathBuf {
+    namel3ss_safety::home::home()
+}
+
+/// The folder of fallback files where none was named.
+#[pyfunction]
+pub(crate) fn default_fallback_path() -> std::path::PathBuf {
+    namel3ss_safety::sink::default_fallback_path()
+}
+
+/// From now on nothing new is given to adapters of Python's: the process is ending.
+#[pyfunction]
+pub(crate) fn set_exiting() {
+    crate::bridge::EXITING.store(true, std::sync::atomic::Ordering::SeqCst);
+}

@@ -1,0 +1,69 @@
+//! What `log()` returns: an awaitable that is already done. There is one for all calls: it holds
+//! nothing, no loop, no task, and may be awaited any number of times, or never.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+/// See the module. It has a coroutine's methods, so that `create_task` and `gather` take it.
+#[pyclass(frozen, module = "namel3ss.safety._core")]
+#[derive(Debug)]
+pub(crate) struct Done;
+
+static DONE: PyOnceLock<Py<Done>> = PyOnceLock::new();
+
+/// The one there is.
+#[inline]
+pub(crate) fn done(py: Python<'_>) -> Py<PyAny> {
+    match DONE.get(py) {
+        Some(done) => done.clone_ref(py).into_any(),
+        None => first(py),
+    }
+}
+
+#[cold]
+fn first(py: Python<'_>) -> Py<PyAny> {
+    // Without memory for one object there is nothing to return either.
+    let made = DONE.get_or_try_init(py, || Py::new(py, Done));
+    made.map_or_else(|_| py.None(), |done| done.clone_ref(py).into_any())
+}
+
+#[pymethods]
+impl Done {
+    fn __await__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__(&self) -> Option<()> {
+        None
+    }
+
+    /// Ends at once, as a coroutine that returns does.
+    fn send(&self, _value: &Bound<'_, PyAny>) -> PyResult<()> {
+        Err(pyo3::exceptions::PyStopIteration::new_err(()))
+    }
+
+    /// Raises what it is given.
+    #[pyo3(signature = (kind, value=None, _traceback=None))]
+    fn throw(
+        &self,
+        kind: &Bound<'_, PyAny>,
+        value: Option<&Bound<'_, PyAny>>,
+        _traceback: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let raised = match value {
+            Some(value) if !value.is_none() => value.clone(),
+            _ => kind.clone(),
+        };
+        Err(PyErr::from_value(raised))
+    }
+
+    fn close(&self) {}
+
+    fn __repr__(&self) -> &'static str {
+        "<done>"
+    }
+}

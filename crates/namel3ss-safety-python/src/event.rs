@@ -1,0 +1,306 @@
+//! `SafetyEvent`: a native class with a dataclass's manners.
+//!
+//! It keeps references to what it was given until it is logged: measured, that beats an event of
+//! Rust's own texts, since most of them are only ever copied once, into the journal.
+
+use std::borrow::Cow;
+
+use namel3ss_safety::codec::Payload;
+use namel3ss_safety::{EventId, FIELDS, Timestamp};
+use pyo3::IntoPyObjectExt as _;
+use pyo3::basic::CompareOp;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyFloat, PyList, PyString, PyTuple, PyType};
+
+use crate::draft::{Defaults, Draft};
+use crate::field::{self, Slots};
+use crate::moment::{self, Zone};
+use crate::row;
+
+/// See the module.
+#[pyclass(subclass, weakref, module = "namel3ss.safety.logging")]
+#[derive(Debug)]
+pub(crate) struct SafetyEvent {
+    slots: Slots,
+    /// The id, if none was given.
+    id: EventId,
+    /// When it was made.
+    made: Timestamp,
+}
+
+/// The default action: `SafetyAction.ALLOW`.
+static ALLOW: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+/// The function that makes `__dataclass_fields__`.
+static DATACLASS_FIELDS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+/// Tells the class what Python's side of it knows.
+#[pyfunction]
+pub(crate) fn complete_event_class(
+    py: Python<'_>,
+    allow: Py<PyAny>,
+    dataclass_fields: Py<PyAny>,
+) -> PyResult<()> {
+    let _ = ALLOW.set(py, allow);
+    let _ = DATACLASS_FIELDS.set(py, dataclass_fields);
+    let class = PyType::new::<SafetyEvent>(py);
+    class.setattr("__dataclass_fields__", Py::new(py, DataclassFields)?)?;
+    for (at, name) in field::names(py).iter().enumerate() {
+        class.setattr(name.bind(py), Py::new(py, Field(at))?)?;
+    }
+    let names = field::names(py).iter().map(|name| name.bind(py));
+    class.setattr("__match_args__", PyTuple::new(py, names)?)
+}
+
+/// `__dataclass_fields__`, made when somebody asks: importing `dataclasses` takes as long as all
+/// the rest of the package.
+#[pyclass(frozen)]
+#[derive(Debug)]
+struct DataclassFields;
+
+#[pymethods]
+impl DataclassFields {
+    fn __get__(
+        &self,
+        _instance: &Bound<'_, PyAny>,
+        owner: &Bound<'_, PyAny>,
+    ) -> PyResult<Py<PyAny>> {
+        let py = owner.py();
+        match DATACLASS_FIELDS.get(py) {
+            Some(make) => make.call0(py),
+            None => PyDict::new(py).into_py_any(py),
+        }
+    }
+}
+
+impl SafetyEvent {
+    /// The event as it is to be encoded.
+    #[inline]
+    pub(crate) fn draft<'a, 'py>(
+        &'a self,
+        py: Python<'py>,
+        id: &'a mut [u8; 36],
+        contexts: [Option<&'a crate::context::Context>; 2],
+    ) -> Draft<'a, 'py> {
+        let event_id = if self.slots[field::EVENT_ID].is_none() { self.id.write(id) } else { "" };
+        let defaults = Defaults { event_id, timestamp: self.made, contexts };
+        Draft::new(py, &self.slots, &defaults, &[])
+    }
+
+    /// A dict of its own, to which the app may go on adding.
+    fn own_metadata(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let place = &mut self.slots[field::METADATA];
+        Ok(place.get_or_insert_with(|| PyDict::new(py).into_any().unbind()).clone_ref(py))
+    }
+
+    fn value(&mut self, py: Python<'_>, at: usize) -> PyResult<Py<PyAny>> {
+        if let Some(value) = &self.slots[at] {
+            return Ok(value.clone_ref(py));
+        }
+        let made = match at {
+            field::EVENT_ID => PyString::new(py, self.id.write(&mut [0; 36])).into_any().unbind(),
+            field::TIMESTAMP => moment::to_datetime(py, self.made, Zone::Aware)?,
+            field::DIRECTION => pyo3::intern!(py, "input").clone().into_any().unbind(),
+            field::ACTION => ALLOW.get(py).map_or_else(|| py.None(), |allow| allow.clone_ref(py)),
+            field::CATEGORIES => PyList::empty(py).into_any().unbind(),
+            field::SEVERITY => pyo3::intern!(py, "none").clone().into_any().unbind(),
+            field::CONFIDENCE => PyFloat::new(py, 1.0).into_any().unbind(),
+            field::LATENCY_MS => PyFloat::new(py, 0.0).into_any().unbind(),
+            field::METADATA => return self.own_metadata(py),
+            _ => py.None(),
+        };
+        // The same one at each look: what is added to a list stays in it.
+        self.slots[at] = Some(made.clone_ref(py));
+        Ok(made)
+    }
+}
+
+/// One field as an attribute of the class.
+#[pyclass(frozen, module = "namel3ss.safety._core")]
+#[derive(Debug)]
+struct Field(usize);
+
+#[pymethods]
+impl Field {
+    fn __get__(
+        slf: &Bound<'_, Self>,
+        instance: &Bound<'_, PyAny>,
+        _owner: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        if instance.is_none() {
+            return Ok(slf.clone().into_any().unbind());
+        }
+        instance.cast::<SafetyEvent>()?.try_borrow_mut()?.value(py, slf.get().0)
+    }
+
+    fn __set__(&self, instance: &Bound<'_, PyAny>, value: Py<PyAny>) -> PyResult<()> {
+        instance.cast::<SafetyEvent>()?.try_borrow_mut()?.slots[self.0] = Some(value);
+        Ok(())
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<field {} of SafetyEvent>", FIELDS[self.0])
+    }
+}
+
+#[pymethods]
+impl SafetyEvent {
+    #[new]
+    #[pyo3(signature = (*args, **fields))]
+    #[inline]
+    fn new(args: &Bound<'_, PyTuple>, fields: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        let made = Timestamp::now();
+        let id = EventId::new(made, fastrand::u128(..));
+        let mut event = Self { slots: field::no_slots(), id, made };
+        let positional = args.len();
+        if positional > 0 {
+            event.set_positional(args)?;
+        }
+        let Some(fields) = fields else { return Ok(event) };
+        let mut extras = Vec::new();
+        for (name, value) in fields.iter() {
+            match field::index_of(&name) {
+                Some(at) if at < positional => {
+                    let text = format!("SafetyEvent() got multiple values for {}", FIELDS[at]);
+                    return Err(PyTypeError::new_err(text));
+                }
+                Some(at) => event.slots[at] = Some(value.unbind()),
+                None => extras.push((name, value)),
+            }
+        }
+        if !extras.is_empty() {
+            event.add_extras(args.py(), extras)?;
+        }
+        Ok(event)
+    }
+
+    /// The 17 fields, in the order in which datasets store them: `timestamp` as ISO 8601 text,
+    /// `action` as its word.
+    fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let mut id = [0; 36];
+        let payload = Payload::of(&self.draft(py, &mut id, [None, None]));
+        row::of_payload(py, &payload)
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let py = slf.py();
+        let mut shown = crate::text::of_str(&slf.get_type().qualname()?).into_owned();
+        shown.push('(');
+        for (at, name) in FIELDS.into_iter().enumerate() {
+            let value = slf.borrow_mut().value(py, at)?;
+            if at > 0 {
+                shown.push_str(", ");
+            }
+            shown.push_str(name);
+            shown.push('=');
+            shown.push_str(&crate::text::of_str(&value.bind(py).repr()?));
+        }
+        shown.push(')');
+        Ok(shown)
+    }
+
+    fn __richcmp__(
+        slf: &Bound<'_, Self>,
+        other: &Bound<'_, PyAny>,
+        op: CompareOp,
+    ) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        let same_class = other.get_type().is(slf.get_type());
+        let (true, Ok(theirs)) = (same_class, other.cast::<Self>()) else {
+            return Ok(py.NotImplemented());
+        };
+        let wanted = match op {
+            CompareOp::Eq => true,
+            CompareOp::Ne => false,
+            _ => return Ok(py.NotImplemented()),
+        };
+        if slf.is(other) {
+            return wanted.into_py_any(py);
+        }
+        for at in 0..field::COUNT {
+            let (a, b) = (slf.borrow_mut().value(py, at)?, theirs.borrow_mut().value(py, at)?);
+            if !a.is(&b) && !a.bind(py).eq(b.bind(py))? {
+                return (!wanted).into_py_any(py);
+            }
+        }
+        wanted.into_py_any(py)
+    }
+
+    /// Mutable, and compared by value: no key of a dict, as for any such dataclass.
+    #[classattr]
+    fn __hash__() -> Option<Py<PyAny>> {
+        None
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
+        let py = slf.py();
+        let mut values = Vec::with_capacity(field::COUNT);
+        for at in 0..field::COUNT {
+            values.push(slf.borrow_mut().value(py, at)?);
+        }
+        let state = slf.getattr_opt("__dict__")?.filter(|state| state.is_truthy().unwrap_or(false));
+        let class = slf.get_type().into_any();
+        let values = PyTuple::new(py, values)?.into_any();
+        match state {
+            Some(state) => PyTuple::new(py, [class, values, state]),
+            None => PyTuple::new(py, [class, values]),
+        }
+    }
+
+    /// A copy with other values, as `copy.replace` wants it.
+    #[pyo3(signature = (**changes))]
+    fn __replace__<'py>(
+        slf: &Bound<'py, Self>,
+        changes: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let values = PyDict::new(py);
+        for (at, name) in field::names(py).iter().enumerate() {
+            values.set_item(name.bind(py), slf.borrow_mut().value(py, at)?)?;
+        }
+        if let Some(changes) = changes {
+            values.update(changes.as_mapping())?;
+        }
+        slf.get_type().call((), Some(&values))
+    }
+}
+
+impl SafetyEvent {
+    #[cold]
+    fn set_positional(&mut self, args: &Bound<'_, PyTuple>) -> PyResult<()> {
+        if args.len() > field::COUNT {
+            let text = format!("SafetyEvent() takes {} values, got {}", field::COUNT, args.len());
+            return Err(PyTypeError::new_err(text));
+        }
+        for (slot, value) in self.slots.iter_mut().zip(args.iter()) {
+            *slot = Some(value.unbind());
+        }
+        Ok(())
+    }
+
+    /// Keeps unknown names in the metadata; in a copy of it, since the dict is the caller's.
+    #[cold]
+    fn add_extras(
+        &mut self,
+        py: Python<'_>,
+        extras: Vec<(Bound<'_, PyAny>, Bound<'_, PyAny>)>,
+    ) -> PyResult<()> {
+        let given = self.slots[field::METADATA].take();
+        let merged = PyDict::new(py);
+        if let Some(given) = given.as_ref().map(|given| given.bind(py)).filter(|g| !g.is_none()) {
+            match given.cast::<PyDict>() {
+                Ok(entries) => merged.update(entries.as_mapping())?,
+                Err(_) => merged.set_item(Cow::Borrowed(FIELDS[field::METADATA]), given)?,
+            }
+        }
+        for (name, value) in extras {
+            if !merged.contains(&name)? {
+                merged.set_item(name, value)?;
+            }
+        }
+        self.slots[field::METADATA] = Some(merged.into_any().unbind());
+        Ok(())
+    }
+}

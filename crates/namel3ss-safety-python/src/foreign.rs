@@ -1,0 +1,103 @@
+//! Events of the app's own making: a mapping, a dataclass, anything with `to_dict()`.
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::field::{self, Slots};
+use crate::value;
+
+/// One as it was found: values of the 17 fields, all others, and the order of both.
+pub(crate) struct Foreign<'py> {
+    pub(crate) slots: Slots,
+    pub(crate) extras: Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
+    /// By position: the number of a field, or [`EXTRA`].
+    pub(crate) order: Vec<u8>,
+}
+
+/// In [`Foreign::order`]: the next of the extras.
+pub(crate) const EXTRA: u8 = 17;
+
+impl<'py> Foreign<'py> {
+    /// Reads `object`.
+    ///
+    /// # Errors
+    /// If it is nothing of the kind, or its own code raises.
+    pub(crate) fn of(object: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let py = object.py();
+        let mut found =
+            Self { slots: field::no_slots(), extras: Vec::new(), order: Vec::with_capacity(24) };
+        if let Ok(entries) = object.cast::<PyDict>() {
+            found.take(entries, None);
+            return Ok(found);
+        }
+        if let Some(method) = object.getattr_opt(pyo3::intern!(py, "to_dict"))? {
+            let given = method.call0()?;
+            found.take(&as_dict(&given)?, None);
+            return Ok(found);
+        }
+        let class = object.get_type();
+        if let Some(fields) = class.getattr_opt(pyo3::intern!(py, "__dataclass_fields__"))? {
+            let fields = fields.cast_into::<PyDict>()?;
+            found.take_dataclass(object, &fields)?;
+            return Ok(found);
+        }
+        found.take(&as_dict(object)?, None);
+        Ok(found)
+    }
+
+    fn take(&mut self, entries: &Bound<'py, PyDict>, only: Option<&Bound<'py, PyDict>>) {
+        for (key, value) in entries.iter() {
+            if only.is_some_and(|only| !only.contains(&key).unwrap_or(false)) {
+                continue;
+            }
+            self.put(key, value);
+        }
+    }
+
+    #[inline]
+    fn put(&mut self, key: Bound<'py, PyAny>, value: Bound<'py, PyAny>) {
+        match field::index_of(&key) {
+            Some(at) => {
+                self.slots[at] = Some(value.unbind());
+                // There are 17.
+                self.order.push(u8::try_from(at).unwrap_or(EXTRA));
+            }
+            None => {
+                self.extras.push((key, value));
+                self.order.push(EXTRA);
+            }
+        }
+    }
+
+    fn take_dataclass(
+        &mut self,
+        object: &Bound<'py, PyAny>,
+        fields: &Bound<'py, PyDict>,
+    ) -> PyResult<()> {
+        let own = object.getattr_opt(pyo3::intern!(object.py(), "__dict__"))?;
+        let own = own.as_ref().and_then(|own| own.cast::<PyDict>().ok());
+        match own {
+            // One look-up instead of seventeen.
+            Some(own) if own.len() == fields.len() => self.take(own, None),
+            Some(own) if own.len() > fields.len() => self.take(own, Some(fields)),
+            _ => {
+                for key in fields.keys().iter() {
+                    let name = key.cast::<pyo3::types::PyString>()?;
+                    let value = object.getattr(name)?;
+                    self.put(key.clone(), value);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn as_dict<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+    if let Ok(entries) = object.cast::<PyDict>() {
+        return Ok(entries.clone());
+    }
+    value::copied(object).ok_or_else(|| {
+        PyTypeError::new_err("no safety event: log a SafetyEvent, a mapping, a dataclass or an object with to_dict()")
+    })
+}

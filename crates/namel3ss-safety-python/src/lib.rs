@@ -1,0 +1,53 @@
+//! `namel3ss.safety._core`: what of the Python package is native. It only translates; every decision
+//! is made in the library that it translates, or in Python's own side of the package.
+
+mod text;
+mod raw;
+mod moment;
+mod field;
+mod value;
+mod context;
+mod draft;
+mod event;
+mod foreign;
+mod tail;
+mod row;
+mod rows;
+mod done;
+mod ticket;
+mod bridge;
+mod native;
+mod table;
+mod sink;
+mod host;
+mod log;
+mod logger;
+mod command;
+
+use pyo3::prelude::*;
+
+/// The native part of `namel3ss.safety`; its parts are used through the package's other modules.
+#[pymodule(gil_used = false)]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("FIELDS", namel3ss_safety::FIELDS)?;
+    module.add("DONE", done::done(module.py()))?;
+    module.add_class::<event::SafetyEvent>()?;
+    module.add_class::<context::Context>()?;
+    module.add_class::<done::Done>()?;
+    module.add_class::<ticket::Ticket>()?;
+    module.add_class::<rows::Encoded>()?;
+    module.add_class::<bridge::Bridge>()?;
+    module.add_class::<native::Native>()?;
+    module.add_class::<table::Table>()?;
+    module.add_class::<sink::Sink>()?;
+    module.add_class::<log::Log>()?;
+    module.add_class::<logger::Logger>()?;
+    module.add_function(wrap_pyfunction!(event::complete_event_class, module)?)?;
+    module.add_function(wrap_pyfunction!(context::context_variable, module)?)?;
+    module.add_function(wrap_pyfunction!(host::after_fork_in_child, module)?)?;
+    module.add_function(wrap_pyfunction!(command::command, module)?)?;
+    module.add_function(wrap_pyfunction!(command::home, module)?)?;
+    module.add_function(wrap_pyfunction!(command::default_fallback_path, module)?)?;
+    module.add_function(wrap_pyfunction!(command::set_exiting, module)?)
+}

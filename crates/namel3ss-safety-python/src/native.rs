@@ -1,0 +1,125 @@
+//! Adapters that need no Python: as the worker calls them, and as Python can call them itself.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use namel3ss_safety::{
+    CsvAdapter, DatasetAdapter, Delivery, JsonAdapter, MemoryAdapter, codec::Payload,
+};
+use namel3ss_safety_stores::{SqliteAdapter, Table};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use crate::bridge::Bridge;
+use crate::ticket::{Outcome, Ticket};
+use crate::{row, rows};
+
+/// See the module.
+#[pyclass(frozen, module = "namel3ss.safety._core")]
+#[derive(Debug)]
+pub(crate) struct Native {
+    pub(crate) adapter: Arc<dyn DatasetAdapter>,
+    memory: Option<Arc<MemoryAdapter>>,
+}
+
+impl Native {
+    fn of(adapter: impl DatasetAdapter + 'static) -> Self {
+        Self { adapter: Arc::new(adapter), memory: None }
+    }
+}
+
+fn wrong(error: impl std::fmt::Display) -> PyErr {
+    PyValueError::new_err(error.to_string())
+}
+
+#[pymethods]
+impl Native {
+    #[staticmethod]
+    fn csv(path: PathBuf) -> PyResult<Self> {
+        CsvAdapter::new(path).map(Self::of).map_err(wrong)
+    }
+
+    #[staticmethod]
+    fn json(path: PathBuf) -> PyResult<Self> {
+        JsonAdapter::new(path).map(Self::of).map_err(wrong)
+    }
+
+    #[staticmethod]
+    fn memory() -> Self {
+        let memory = Arc::new(MemoryAdapter::default());
+        Self { adapter: memory.clone(), memory: Some(memory) }
+    }
+
+    /// What a URL names.
+    #[staticmethod]
+    fn open(url: &str) -> PyResult<Self> {
+        let adapter = namel3ss_safety_stores::open(url).map_err(wrong)?;
+        Ok(Self { adapter, memory: None })
+    }
+
+    /// The embedded database, whose table is named as the dataset where that makes a name.
+    #[staticmethod]
+    fn embedded(path: PathBuf, dataset: &str) -> PyResult<Self> {
+        let table = dataset.parse::<Table>().unwrap_or_default();
+        SqliteAdapter::open(path, table).map(Self::of).map_err(wrong)
+    }
+
+    /// Objects in a bucket or folder.
+    #[staticmethod]
+    fn object_store(bucket: &str, prefix: &str, format: &str) -> PyResult<Self> {
+        let _ = (bucket, prefix, format);
+        Err(wrong("open the dataset: object stores are not in this build"))
+    }
+
+    #[staticmethod]
+    fn bridge(bridge: &Bridge) -> Self {
+        Self { adapter: bridge.0.clone(), memory: None }
+    }
+
+    /// Where rows land, without secrets.
+    fn identity(&self) -> String {
+        self.adapter.identity()
+    }
+
+    /// The condition under which each row lands exactly once; `None` where it is at least once.
+    fn exactly_once(&self) -> Option<&'static str> {
+        match self.adapter.delivery() {
+            Delivery::ExactlyOnce { condition } => Some(condition),
+            Delivery::AtLeastOnce => None,
+        }
+    }
+
+    /// Begins to store rows, all or none.
+    fn begin_insert(&self, py: Python<'_>, given: &Bound<'_, PyAny>) -> PyResult<Ticket> {
+        let (rows, refused) = rows::of_iterable(given)?;
+        if let Some(error) = refused.into_iter().next() {
+            return Err(error);
+        }
+        let adapter = self.adapter.clone();
+        Ok(Ticket::spawn(py, move || {
+            let stored = if rows.is_empty() { Ok(()) } else { adapter.insert(&rows.batch()) };
+            Outcome::Inserted(stored.map_err(|error| error.to_string()))
+        }))
+    }
+
+    /// The rows of a dataset in memory, oldest first.
+    fn rows<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let memory = self.memory.as_ref();
+        let memory = memory.ok_or_else(|| PyTypeError::new_err("it is no dataset in memory"))?;
+        let rows: Vec<Bound<'py, PyDict>> = memory
+            .rows()
+            .iter()
+            .map(|stored| row::of_payload(py, &Payload::of(&stored.event)))
+            .collect::<PyResult<_>>()?;
+        PyList::new(py, rows)
+    }
+
+    /// How many rows a dataset in memory has.
+    fn __len__(&self) -> PyResult<usize> {
+        let memory = self.memory.as_ref();
+        memory
+            .map(|memory| memory.len())
+            .ok_or_else(|| PyRuntimeError::new_err("it can't be counted"))
+    }
+}

@@ -1,0 +1,75 @@
+"""The record of what an AI application's guardrails decided, kept through any crash.
+
+>>> from namel3ss.safety import SafetyEvent, get_global_logger
+>>> get_global_logger().log(SafetyEvent(policy_name="pii", action="redact"))  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from namel3ss.safety._core import __version__
+from namel3ss.safety.guards import audited, context, guard
+from namel3ss.safety.logging import (
+    SafetyEvent,
+    SafetyEventLogger,
+    create_safety_event_from_enforcement,
+    get_global_logger,
+    log_safety_event,
+    set_global_logger,
+)
+from namel3ss.safety.logic_adapters import (
+    AdapterRegistry,
+    CSVAdapter,
+    DatasetAdapter,
+    JSONAdapter,
+    MemoryAdapter,
+    ObjectStoreAdapter,
+    SQLAdapter,
+)
+from namel3ss.safety.persistence import (
+    SafetyEventDatabaseWriter,
+    SafetyEventObjectStoreWriter,
+    SafetyEventSink,
+    SafetyEventWriteError,
+)
+from namel3ss.safety.runtime import SafetyAction, SafetyViolation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from namel3ss.safety.handler import SafetyLogHandler
+
+__all__ = [
+    "AdapterRegistry",
+    "CSVAdapter",
+    "DatasetAdapter",
+    "JSONAdapter",
+    "MemoryAdapter",
+    "ObjectStoreAdapter",
+    "SQLAdapter",
+    "SafetyAction",
+    "SafetyEvent",
+    "SafetyEventDatabaseWriter",
+    "SafetyEventLogger",
+    "SafetyEventObjectStoreWriter",
+    "SafetyEventSink",
+    "SafetyEventWriteError",
+    "SafetyLogHandler",
+    "SafetyViolation",
+    "__version__",
+    "audited",
+    "context",
+    "create_safety_event_from_enforcement",
+    "get_global_logger",
+    "guard",
+    "log_safety_event",
+    "set_global_logger",
+]
+
+
+def __getattr__(name: str) -> object:
+    # Importing `logging` would double what importing this package takes.
+    if name == "SafetyLogHandler":
+        from namel3ss.safety.handler import SafetyLogHandler
+
+        return SafetyLogHandler
+    text = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(text)

@@ -1,0 +1,220 @@
+"""Adapters of Python's: a daemon thread takes up what the native worker lays down, and calls them.
+
+Whatever an adapter does, the app never notices: it may raise anything, hang, or log itself.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from namel3ss.safety import _core, _life
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    import threading
+    from collections.abc import Callable
+    from typing import Any
+
+    Answer = tuple[str, str, list[int], _core.Native | None]
+
+TIMEOUT_SECONDS = 60.0
+"""How long a batch waits for its adapter to return, unless said otherwise."""
+
+_MESSAGE_CHARS_MAX = 300
+# Errors that most likely lie with a row: the batch is cut until the bad ones are found.
+_OF_A_ROW = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError)
+
+
+def native_of(adapter: object) -> _core.Native | None:
+    """The native adapter that an adapter of ours stands for."""
+    native = getattr(adapter, "_native", None)
+    return native if isinstance(native, _core.Native) else None
+
+
+def identity_of(adapter: object) -> str:
+    """Name where rows land: a crashed process's events go to the same class of the same program."""
+    kind = type(adapter)
+    program = os.path.realpath(sys.argv[0]) if sys.argv and sys.argv[0] else "interactive"
+    return f"python:{kind.__module__}.{kind.__qualname__}@{program}"
+
+
+class Connection:
+    """One adapter of Python's, or a registry of the user's own that has some, and its thread."""
+
+    def __init__(
+        self,
+        find: Callable[[], object | None],
+        identity: str,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> None:
+        """Connect; ``find`` gives the adapter, at each call anew."""
+        self.core = _core.Bridge(identity, timeout_seconds)
+        self.native = _core.Native.bridge(self.core)
+        self._server = _Server(self.core, find)
+        self._thread: threading.Thread | None = None
+        _life.connections.add(self)
+        self.ensure()
+
+    def ensure(self) -> None:
+        """Have a thread take up what is laid down, if one is to be had."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        import threading
+
+        thread = threading.Thread(
+            target=self._server.run, name="namel3ss-safety-adapter", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:
+            # An interpreter that shuts down starts none: whoever waits does the work.
+            return
+        self._thread = thread
+
+    def serve(self) -> None:
+        """Do the thread's work here, where there is no thread."""
+        if self._thread is None or not self._thread.is_alive():
+            self._server.serve()
+
+    def after_fork(self) -> None:
+        """In a forked child: the thread is gone, and may have held anything."""
+        self.core.after_fork()
+        self._server = _Server(self.core, self._server.find)
+        self._thread = None
+
+    def __del__(self) -> None:
+        """Let the thread end."""
+        core = getattr(self, "core", None)
+        if core is not None:
+            core.close()
+
+
+class _Server:
+    """Takes up batches and calls the adapter; one batch at a time."""
+
+    def __init__(self, core: _core.Bridge, find: Callable[[], object | None]) -> None:
+        self.core = core
+        self.find = find
+        self._busy = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        # Of a batch that failed in the middle: the rows that `append` has taken.
+        self._appended: list[dict[str, Any]] = []
+
+    def run(self) -> None:
+        while True:
+            try:
+                if not os.read(self.core.fileno(), 64) or self.core.closed():
+                    return
+            except OSError:
+                return
+            self.serve()
+
+    def serve(self) -> None:
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while (job := self.core.take()) is not None:
+                number, rows = job
+                self.core.answer(number, *self._deliver(rows))
+        finally:
+            self._busy = False
+
+    def _deliver(self, rows: list[dict[str, Any]]) -> Answer:
+        try:
+            adapter = self.find()
+        except KeyError:
+            adapter = None
+        except BaseException as error:  # noqa: BLE001
+            return "transient", f"find an adapter: {type(error).__name__}", [], None
+        if adapter is None:
+            return "config", "find an adapter for the dataset: register one", [], None
+        native = native_of(adapter)
+        if native is not None:
+            return "native", "", [], native
+        try:
+            return self._hand(adapter, rows)
+        except BaseException as error:  # noqa: BLE001
+            kind = "unknown" if isinstance(error, _OF_A_ROW) else "transient"
+            return kind, f"insert the rows: {_shown(error, rows)}", [], None
+
+    def _hand(self, adapter: Any, rows: list[dict[str, Any]]) -> Answer:  # noqa: ANN401
+        stored = "stored", "", [], None
+        if callable(getattr(adapter, "insert", None)):
+            self._finish(adapter.insert(rows))
+            return stored
+        if callable(getattr(adapter, "append", None)):
+            self._append(adapter.append, rows)
+            return stored
+        if callable(getattr(adapter, "write", None)):
+            self._finish(adapter.write(rows))
+            return stored
+        records = getattr(adapter, "records", None)
+        if callable(getattr(records, "extend", None)):
+            records.extend(rows)
+            return stored
+        kind = type(adapter).__qualname__
+        wants = "give it insert(rows), append(text), write(rows) or records"
+        return "config", f"insert the rows: {kind} has no way to take them, {wants}", [], None
+
+    def _append(self, append: Callable[[str], object], rows: list[dict[str, Any]]) -> None:
+        """Append a row at a time; a batch that is tried again goes on where it stopped."""
+        done = 0
+        for had, row in zip(self._appended, rows, strict=False):
+            if had != row:
+                break
+            done += 1
+        self._appended = rows[:done]
+        for row in rows[done:]:
+            self._finish(append(to_json(row)))
+            self._appended.append(row)
+        self._appended = []
+
+    def _finish(self, value: Any) -> None:  # noqa: ANN401
+        """Run what an ``async def`` has returned."""
+        if not hasattr(type(value), "__await__"):
+            return
+        import asyncio
+
+        if self._loop is None or self._loop.is_closed():
+            self._loop = asyncio.new_event_loop()
+
+        async def awaited() -> None:
+            await value
+
+        self._loop.run_until_complete(awaited())
+
+
+def to_json(row: dict[str, Any]) -> str:
+    """One row as JSON text; what is not JSON as its ``str()``."""
+    import json
+
+    return json.dumps(row, default=str, ensure_ascii=False)
+
+
+def _shown(error: BaseException, rows: list[dict[str, Any]]) -> str:
+    """What an error says, unless it repeats something of an event."""
+    kind = type(error).__name__
+    try:
+        lines = str(error).splitlines()
+        text = lines[0][:_MESSAGE_CHARS_MAX] if lines else ""
+        if not text or any(_repeats(text, row) for row in rows):
+            return kind
+    except BaseException:  # noqa: BLE001
+        return kind
+    return f"{kind}: {text}"
+
+
+_SHORT_CHARS = 5
+
+
+def _repeats(text: str, value: object) -> bool:
+    if isinstance(value, str):
+        return len(value) >= _SHORT_CHARS and (value in text or text in value)
+    if isinstance(value, dict):
+        return any(_repeats(text, item) for pair in value.items() for item in pair[1:])
+    if isinstance(value, list):
+        return any(_repeats(text, item) for item in value)
+    return False

@@ -1,0 +1,107 @@
+"""One logger's native part and what of Python's belongs to it; all its faces share one."""
+
+from __future__ import annotations
+
+import time
+
+from namel3ss.safety import _core, _life, _waiting
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from namel3ss.safety._bridge import Connection
+
+
+class Handle:
+    """See the module."""
+
+    def __init__(self, core: _core.Logger, sink: Any) -> None:  # noqa: ANN401
+        """Take a native logger and the sink it delivers to."""
+        self.core = core
+        self.sink = sink
+        core.set_helper(_Helper(self))
+        _life.handles.add(self)
+
+    def connections(self) -> Sequence[Connection]:
+        """Those of its dataset."""
+        found: Sequence[Connection] = self.sink._connections()  # noqa: SLF001
+        return found
+
+    def ready(self) -> None:
+        """Have the threads that deliver and tell."""
+        from namel3ss.safety import _notices
+
+        for connection in self.connections():
+            connection.ensure()
+        _notices.ensure()
+
+    def serve(self) -> None:
+        """Do what its threads would do, where they are not to be had."""
+        for connection in self.connections():
+            connection.serve()
+
+    def start(self) -> None:
+        """Start delivering."""
+        self.ready()
+        self.core.start()
+
+    def pull(self) -> None:
+        """Tell what it has to say."""
+        notices = self.core.notices()
+        if notices:
+            from namel3ss.safety import _notices
+
+            _notices.tell(notices)
+
+    def drain(self, seconds: float) -> None:
+        """Deliver what is on its way, for at most so long; never raises."""
+        try:
+            if not self.core.is_started():
+                return
+            until = time.monotonic() + seconds
+            ticket = self.core.begin_flush(seconds)
+            _waiting.wait_sync(lambda: ticket.done() or time.monotonic() > until, self.serve)
+            self.pull()
+        except BaseException:  # noqa: BLE001, S110
+            # The process ends; the journal has everything.
+            pass
+
+
+class _Helper:
+    """What the native part calls for what only Python can do."""
+
+    def __init__(self, handle: Handle) -> None:
+        import weakref
+
+        self._handle = weakref.ref(handle)
+
+    def __call__(self, word: str, event: _core.Encoded | None) -> object:
+        handle = self._handle()
+        if handle is None:
+            return _core.DONE
+        if word == "start":
+            handle.start()
+        elif word == "revive":
+            if handle.core.is_started():
+                handle.ready()
+        elif event is not None:
+            return _wait(handle, event)
+        return _core.DONE
+
+
+def _wait(handle: Handle, event: _core.Encoded) -> object:
+    """Log an event that finds the buffer full, and the strategy is to wait."""
+    core = handle.core
+    handle.ready()
+    if core.is_started() and core.overfill(event):
+        # It is kept; what waits is only its caller, until there is room.
+        def over() -> bool:
+            return not core.is_full()
+    else:
+        over = core.begin_log(event).done
+    if _waiting.in_event_loop():
+        return _waiting.Pending(over, handle.serve)
+    _waiting.wait_sync(over, handle.serve)
+    return _core.DONE

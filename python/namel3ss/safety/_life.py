@@ -1,0 +1,90 @@
+"""The life of the process: what is alive in it, how it forks and how it ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from namel3ss.safety import _core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from namel3ss.safety._bridge import Connection
+    from namel3ss.safety._handle import Handle
+    from namel3ss.safety._live import Live
+
+EXIT_SECONDS = 2.0
+"""How long a process that ends waits for what is on its way; the rest stays in the journal."""
+
+_FORK_SECONDS = 0.1
+
+
+class _Later:
+    """A set of weak references, made at its first use: ``weakref`` takes a while to import."""
+
+    def __init__(self) -> None:
+        self._set: Live | None = None
+
+    def add(self, item: Connection | Handle) -> None:
+        if self._set is None:
+            from namel3ss.safety._live import Live
+
+            self._set = Live()
+            _prepare()
+        self._set.add(item)
+
+    def all(self) -> list[object]:
+        return [] if self._set is None else self._set.all()
+
+
+connections: _Later = _Later()
+handles: _Later = _Later()
+_prepared = False
+
+
+def _prepare() -> None:
+    global _prepared  # noqa: PLW0603
+    if _prepared:
+        return
+    _prepared = True
+    import atexit
+
+    # Its own hooks for forks come first, then.
+    import threading  # noqa: F401
+
+    atexit.register(_at_exit)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=_before_fork,
+            after_in_parent=_after_fork_in_parent,
+            after_in_child=_after_fork_in_child,
+        )
+
+
+def _before_fork() -> None:
+    for handle in handles.all():
+        handle.core.pause(_FORK_SECONDS)  # type: ignore[attr-defined]
+
+
+def _after_fork_in_parent() -> None:
+    for handle in handles.all():
+        handle.core.resume()  # type: ignore[attr-defined]
+
+
+def _after_fork_in_child() -> None:
+    _core.after_fork_in_child(int.from_bytes(os.urandom(8), "little"))
+    for connection in connections.all():
+        connection.after_fork()  # type: ignore[attr-defined]
+    notices = sys.modules.get("namel3ss.safety._notices")
+    if notices is not None:
+        notices.after_fork()
+
+
+def _at_exit() -> None:
+    """Deliver what is on its way, for a while. Durability does not rest on this: the journal has it."""
+    import time
+
+    until = time.monotonic() + EXIT_SECONDS
+    for handle in handles.all():
+        handle.drain(max(0.0, until - time.monotonic()))  # type: ignore[attr-defined]
+    _core.set_exiting()

@@ -1,0 +1,394 @@
+"""Logging what guardrails decide: the event, the logger, and the global logger.
+
+``logger.log(event)`` keeps the event on disk before it returns, and returns an awaitable that is
+already done: it serves ``await logger.log(event)`` and plain calls alike.
+"""
+
+from __future__ import annotations
+
+import os
+
+from namel3ss.safety import _core, _waiting
+from namel3ss.safety._core import SafetyEvent
+from namel3ss.safety.runtime import SafetyAction, SafetyViolation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from types import TracebackType
+    from typing import Any
+
+    from namel3ss.safety._handle import Handle
+    from namel3ss.safety.persistence import SafetyEventSink
+
+__all__ = [
+    "SafetyEvent",
+    "SafetyEventLogger",
+    "create_safety_event_from_enforcement",
+    "get_global_logger",
+    "log_safety_event",
+    "set_global_logger",
+]
+
+DATASET = "safety_events"
+BACKLOG_LIMIT_BYTES = 1 << 30
+
+
+def _dataclass_fields() -> dict[str, Any]:
+    """Make ``SafetyEvent.__dataclass_fields__`` when somebody asks: dataclasses import slowly."""
+    global _fields  # noqa: PLW0603
+    if _fields is None:
+        import dataclasses
+        from datetime import datetime, timezone
+
+        texts: dict[str, tuple[Any, Any]] = {
+            name: (str | None, dataclasses.field(default=None)) for name in _core.FIELDS
+        }
+        texts["event_id"] = (str, dataclasses.field(default_factory=lambda: SafetyEvent().event_id))
+        now = dataclasses.field(default_factory=lambda: datetime.now(timezone.utc))
+        texts["timestamp"] = (datetime, now)
+        texts["direction"] = (str, dataclasses.field(default="input"))
+        texts["action"] = (SafetyAction, dataclasses.field(default=SafetyAction.ALLOW))
+        texts["categories"] = (list, dataclasses.field(default_factory=list))
+        texts["severity"] = (str, dataclasses.field(default="none"))
+        texts["confidence"] = (float, dataclasses.field(default=1.0))
+        texts["latency_ms"] = (float, dataclasses.field(default=0.0))
+        texts["metadata"] = (dict, dataclasses.field(default_factory=dict))
+        made = dataclasses.make_dataclass(
+            "SafetyEvent", [(name, kind, field) for name, (kind, field) in texts.items()]
+        )
+        _fields = made.__dataclass_fields__
+    return _fields
+
+
+_fields: dict[str, Any] | None = None
+_core.complete_event_class(SafetyAction.ALLOW, _dataclass_fields)
+
+
+async def _log(event: Any) -> None:  # noqa: ANN401
+    """Keep one event.
+
+    When it returns, the event survives the end of the process, however it comes (with a journal in
+    a file, the default; not a power cut: see ``sync``). It never raises and never waits, but for
+    the strategy ``block``. What is logged is what the event is now. Events are ``SafetyEvent``,
+    mappings, dataclasses, and whatever has ``to_dict()``.
+    """
+
+
+_log.__name__ = "log"
+_log.__qualname__ = "SafetyEventLogger.log"
+
+
+def _marked(log: _core.Log) -> _core.Log:
+    """Mark a native ``log`` as the coroutine function that it serves as."""
+    for name in ("__name__", "__qualname__", "__doc__", "__code__", "__defaults__", "__kwdefaults__"):
+        setattr(log, name, getattr(_log, name))
+    log.__annotations__ = {}
+    return log
+
+
+class _LogMethod:
+    """``SafetyEventLogger.log``, for subclasses that extend it: their instances' own is native."""
+
+    __doc__ = _log.__doc__
+    __name__ = "log"
+    __qualname__ = _log.__qualname__
+    __code__ = _log.__code__
+    __defaults__ = None
+    __kwdefaults__ = None
+    __annotations__: dict[str, Any] = {}  # noqa: RUF012
+
+    def __get__(self, instance: Any, owner: object = None) -> Any:  # noqa: ANN401
+        return self if instance is None else instance._native_log  # noqa: SLF001
+
+    def __call__(self, instance: Any, event: Any) -> Any:  # noqa: ANN401
+        return instance._native_log(event)  # noqa: SLF001
+
+
+class _Logging:
+    """What a logger and one bound to a context have in common."""
+
+    _handle: Handle
+    _native_log: _core.Log
+    _context: _core.Context | None = None
+
+    log = _LogMethod()
+
+    def _ready_log(self) -> None:
+        native = _marked(self._handle.core.log(self._context))
+        self._native_log = native
+        if type(self).log is _Logging.log:
+            # Found at once, before any look at the class.
+            self.__dict__["log"] = native
+
+    def log_many(self, events: Iterable[Any]) -> Any:  # noqa: ANN401
+        """Keep each event, in order; as ``log`` does."""
+        return self._native_log.many(events)
+
+    def bind(self, **context: Any) -> BoundLogger:  # noqa: ANN401
+        """Return a logger that fills in what its events leave open.
+
+        ``app_name``, ``chain_name``, ``agent_name``, ``policy_name``, ``reason``, ``trace_id``,
+        ``session_id`` and ``user_id`` fill fields; other names go to ``metadata``.
+
+        >>> bound = logger.bind(app_name="support", trace_id="abc")  # doctest: +SKIP
+        """
+        return BoundLogger(self._handle, _core.Context(context, self._context))
+
+    def start(self) -> Any:  # noqa: ANN401
+        """Start delivering; it can't fail. Awaited or not, it is done when it returns."""
+        self._handle.start()
+        return _core.DONE
+
+    async def flush(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Return when everything accepted before the call is delivered or in a fallback file.
+
+        Works without ``start()``. Never raises; returns early after ``timeout`` seconds, or where
+        neither the dataset nor a fallback file takes it: the journal has it then.
+        """
+        handle = self._handle
+        handle.ready()
+        await _waiting.result(handle.core.begin_flush(timeout), handle.serve)
+        handle.pull()
+
+    def flush_sync(self, timeout: float | None = None) -> None:
+        """As ``flush``, in this thread."""
+        handle = self._handle
+        handle.ready()
+        _waiting.result_sync(handle.core.begin_flush(timeout), handle.serve)
+        handle.pull()
+
+    async def stop(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Flush, then stop the worker; what ``timeout`` leaves stays in the journal.
+
+        A second call does no harm. Events may still be logged; they are kept for the next
+        ``start()``, ``flush()`` or run.
+        """
+        handle = self._handle
+        handle.ready()
+        await _waiting.result(handle.core.begin_stop(timeout), handle.serve)
+        handle.pull()
+
+    def stop_sync(self, timeout: float | None = None) -> None:
+        """As ``stop``, in this thread."""
+        handle = self._handle
+        handle.ready()
+        _waiting.result_sync(handle.core.begin_stop(timeout), handle.serve)
+        handle.pull()
+
+    def sync(self) -> Any:  # noqa: ANN401
+        """Make everything logged so far survive a power cut; raises OSError where it can't.
+
+        Waits for the disk, for some milliseconds. Awaited or not, it is done when it returns.
+        """
+        self._handle.core.sync()
+        return _core.DONE
+
+    def get_stats(self) -> dict[str, Any]:
+        """Count: ``total_logged = total_flushed + total_fallback + total_dropped + pending``."""
+        return self._handle.core.stats()
+
+    async def __aenter__(self) -> Any:  # noqa: ANN401
+        """Start."""
+        self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        await self.stop()
+
+    def __enter__(self) -> Any:  # noqa: ANN401
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        self.stop_sync()
+
+
+class SafetyEventLogger(_Logging):
+    """Keeps safety events in a journal on disk and delivers them to a dataset.
+
+    Without a registry and a sink the dataset is what ``NAMEL3SS_SAFETY_URL`` names, or else an
+    embedded SQLite file ``safety_events.db`` under ``NAMEL3SS_SAFETY_HOME``.
+
+    It may be used from any thread, event loop and forked child.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        target_frame: object = None,
+        target_dataset: str = DATASET,
+        buffer_size: int = 100,
+        flush_interval_seconds: float = 10.0,
+        event_sink: Any = None,  # noqa: ANN401
+        adapter_registry: Any = None,  # noqa: ANN401
+        overflow_strategy: str = "drop_oldest",
+        fallback_path: str | os.PathLike[str] | None = None,
+        *,
+        journal: str | os.PathLike[str] = "file",
+        durability: str = "process",
+        backlog_limit_bytes: int = BACKLOG_LIMIT_BYTES,
+        max_retries: int = 3,
+        retry_delay_seconds: float = 1.0,
+    ) -> None:
+        """Raise ValueError for a wrong argument, naming it; after that nothing raises.
+
+        ``target_frame``: a dataset's name, or an object that takes its rows, in place of a registry.
+        ``buffer_size``: events that are handed to the worker at once, 1 to 10,000,000.
+        ``flush_interval_seconds``: how long an event waits for that at most, 0.001 to 86,400.
+        ``overflow_strategy``: ``drop_oldest``, ``drop_newest`` or ``block``.
+        ``fallback_path``: where batches go that the dataset won't take; also holds the journal.
+        ``journal``: ``file``, ``memory``, or a folder.
+        ``durability``: ``process`` survives the end of the process; ``power`` syncs every 50 ms.
+        ``backlog_limit_bytes``: how much journal may wait for the dataset.
+        """
+        from namel3ss.safety import _making
+
+        made = _making.Making(
+            target_frame=target_frame,
+            target_dataset=target_dataset,
+            event_sink=event_sink,
+            adapter_registry=adapter_registry,
+            fallback_path=fallback_path,
+            max_retries=max_retries,
+            retry_delay_seconds=retry_delay_seconds,
+        )
+        self.target_dataset: str = made.dataset
+        self.buffer_size: int = buffer_size
+        self.flush_interval_seconds: float = flush_interval_seconds
+        self.overflow_strategy: str = overflow_strategy
+        self._sink: SafetyEventSink = made.sink
+        self._handle = made.handle(
+            buffer_size=buffer_size,
+            flush_interval_seconds=flush_interval_seconds,
+            overflow_strategy=overflow_strategy,
+            journal=journal,
+            durability=durability,
+            backlog_limit_bytes=backlog_limit_bytes,
+            starts_itself=False,
+        )
+        self._ready_log()
+
+    @classmethod
+    def from_url(cls, *urls: str, **options: Any) -> SafetyEventLogger:  # noqa: ANN401
+        """Return a logger whose dataset is at a URL; options are those of the class.
+
+        >>> logger = SafetyEventLogger.from_url("file:///var/log/safety.jsonl")  # doctest: +SKIP
+        """
+        from namel3ss.safety import _making
+
+        dataset = options.get("target_dataset", DATASET)
+        return cls(adapter_registry=_making.registry_of(urls, dataset), **options)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> SafetyEventLogger:
+        """Return a logger that is set up by variables, each ``NAMEL3SS_SAFETY_`` and a parameter.
+
+        ``URL``, ``TARGET_DATASET``, ``BUFFER_SIZE``, ``FLUSH_INTERVAL_SECONDS``,
+        ``OVERFLOW_STRATEGY``, ``FALLBACK_PATH``, ``JOURNAL``, ``DURABILITY``,
+        ``BACKLOG_LIMIT_BYTES``, ``MAX_RETRIES``, ``RETRY_DELAY_SECONDS``.
+        """
+        from namel3ss.safety import _making
+
+        return cls(**_making.options_of(os.environ if environ is None else environ))
+
+    @property
+    def journal_folder(self) -> str | None:
+        """The folder of its journal; None before the first event, or in memory."""
+        folder = self._handle.core.journal_folder()
+        return None if folder is None else os.fspath(folder)
+
+    def __repr__(self) -> str:
+        """Show its settings."""
+        return (
+            f"SafetyEventLogger(target_dataset={self.target_dataset!r}, "
+            f"buffer_size={self.buffer_size}, overflow_strategy={self.overflow_strategy!r})"
+        )
+
+
+class BoundLogger(_Logging):
+    """A logger that fills in what its events leave open; made by ``bind``."""
+
+    def __init__(self, handle: Handle, context: _core.Context) -> None:
+        """Share a logger's all but its ``log``."""
+        self._handle = handle
+        self._context = context
+        self._ready_log()
+
+
+_global: SafetyEventLogger | None = None
+
+
+def get_global_logger() -> SafetyEventLogger:
+    """Return the logger that the whole process shares; it starts itself at its first event."""
+    global _global  # noqa: PLW0603
+    found = _global
+    if found is None:
+        found = SafetyEventLogger.from_env()
+        found._handle.core.start_at_first_event()  # noqa: SLF001
+        if _global is None:
+            _global = found
+        found = _global
+    return found
+
+
+def set_global_logger(logger: SafetyEventLogger | None) -> SafetyEventLogger | None:
+    """Put another in its place, or None for a new one; return the former one."""
+    global _global  # noqa: PLW0603
+    former, _global = _global, logger
+    return former
+
+
+def log_safety_event(event: Any = None, **fields: Any) -> Any:  # noqa: ANN401
+    """Log an event, or one made of ``fields``, with the global logger; as its ``log`` does."""
+    return get_global_logger().log(SafetyEvent(**fields) if event is None else event)
+
+
+def create_safety_event_from_enforcement(  # noqa: PLR0913
+    direction: str,
+    action: SafetyAction | str,
+    violation: SafetyViolation | None,
+    latency_ms: float,
+    policy_name: str | None = None,
+    chain_name: str | None = None,
+    agent_name: str | None = None,
+    trace_id: str | None = None,
+    **fields: Any,  # noqa: ANN401
+) -> SafetyEvent:
+    """Return the event of an enforcement: what was found comes from the violation, if there is one."""
+    found: dict[str, Any] = {}
+    if violation is not None:
+        found = {
+            "categories": list(getattr(violation, "categories", None) or []),
+            "severity": getattr(violation, "severity", None) or "high",
+            "confidence": getattr(violation, "confidence", 1.0),
+            "reason": getattr(violation, "reason", None),
+        }
+        metadata = getattr(violation, "metadata", None)
+        if metadata:
+            found["metadata"] = dict(metadata)
+    return SafetyEvent(
+        **{
+            **found,
+            "direction": direction,
+            "action": action,
+            "latency_ms": latency_ms,
+            "policy_name": policy_name,
+            "chain_name": chain_name,
+            "agent_name": agent_name,
+            "trace_id": trace_id,
+            **fields,
+        }
+    )

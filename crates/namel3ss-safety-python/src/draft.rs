@@ -144,16 +144,17 @@ impl<'a, 'py> Draft<'a, 'py> {
             field::TIMESTAMP => self.zone.is_some(),
             field::DIRECTION => same(self.direction.as_str()),
             field::ACTION => same(self.action.as_str()),
-            field::SEVERITY => same(&self.severity),
-            field::EVENT_ID => same(&self.event_id),
+            // What is borrowed is the app's own text, as it is.
+            field::SEVERITY => matches!(self.severity, Cow::Borrowed(_)) && !given.is_none(),
+            field::EVENT_ID => matches!(self.event_id, Cow::Borrowed(_)) && !given.is_none(),
             field::CONFIDENCE | field::LATENCY_MS => given.is_instance_of::<PyFloat>(),
             field::CATEGORIES => given
                 .cast::<PyList>()
                 .is_ok_and(|list| list.iter().all(|item| item.is_exact_instance_of::<PyString>())),
             field::METADATA => given.is_exact_instance_of::<PyDict>(),
             text => match &self.texts[text - field::TEXTS] {
-                Some(text) => same(text),
-                None => given.is_none(),
+                Some(text) => matches!(text, Cow::Borrowed(_)) && !given.is_none(),
+                None => true,
             },
         }
     }

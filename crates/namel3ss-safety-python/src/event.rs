@@ -135,8 +135,12 @@ impl Field {
         instance.cast::<SafetyEvent>()?.try_borrow_mut()?.value(py, slf.get().0)
     }
 
-    fn __set__(&self, instance: &Bound<'_, PyAny>, value: Py<PyAny>) -> PyResult<()> {
-        instance.cast::<SafetyEvent>()?.try_borrow_mut()?.slots[self.0] = Some(value);
+    fn __set__(&self, instance: &Bound<'_, PyAny>, value: Bound<'_, PyAny>) -> PyResult<()> {
+        let mut event = instance.cast::<SafetyEvent>()?.try_borrow_mut()?;
+        event.put(self.0, value);
+        if event.id == EventId::default() {
+            event.bear();
+        }
         Ok(())
     }
 
@@ -151,14 +155,16 @@ impl SafetyEvent {
     #[pyo3(signature = (*args, **fields))]
     #[inline]
     fn new(args: &Bound<'_, PyTuple>, fields: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
-        let made = Timestamp::now();
-        let id = EventId::new(made, fastrand::u128(..));
-        let mut event = Self { slots: field::no_slots(), id, made };
+        let mut event = Self {
+            slots: field::no_slots(),
+            id: EventId::default(),
+            made: Timestamp::from_micros(0),
+        };
         let positional = args.len();
         if positional > 0 {
             event.set_positional(args)?;
         }
-        let Some(fields) = fields else { return Ok(event) };
+        let Some(fields) = fields else { return Ok(event.born()) };
         let mut extras = Vec::new();
         for (name, value) in fields.iter() {
             match field::index_of(&name) {
@@ -166,14 +172,14 @@ impl SafetyEvent {
                     let text = format!("SafetyEvent() got multiple values for {}", FIELDS[at]);
                     return Err(PyTypeError::new_err(text));
                 }
-                Some(at) => event.slots[at] = Some(value.unbind()),
+                Some(at) => event.put(at, value),
                 None => extras.push((name, value)),
             }
         }
         if !extras.is_empty() {
             event.add_extras(args.py(), extras)?;
         }
-        Ok(event)
+        Ok(event.born())
     }
 
     /// The 17 fields, in the order in which datasets store them: `timestamp` as ISO 8601 text,
@@ -268,14 +274,36 @@ impl SafetyEvent {
 }
 
 impl SafetyEvent {
+    /// Sets a field; an id or a moment that is None is one that was not given.
+    #[inline]
+    fn put(&mut self, at: usize, value: Bound<'_, PyAny>) {
+        let given = at > field::TIMESTAMP || !value.is_none();
+        self.slots[at] = given.then(|| value.unbind());
+    }
+
+    /// With an id and a moment of its own, where none was given.
+    #[inline]
+    fn born(mut self) -> Self {
+        self.bear();
+        self
+    }
+
+    #[inline]
+    fn bear(&mut self) {
+        if self.slots[field::EVENT_ID].is_none() || self.slots[field::TIMESTAMP].is_none() {
+            self.made = Timestamp::now();
+            self.id = EventId::new(self.made, fastrand::u128(..));
+        }
+    }
+
     #[cold]
     fn set_positional(&mut self, args: &Bound<'_, PyTuple>) -> PyResult<()> {
         if args.len() > field::COUNT {
             let text = format!("SafetyEvent() takes {} values, got {}", field::COUNT, args.len());
             return Err(PyTypeError::new_err(text));
         }
-        for (slot, value) in self.slots.iter_mut().zip(args.iter()) {
-            *slot = Some(value.unbind());
+        for (at, value) in args.iter().enumerate() {
+            self.put(at, value);
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
 use crate::field::{self, Slots};
@@ -18,7 +19,17 @@ pub(crate) struct Foreign<'py> {
 /// In [`Foreign::order`]: the next of the extras.
 pub(crate) const EXTRA: u8 = 17;
 
+/// Dataclasses that were met, without a `to_dict` of their own, and their fields.
+static DATACLASSES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+/// How many are remembered; a program that makes classes all the time has them forgotten.
+const DATACLASSES_MAX: usize = 1000;
+
 impl<'py> Foreign<'py> {
+    /// Whether the field at `at` has a value.
+    pub(crate) fn has(&self, at: usize) -> bool {
+        self.slots[at].is_some()
+    }
+
     /// Reads `object`.
     ///
     /// # Errors
@@ -31,14 +42,23 @@ impl<'py> Foreign<'py> {
             found.take(entries, None);
             return Ok(found);
         }
+        let class = object.get_type();
+        let known = DATACLASSES.get_or_init(py, || PyDict::new(py).unbind()).bind(py);
+        if let Some(fields) = known.get_item(&class)? {
+            found.take_dataclass(object, &fields.cast_into::<PyDict>()?)?;
+            return Ok(found);
+        }
         if let Some(method) = object.getattr_opt(pyo3::intern!(py, "to_dict"))? {
             let given = method.call0()?;
             found.take(&as_dict(&given)?, None);
             return Ok(found);
         }
-        let class = object.get_type();
         if let Some(fields) = class.getattr_opt(pyo3::intern!(py, "__dataclass_fields__"))? {
             let fields = fields.cast_into::<PyDict>()?;
+            if known.len() >= DATACLASSES_MAX {
+                known.clear();
+            }
+            known.set_item(&class, &fields)?;
             found.take_dataclass(object, &fields)?;
             return Ok(found);
         }

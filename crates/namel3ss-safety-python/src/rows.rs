@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use crate::context::Context;
 use crate::draft::{Defaults, Draft};
 use crate::event::SafetyEvent;
+use crate::field;
 use crate::foreign::Foreign;
 use crate::tail;
 
@@ -32,9 +33,12 @@ pub(crate) fn with_draft<T>(
         return Ok(take(&event.draft(py, &mut id, contexts)));
     }
     let found = Foreign::of(object)?;
-    let now = Timestamp::now();
-    let event_id = EventId::new(now, fastrand::u128(..)).write(&mut id);
-    let defaults = Defaults { event_id, timestamp: now, contexts };
+    let (mut timestamp, mut event_id) = (Timestamp::from_micros(0), "");
+    if !found.has(field::EVENT_ID) || !found.has(field::TIMESTAMP) {
+        timestamp = Timestamp::now();
+        event_id = EventId::new(timestamp, fastrand::u128(..)).write(&mut id);
+    }
+    let defaults = Defaults { event_id, timestamp, contexts };
     let draft = Draft::new(py, &found.slots, &defaults, &found.extras);
     let tail = tail::write(&found, &draft, py);
     Ok(take(&draft.with_tail(&tail)))

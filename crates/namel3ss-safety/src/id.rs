@@ -102,7 +102,7 @@ impl fmt::Display for BatchId {
 
 /// A new event id: a UUIDv7 ([RFC 9562](https://www.rfc-editor.org/rfc/rfc9562#section-5.7)), made
 /// at the moment `now`; its text is made when somebody asks for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EventId([u8; 16]);
 
 impl EventId {

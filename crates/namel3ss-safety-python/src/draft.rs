@@ -224,9 +224,11 @@ impl Source for Draft<'_, '_> {
         if self.odd != 0 {
             self.write_odd(into);
         }
-        for context in self.contexts.into_iter().flatten() {
-            for (key, item) in context.extras() {
-                if !self.has_metadata(key) {
+        let [bound, running] = self.contexts;
+        for (context, nearer) in [(bound, running), (running, None)] {
+            for (key, item) in context.into_iter().flat_map(Context::extras) {
+                let taken = nearer.is_some_and(|nearer| nearer.extras().contains_key(key));
+                if !taken && !self.has_metadata(key) {
                     into.entry(key, |slot| slot.json(item));
                 }
             }

@@ -2,7 +2,8 @@
 //! keeper and the worker take for one, while another thread logs 1.2 million a second.
 //!
 //! Run it with `cargo bench -p namel3ss-safety-stores --bench delivery`; words after `--` pick the
-//! parts whose name holds one of them, such as `jsonl`, `sqlite`, `small`, `full`, `alone`.
+//! parts whose name holds all of them, such as `jsonl`, `sqlite`, `small`, `full`, `alone`; a number
+//! is how many events there are instead, for a tool that counts instructions.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
@@ -114,13 +115,13 @@ fn alone(name: &str, dataset: &str, home: &Path, mut event: SafetyEvent, batches
     let adapter = adapter(dataset, home);
     let mut rows = RowBuffer::new(JournalId::generate());
     let (mut taking, mut storing) = (Duration::ZERO, Duration::ZERO);
-    let (mut payloads, mut random) = (Vec::new(), 1);
+    let (mut payloads, mut scratch, mut random) = (Vec::new(), Vec::new(), 1);
     for batch in 0..batches {
         payloads.clear();
         let mut ends = Vec::new();
         for _ in 0..BATCH {
             renew(&mut event, &mut random);
-            codec::encode(&event, &mut payloads);
+            payloads.extend_from_slice(codec::encode_into(&event, &mut scratch));
             ends.push(payloads.len());
         }
         rows.reset(rows.batch().id().journal, Default::default());
@@ -146,8 +147,11 @@ fn alone(name: &str, dataset: &str, home: &Path, mut event: SafetyEvent, batches
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    let wanted = |name: &str| words.iter().all(|word| name.contains(word));
+    let (numbers, words): (Vec<_>, Vec<_>) = words.iter().partition(|w| w.parse::<u32>().is_ok());
+    let number = numbers.first().and_then(|number| number.parse().ok());
+    let wanted = |name: &str| words.iter().all(|word| name.contains(word.as_str()));
     for (dataset, events) in [("jsonl", 3_000_000), ("sqlite", 1_000_000)] {
+        let events = number.unwrap_or(events);
         for (shape, event) in [("small", shapes::small()), ("full", shapes::full())] {
             // On a real file system: the temporary folder may be memory.
             let home = || tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
@@ -157,7 +161,7 @@ fn main() {
             }
             let name = format!("{dataset}, {shape}, alone");
             if wanted(&name) {
-                alone(&name, dataset, home().path(), event, u64::from(events) / 30_000);
+                alone(&name, dataset, home().path(), event, u64::from(events).div_ceil(30_000));
             }
         }
     }

@@ -13,6 +13,7 @@ use std::fmt;
 
 pub use self::encode::{encode, encode_into};
 pub use self::event_ref::EventRef;
+pub(crate) use self::value::RawValue;
 pub use self::value::{ArrayRef, Categories, ObjectRef, ValueRef};
 
 /// The first byte of a payload: the layout's major version. A reader refuses any other.
@@ -71,10 +72,16 @@ impl std::error::Error for DecodeError {}
 /// For bytes of another version or layout; never panics, whatever the bytes.
 pub fn decode(payload: &[u8]) -> Result<EventRef<'_>, DecodeError> {
     match payload.first() {
-        Some(&VERSION) => EventRef::read(payload).ok_or(DecodeError::Malformed),
+        Some(&VERSION) => EventRef::read(payload, false).ok_or(DecodeError::Malformed),
         Some(&version) => Err(DecodeError::Version(version)),
         None => Err(DecodeError::Malformed),
     }
+}
+
+/// Reads a payload that [`decode`] has read before, or [`encode`] has written. `None` if it did
+/// not; what is wrong in its metadata then ends the metadata.
+pub(crate) fn decode_again(payload: &[u8]) -> Option<EventRef<'_>> {
+    EventRef::read(payload, true)
 }
 
 #[cfg(test)]

@@ -16,10 +16,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use namel3ss_safety::{
-    AdapterError, AdapterRegistry, Batch, DatasetAdapter, Delivery, Direction, Durability,
-    JsonAdapter, Logged, SafetyAction, SafetyEvent, SafetyEventLogger, Severity, codec,
+    AdapterError, AdapterRegistry, Batch, DatasetAdapter, Delivery, Durability, Logged,
+    SafetyEvent, SafetyEventLogger, codec,
 };
-use serde_json::json;
+
+mod shapes;
 
 /// Takes every batch and counts its rows.
 #[derive(Debug, Default)]
@@ -37,31 +38,6 @@ impl DatasetAdapter for Counting {
 
     fn delivery(&self) -> Delivery {
         Delivery::AtLeastOnce
-    }
-}
-
-fn event() -> SafetyEvent {
-    let metadata = json!({
-        "rule": "email", "matches": 2, "model": "gpt-4o-mini", "score": 0.97
-    });
-    let serde_json::Value::Object(metadata) = metadata else { unreachable!("it is an object") };
-    SafetyEvent {
-        app_name: Some("checkout".into()),
-        chain_name: Some("support_chain".into()),
-        agent_name: Some("triage".into()),
-        policy_name: Some("pii_policy".into()),
-        reason: Some("e-mail address".into()),
-        trace_id: Some("4bf92f3577b34da6".into()),
-        session_id: Some("s-81723".into()),
-        user_id: Some("u-5521".into()),
-        direction: Direction::Output,
-        action: SafetyAction::Redact,
-        categories: vec!["pii".into(), "email".into()],
-        severity: Severity::High,
-        confidence: 0.98,
-        latency_ms: 10.5,
-        metadata,
-        ..SafetyEvent::default()
     }
 }
 
@@ -171,7 +147,9 @@ fn bursts(home: &Path, event: &SafetyEvent) {
         assert_eq!(adapter.0.load(Ordering::Relaxed), n as u64 + 1);
         println!("{:<44} {:?}", "  then delivered after", start.elapsed());
     }
+    let small = shapes::small();
     let (logger, _) = logger(&home.join("threads"), Durability::Process);
+    show("log, burst of 50,000 small ones", timed(50_000, || log(&logger, &small)));
     let mut all = Vec::new();
     std::thread::scope(|scope| {
         let threads: Vec<_> =
@@ -247,39 +225,12 @@ fn syncs(home: &Path, event: &SafetyEvent) {
     println!("{:<44} {many:>7.0}/s, {:.1} times raw ({raw:.0}/s)", "sync, 64 writers", many / raw);
 }
 
-fn throughput(home: &Path, event: &SafetyEvent) {
-    let adapter = JsonAdapter::new(home.join("events.jsonl")).expect("a dataset");
-    let registry = AdapterRegistry::default();
-    registry.register("safety_events", Arc::new(adapter));
-    let logger = SafetyEventLogger::builder()
-        .adapter_registry(registry)
-        .home(home)
-        .build()
-        .expect("the arguments are right");
-    logger.start();
-    let n = 2_000_000_u32;
-    let start = Instant::now();
-    for _ in 0..n {
-        log(&logger, event);
-    }
-    let logged = start.elapsed();
-    assert!(logger.stop(None).complete);
-    let all = start.elapsed();
-    assert_eq!(logger.stats().total_dropped, 0);
-    println!(
-        "{:<44} {:.0} logged/s, {:.0} delivered/s",
-        "end to end into JSON lines, 2,000,000",
-        f64::from(n) / logged.as_secs_f64(),
-        f64::from(n) / all.as_secs_f64()
-    );
-}
-
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
     // On a real file system: /tmp may be memory, and its fdatasync then costs nothing.
     let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-    let event = event();
+    let event = shapes::full();
     show("reading the clock", timed(200_000, || {}));
     if wanted("burst") {
         bursts(home.path(), &event);
@@ -289,8 +240,5 @@ fn main() {
     }
     if wanted("sync") {
         syncs(home.path(), &event);
-    }
-    if wanted("throughput") {
-        throughput(home.path(), &event);
     }
 }

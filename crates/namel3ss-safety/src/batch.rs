@@ -69,13 +69,21 @@ pub struct RowBuffer {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
     durability: Durability,
+    /// Where events are encoded: it knows its own room, `bytes` is too long for that.
+    scratch: Vec<u8>,
 }
 
 impl RowBuffer {
     /// An empty buffer for rows of one journal.
     #[must_use]
     pub fn new(journal: JournalId) -> Self {
-        Self { journal, bytes: Vec::new(), entries: Vec::new(), durability: Durability::Process }
+        Self {
+            journal,
+            bytes: Vec::new(),
+            entries: Vec::new(),
+            durability: Durability::Process,
+            scratch: Vec::new(),
+        }
     }
 
     /// Empties it for rows of `journal`, keeping its memory.
@@ -103,7 +111,7 @@ impl RowBuffer {
     /// Adds a row from an event. Seqs must ascend.
     pub fn push_event(&mut self, seq: Seq, event: &impl Source) {
         let start = self.bytes.len();
-        codec::encode(event, &mut self.bytes);
+        self.bytes.extend_from_slice(codec::encode_into(event, &mut self.scratch));
         self.entry(seq, start);
     }
 
@@ -206,7 +214,7 @@ impl<'a> Batch<'a> {
             journal,
             seq: entry.seq,
             // Each payload was decoded when it was pushed, and nothing has changed it since.
-            event: codec::decode(&bytes[entry.start..entry.end]).expect("checked at push"),
+            event: codec::decode_again(&bytes[entry.start..entry.end]).expect("checked at push"),
         })
     }
 
@@ -224,6 +232,7 @@ impl<'a> Batch<'a> {
             bytes: self.bytes[first..last].to_vec(),
             entries: self.entries.iter().map(moved).collect(),
             durability: self.durability,
+            scratch: Vec::new(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The table's columns, ours or another's, and a row's values for them.
 
-use namel3ss_safety::{FIELDS, Row, json};
+use namel3ss_safety::{Batch, FIELDS, JournalId, Row, json};
 use rusqlite::types::{Null, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, Statement, ToSql};
 use serde_json::{Map, Value};
@@ -11,6 +11,10 @@ const METADATA: usize = 16;
 const JOURNAL: usize = 17;
 const SEQ: usize = 18;
 const COLUMNS: usize = 19;
+
+/// How many rows go in with one statement, which finds its way into each index once for them and
+/// not once for each.
+pub(super) const MANY: usize = 64;
 
 /// The name of one of our columns.
 pub(super) fn name(column: usize) -> &'static str {
@@ -25,6 +29,10 @@ pub(super) fn name(column: usize) -> &'static str {
 #[derive(Debug)]
 pub(super) struct Columns {
     pub(super) insert: String,
+    /// For [`MANY`] rows of one journal, whose id is the last parameter; only where a row that is
+    /// there already is passed over. The first row that can't be stored ends it, and leaves those
+    /// before it where they are.
+    pub(super) insert_many: Option<String>,
     pub(super) has_key: bool,
     columns: Vec<usize>,
     /// The fields that have no column.
@@ -75,18 +83,52 @@ impl Columns {
             vec!["?"; columns.len()].join(", "),
             if has_key { " ON CONFLICT (journal_id, seq) DO NOTHING" } else { "" }
         );
-        Ok(Self { insert, has_key, columns, rest })
+        let insert_many = has_key.then(|| many(table, &columns, &quoted));
+        Ok(Self { insert, insert_many, has_key, columns, rest })
     }
 
-    /// Inserts a row; says whether it is new. `text` is scratch space.
+    /// Inserts a row; says whether it is new.
     pub(super) fn insert(
         &self,
         statement: &mut CachedStatement<'_>,
         row: &Row<'_>,
-        text: &mut Vec<u8>,
+        text: &mut Scratch,
     ) -> rusqlite::Result<usize> {
         for (at, column) in self.columns.iter().enumerate() {
             self.bind(statement, at + 1, *column, row, text)?;
+        }
+        statement.raw_execute()
+    }
+
+    /// Binds the journal of all rows that [`insert_many`](Self::insert_many) will be given.
+    pub(super) fn bind_journal(
+        &self,
+        statement: &mut CachedStatement<'_>,
+        journal: JournalId,
+    ) -> rusqlite::Result<()> {
+        let mut text = Vec::new();
+        json::write_journal(journal, &mut text);
+        statement.raw_bind_parameter(MANY * (self.columns.len() - 1) + 1, Text(&text))
+    }
+
+    /// Inserts [`MANY`] rows; says how many are new.
+    pub(super) fn insert_many(
+        &self,
+        statement: &mut CachedStatement<'_>,
+        rows: &Batch<'_>,
+        text: &mut Scratch,
+    ) -> rusqlite::Result<usize> {
+        let mut at = 0;
+        for row in rows.rows() {
+            let texts = row.event.texts();
+            for column in self.columns.iter().filter(|column| **column != JOURNAL) {
+                let null = (2..=9).contains(column) && texts[column - 2].is_none();
+                // What was null stays so, without a call.
+                if !(std::mem::replace(&mut text.nulls[at], null) && null) {
+                    self.bind(statement, at + 1, *column, &row, text)?;
+                }
+                at += 1;
+            }
         }
         statement.raw_execute()
     }
@@ -97,13 +139,13 @@ impl Columns {
         at: usize,
         column: usize,
         row: &Row<'_>,
-        text: &mut Vec<u8>,
+        Scratch { times, text, .. }: &mut Scratch,
     ) -> rusqlite::Result<()> {
         let event = &row.event;
         text.clear();
         match column {
             0 => return statement.raw_bind_parameter(at, event.event_id),
-            1 => json::write_timestamp(event.timestamp, text),
+            1 => times.write(event.timestamp, text),
             2..=9 => return statement.raw_bind_parameter(at, event.texts()[column - 2]),
             10 => return statement.raw_bind_parameter(at, event.direction.as_str()),
             11 => return statement.raw_bind_parameter(at, event.action.as_str()),
@@ -138,6 +180,40 @@ impl Columns {
         }
         metadata
     }
+}
+
+/// Where values become text, for one batch.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    times: json::Times,
+    text: Vec<u8>,
+    /// Which parameters of [`Columns::insert_many`] are null; at first all.
+    nulls: [bool; MANY * COLUMNS],
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self { times: json::Times::default(), text: Vec::new(), nulls: [true; MANY * COLUMNS] }
+    }
+}
+
+fn many(table: &Table, columns: &[usize], quoted: &[String]) -> String {
+    let journal = MANY * (columns.len() - 1) + 1;
+    let mut next = 0;
+    let mut row = || {
+        let parameter = |column: &usize| {
+            next += usize::from(*column != JOURNAL);
+            format!("?{}", if *column == JOURNAL { journal } else { next })
+        };
+        format!("({})", columns.iter().map(parameter).collect::<Vec<_>>().join(", "))
+    };
+    let rows: Vec<String> = (0..MANY).map(|_| row()).collect();
+    format!(
+        "INSERT OR FAIL INTO {} ({}) VALUES {} ON CONFLICT (journal_id, seq) DO NOTHING",
+        table.quoted(),
+        quoted.join(", "),
+        rows.join(", ")
+    )
 }
 
 fn seq(row: &Row<'_>) -> rusqlite::Result<i64> {

@@ -121,6 +121,55 @@ pub(super) fn write_at(mut file: &File, at: u64, bytes: &[u8]) -> io::Result<()>
     file.write_all(bytes)
 }
 
+/// Whole pages are written past the page cache, and none of another size.
+const PAGE_BYTES: u64 = 4096;
+/// With less than this the call for the disk costs more than the pages.
+const UNCACHED_BYTES_MIN: usize = 256 << 10;
+
+/// As [`write_at`], for what is written once and seldom read again: asks the kernel to bring it to
+/// the disk soon and to forget it then (`RWF_DONTCACHE`, Linux 6.14), so that a dataset that grows
+/// by hundreds of megabytes a second reuses the same few pages instead of filling the memory with
+/// what nobody reads. Pages that the machine has not used for long can cost more than all else
+/// (measured in a virtual machine: 8 µs each, and 1.2 µs in this way).
+///
+/// `*uncached` is cleared where the kernel or the file system can't; it then writes plainly.
+pub(super) fn append_at(file: &File, at: u64, bytes: &[u8], uncached: &mut bool) -> io::Result<()> {
+    check_file_size(at.saturating_add(bytes.len() as u64))?;
+    // The last page stays in the cache: the next append goes on there.
+    let whole = bytes.len().saturating_sub(((at + bytes.len() as u64) % PAGE_BYTES) as usize);
+    let mut done = 0;
+    while *uncached && whole >= UNCACHED_BYTES_MIN && done < whole {
+        match write_uncached(file, at + done as u64, &bytes[done..whole])? {
+            Some(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Some(written) => done += written,
+            None => *uncached = false,
+        }
+    }
+    write_at(file, at + done as u64, &bytes[done..])
+}
+
+/// `None` where it can't be done.
+#[cfg(target_os = "linux")]
+fn write_uncached(file: &File, at: u64, bytes: &[u8]) -> io::Result<Option<usize>> {
+    use rustix::io::{Errno, ReadWriteFlags, pwritev2};
+    /// From `linux/fs.h`; a kernel that does not know it answers `EOPNOTSUPP`.
+    const RWF_DONTCACHE: u32 = 0x80;
+    let flags = ReadWriteFlags::from_bits_retain(RWF_DONTCACHE);
+    loop {
+        return match pwritev2(file, &[io::IoSlice::new(bytes)], at, flags) {
+            Ok(written) => Ok(Some(written)),
+            Err(Errno::INTR) => continue,
+            Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS | Errno::PERM) => Ok(None),
+            Err(error) => Err(error.into()),
+        };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn write_uncached(_: &File, _: u64, _: &[u8]) -> io::Result<Option<usize>> {
+    Ok(None)
+}
+
 /// Makes the names in the folder of `path` survive a power cut.
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     match path.parent() {

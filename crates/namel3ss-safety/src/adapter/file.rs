@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::delivered::{Run, extend, holds};
-use super::disk::{FileId, lock, open, read_at, sync_folder, write_at};
+use super::disk::{FileId, append_at, lock, open, read_at, sync_folder, write_at};
 use super::ledger::Ledger;
 use super::per_process::PerProcess;
 use super::{AdapterError, Delivery};
@@ -20,8 +20,12 @@ use crate::batch::{Batch, Durability, Row};
 
 /// How often the files may be swapped under one insert before it gives up for now.
 const REOPEN_MAX: usize = 8;
+/// How many rows are written out at once, and how many bytes of them go to the kernel with one
+/// call: few enough to be still in the core's own cache then.
+const PART_ROWS: usize = 256;
+const PART_BYTES: usize = 512 << 10;
 /// What the row buffer keeps between batches.
-const BUFFER_BYTES_KEPT: usize = 16 << 20;
+const BUFFER_BYTES_KEPT: usize = 4 << 20;
 
 pub(super) const EXACTLY_ONCE: Delivery =
     Delivery::ExactlyOnce { condition: "all writers are this library, on a local file system" };
@@ -87,6 +91,8 @@ struct Open {
     folder_synced: bool,
     /// A sync of the sidecar failed: its pages may be lost though a second sync says they are not.
     sidecar_suspect: bool,
+    /// Large batches are written past the page cache.
+    uncached: bool,
 }
 
 enum Attempt {
@@ -171,6 +177,7 @@ impl<F: Format> FileDataset<F> {
             learned: false,
             folder_synced: false,
             sidecar_suspect: false,
+            uncached: true,
         })
     }
 
@@ -213,25 +220,25 @@ impl<F: Format> FileDataset<F> {
                 Some(before[0])
             }
         };
-        let stored = open.ledger.delivered.of(batch.id().journal);
-        let rows = batch.rows().filter(|row| {
-            let new = !holds(stored, row.seq.0);
-            if new {
-                extend(&mut fresh, row.seq.0);
-            }
-            new
-        });
-        format.rows(rows, before, out);
+        let journal = batch.id().journal;
+        let written = self.write(open, format, out, (end, before), batch, &mut fresh);
         if !fresh.is_empty() {
-            let rows_end = end + out.len() as u64;
-            out.extend_from_slice(format.closer());
-            if let Err(error) = self.append(open, end, out, power) {
-                // The dataset stays valid; should this fail too, the next insert repairs it.
-                let _ = repair(&open.data, end, closer(format, end));
-                return Err(error);
+            let synced = written.and_then(|rows_end| match power {
+                // Never retried to success: after a failure the rows are written anew.
+                true => {
+                    open.data.sync_data().map(|()| rows_end).map_err(|e| self.failed("sync", e))
+                }
+                false => Ok(rows_end),
+            });
+            match synced {
+                Ok(rows_end) => open.ledger.end = rows_end,
+                Err(error) => {
+                    // The dataset stays valid; should this fail too, the next insert repairs it.
+                    let _ = repair(&open.data, end, closer(format, end));
+                    return Err(error);
+                }
             }
-            open.ledger.end = rows_end;
-            open.ledger.delivered.add(batch.id().journal, &fresh);
+            open.ledger.delivered.add(journal, &fresh);
             self.commit(open)?;
         } else if power {
             // Somebody stored these rows, perhaps without syncing them.
@@ -287,13 +294,44 @@ impl<F: Format> FileDataset<F> {
         self.commit(open)
     }
 
-    fn append(&self, open: &Open, end: u64, out: &[u8], power: bool) -> Result<(), AdapterError> {
-        write_at(&open.data, end, out).map_err(|e| self.failed("write to", e))?;
-        if power {
-            // Never retried to success: after a failure the rows are written anew.
-            open.data.sync_data().map_err(|e| self.failed("sync", e))?;
+    /// Appends the rows that are not in the file yet, behind `out` and then `end`, and says where
+    /// they end; the closer stands behind that. Their seqs go to `fresh`; without any, nothing is
+    /// written.
+    fn write(
+        &self,
+        open: &mut Open,
+        format: &mut F,
+        out: &mut Vec<u8>,
+        (end, mut before): (u64, Option<u8>),
+        batch: &Batch<'_>,
+        fresh: &mut Vec<Run>,
+    ) -> Result<u64, AdapterError> {
+        let Open { data, ledger, uncached, .. } = open;
+        let stored = ledger.delivered.of(batch.id().journal);
+        let mut at = end;
+        for from in (0..batch.len()).step_by(PART_ROWS) {
+            let part = batch.slice(from..batch.len().min(from + PART_ROWS));
+            let rows = part.rows().filter(|row| {
+                let new = !holds(stored, row.seq.0);
+                if new {
+                    extend(fresh, row.seq.0);
+                }
+                new
+            });
+            format.rows(rows, before, out);
+            before = out.last().copied().or(before);
+            if out.len() >= PART_BYTES {
+                append_at(data, at, out, uncached).map_err(|e| self.failed("write to", e))?;
+                at += out.len() as u64;
+                out.clear();
+            }
         }
-        Ok(())
+        let rows_end = at + out.len() as u64;
+        if !fresh.is_empty() {
+            out.extend_from_slice(format.closer());
+            append_at(data, at, out, uncached).map_err(|e| self.failed("write to", e))?;
+        }
+        Ok(rows_end)
     }
 
     fn commit(&self, open: &mut Open) -> Result<(), AdapterError> {

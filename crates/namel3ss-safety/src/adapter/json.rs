@@ -9,6 +9,7 @@ use super::disk::read_at;
 use super::file::{EXACTLY_ONCE, FileDataset, Format};
 use super::{AdapterError, DatasetAdapter, Delivery, ReadError, ReadRow};
 use crate::batch::{Batch, Row};
+use crate::json::{Around, write_rows};
 use crate::nearest::nearest;
 
 const EXTENSIONS: [&str; 3] = ["json", "jsonl", "ndjson"];
@@ -139,20 +140,14 @@ impl Format for Json {
         before: Option<u8>,
         out: &mut Vec<u8>,
     ) {
-        match self.shape {
-            Shape::Lines => rows.for_each(|row| {
-                row.write_json(out);
-                out.push(b'\n');
-            }),
-            Shape::Array => {
-                let mut first = before == Some(b'[');
-                rows.for_each(|row| {
-                    out.extend_from_slice(if first { b"\n" } else { b",\n" });
-                    first = false;
-                    row.write_json(out);
-                });
+        let around = match self.shape {
+            Shape::Lines => Around { first: b"", next: b"", after: b"\n" },
+            Shape::Array if before == Some(b'[') => {
+                Around { first: b"\n", next: b",\n", after: b"" }
             }
-        }
+            Shape::Array => Around { first: b",\n", next: b",\n", after: b"" },
+        };
+        write_rows(rows, around, out);
     }
 }
 

@@ -156,7 +156,9 @@ impl Writer<'_> {
 
     #[cold]
     fn grow(&mut self, end: usize) {
-        self.out.resize(end.next_power_of_two().max(1024), 0);
+        // By the size of the event, not of what stands before it: that would be zeroed each time.
+        let bytes = (end - self.start).next_power_of_two().max(1024);
+        self.out.resize(self.start + bytes, 0);
     }
 
     #[inline]

@@ -29,7 +29,8 @@ pub struct EventRef<'a> {
 }
 
 impl<'a> EventRef<'a> {
-    pub(super) fn read(payload: &'a [u8]) -> Option<Self> {
+    /// Reads a payload. One whose metadata was checked before is not checked for it again.
+    pub(super) fn read(payload: &'a [u8], checked: bool) -> Option<Self> {
         let fixed: &[u8; FIXED_BYTES] = payload.first_chunk()?;
         let flags = fixed[1];
         let present = u16::from_le_bytes([fixed[2], fixed[3]]);
@@ -39,11 +40,14 @@ impl<'a> EventRef<'a> {
             fixed[at..at + 8].try_into().unwrap_or_default()
         };
         let mut reader = Reader { bytes: &payload[FIXED_BYTES..] };
-        let event_id = reader.text()?;
+        let own_word = flags >> 4 == SEVERITY_OTHER && present >> TEXTS & 1 == 1;
+        let named = (present & ((1 << TEXTS) - 1)).count_ones() as usize;
+        let mut words = reader.texts(1 + named + usize::from(own_word) + usize::from(count))?;
+        let event_id = words.next()?;
         let mut texts = [None; TEXTS];
         for (bit, text) in texts.iter_mut().enumerate() {
             if present >> bit & 1 == 1 {
-                *text = Some(reader.text()?);
+                *text = Some(words.next()?);
             }
         }
         let severity = match flags >> 4 {
@@ -52,15 +56,12 @@ impl<'a> EventRef<'a> {
             2 => "medium",
             3 => "high",
             4 => "critical",
-            SEVERITY_OTHER if present >> TEXTS & 1 == 1 => reader.text()?,
+            SEVERITY_OTHER if own_word => words.next()?,
             _ => return None,
         };
-        let categories = Categories { reader, left: count };
-        for _ in 0..count {
-            reader.text()?;
-        }
+        let categories = Categories { texts: words, left: count };
         let metadata = reader.object()?;
-        if !metadata.check(DEPTH_MAX) {
+        if !checked && !metadata.check(DEPTH_MAX) {
             return None;
         }
         Some(Self {

@@ -15,6 +15,7 @@ use std::fmt;
 pub use self::encode::{Entries, Items, Slot, Texts, encode, encode_into, encode_object};
 pub use self::event_ref::EventRef;
 pub use self::source::{Head, Payload, Source};
+pub(crate) use self::value::RawValue;
 pub use self::value::{ArrayRef, Categories, ObjectRef, ValueRef};
 
 /// The first byte of a payload: the layout's major version. A reader refuses any other.
@@ -73,7 +74,7 @@ impl std::error::Error for DecodeError {}
 /// For bytes of another version or layout; never panics, whatever the bytes.
 pub fn decode(payload: &[u8]) -> Result<EventRef<'_>, DecodeError> {
     match payload.first() {
-        Some(&VERSION) => EventRef::read(payload).ok_or(DecodeError::Malformed),
+        Some(&VERSION) => EventRef::read(payload, false).ok_or(DecodeError::Malformed),
         Some(&version) => Err(DecodeError::Version(version)),
         None => Err(DecodeError::Malformed),
     }
@@ -85,6 +86,12 @@ pub fn decode_object(bytes: &[u8]) -> Option<(ObjectRef<'_>, &[u8])> {
     let mut reader = value::Reader { bytes };
     let object = reader.object()?;
     object.check(DEPTH_MAX).then_some((object, reader.bytes))
+}
+
+/// Reads a payload that [`decode`] has read before, or [`encode`] has written. `None` if it did
+/// not; what is wrong in its metadata then ends the metadata.
+pub(crate) fn decode_again(payload: &[u8]) -> Option<EventRef<'_>> {
+    EventRef::read(payload, true)
 }
 
 #[cfg(test)]

@@ -329,8 +329,10 @@ impl Ring {
             }
             let from = out.len();
             let payload = self.mapping.words().get(word + 2..)?;
-            for word in payload.get(..header.length.div_ceil(8))? {
-                out.extend_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+            let payload = payload.get(..header.length.div_ceil(8))?;
+            out.resize(from + 8 * payload.len(), 0);
+            for (bytes, word) in out[from..].chunks_exact_mut(8).zip(payload) {
+                bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
             }
             out.truncate(from + header.length);
             return Some(RingFrame { header, from: position, next: at + header.size() as u64 });

@@ -149,8 +149,14 @@ impl Store {
         // Segments that should hold `expected` and don't, and what comes next in them.
         let mut tried: Vec<Arc<Segment>> = Vec::new();
         let mut found: Option<Seq> = None;
+        // The segment of the last event, and up to where no later one begins.
+        let mut current: Option<(Arc<Segment>, Seq)> = None;
         while expected <= upto {
-            let Some(segment) = self.segment_for(expected, &tried) else {
+            let known = current.take().filter(|(segment, before)| {
+                tried.is_empty() && expected < *before && expected <= segment.last()
+            });
+            let Some((segment, before)) = known.or_else(|| self.segment_for(expected, &tried))
+            else {
                 let Some(end) = self.end_of_hole(expected, found) else { break };
                 let end = end.min(upto.next());
                 report.miss(expected, end);
@@ -216,6 +222,7 @@ impl Store {
                     report.through = header.seq;
                     tried.clear();
                     found = None;
+                    current = Some((segment, before));
                 }
                 Step::Damage { from, to } => report.damage.push(Damage {
                     file: segment.name.clone(),
@@ -232,18 +239,16 @@ impl Store {
 
     /// The segment that should hold `seq`: the last one that begins at or before it and ends at or
     /// behind it, and was not tried. After a failed sync two can hold the same seqs; the later one
-    /// was written because the earlier one can't be trusted.
-    fn segment_for(&self, seq: Seq, tried: &[Arc<Segment>]) -> Option<Arc<Segment>> {
+    /// was written because the earlier one can't be trusted. Also the seq at which the next segment
+    /// begins: before it the answer is the same.
+    fn segment_for(&self, seq: Seq, tried: &[Arc<Segment>]) -> Option<(Arc<Segment>, Seq)> {
         let segments = self.lock();
         let behind = segments.partition_point(|segment| segment.first <= seq);
-        segments
-            .iter()
-            .take(behind)
-            .rev()
-            .find(|segment| {
-                segment.last() >= seq && !tried.iter().any(|one| Arc::ptr_eq(one, segment))
-            })
-            .cloned()
+        let next = segments.get(behind).map_or(Seq(u64::MAX), |next| next.first);
+        let found = segments.iter().take(behind).rev().find(|segment| {
+            segment.last() >= seq && !tried.iter().any(|one| Arc::ptr_eq(one, segment))
+        });
+        found.map(|segment| (segment.clone(), next))
     }
 
     /// Where events may be again, when no segment has `seq`; `None` if nothing says that it was

@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::draft::{Defaults, Draft};
 use crate::event::SafetyEvent;
 use crate::foreign::Foreign;
+use crate::gate::Inside;
 use crate::tail;
 
 /// An event that was encoded, to be logged later.
@@ -31,6 +32,7 @@ pub(crate) fn with_draft<T>(
         let event = event.try_borrow()?;
         return Ok(take(&event.draft(py, &mut id, contexts)));
     }
+    let _inside = Inside::enter(py);
     let found = Foreign::of(object)?;
     let now = Timestamp::now();
     let event_id = EventId::new(now, fastrand::u128(..)).write(&mut id);
@@ -47,6 +49,7 @@ pub(crate) fn with_draft<T>(
 pub(crate) fn of_iterable(rows: &Bound<'_, PyAny>) -> PyResult<(RowBuffer, Vec<PyErr>)> {
     let mut buffer = RowBuffer::new(JournalId::generate());
     let mut refused = Vec::new();
+    let _inside = Inside::enter(rows.py());
     let mut seq = Seq(0);
     for row in rows.try_iter()? {
         seq = seq.next();

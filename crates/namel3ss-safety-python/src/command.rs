@@ -21,8 +21,8 @@ pub(crate) fn default_fallback_path() -> std::path::PathBuf {
     namel3ss_safety::sink::default_fallback_path()
 }
 
-/// From now on nothing new is given to adapters of Python's: the process is ending.
+/// Whether nothing new is given to adapters of Python's, since the process is ending.
 #[pyfunction]
-pub(crate) fn set_exiting() {
-    crate::bridge::EXITING.store(true, std::sync::atomic::Ordering::SeqCst);
+pub(crate) fn set_exiting(exiting: bool) {
+    crate::bridge::EXITING.store(exiting, std::sync::atomic::Ordering::SeqCst);
 }

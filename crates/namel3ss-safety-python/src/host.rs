@@ -12,6 +12,7 @@ use pyo3::sync::PyOnceLock;
 
 use crate::context::{self, Context};
 use crate::done::done;
+use crate::gate::{self, Inside};
 use crate::rows::{Encoded, with_draft};
 
 /// How often this process was forked from its first: a child's own number differs from the one that
@@ -22,6 +23,7 @@ static FORKS: AtomicU64 = AtomicU64::new(0);
 #[pyfunction]
 pub(crate) fn after_fork_in_child(seed: u64) {
     fastrand::seed(seed);
+    gate::after_fork();
     FORKS.fetch_add(1, Ordering::SeqCst);
 }
 
@@ -112,6 +114,7 @@ impl Host {
             let _ = py.detach(|| self.logger.log_payload(&payload));
             return Ok(done(py));
         };
+        let _inside = Inside::enter(py);
         helper.call1(py, ("wait", Py::new(py, Encoded(payload))?))
     }
 
@@ -125,6 +128,7 @@ impl Host {
     /// Starts it, or gives a forked child's the threads of Python's that it needs.
     #[cold]
     pub(crate) fn wake_up(&self, py: Python<'_>) {
+        let _inside = Inside::enter(py);
         let forks = FORKS.load(Ordering::SeqCst);
         let forked = self.forks.swap(forks, Ordering::SeqCst) != forks;
         let starts = self.starts_itself.swap(false, Ordering::SeqCst);

@@ -1,6 +1,7 @@
 //! `namel3ss.safety._core`: what of the Python package is native. It only translates; every decision
 //! is made in the library that it translates, or in Python's own side of the package.
 
+mod gate;
 mod text;
 mod raw;
 mod moment;
@@ -49,5 +50,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(command::command, module)?)?;
     module.add_function(wrap_pyfunction!(command::home, module)?)?;
     module.add_function(wrap_pyfunction!(command::default_fallback_path, module)?)?;
-    module.add_function(wrap_pyfunction!(command::set_exiting, module)?)
+    module.add_function(wrap_pyfunction!(command::set_exiting, module)?)?;
+    module.add_function(wrap_pyfunction!(gate::must_leave, module)?)?;
+    module.add_function(wrap_pyfunction!(gate::close_gate, module)?)
 }

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 use crate::context::Context;
 use crate::done::done;
+use crate::gate::Inside;
 use crate::host::Host;
 
 /// Keeps one event; returns an awaitable that is done.
@@ -28,6 +29,7 @@ impl Log {
         let py = events.py();
         let bound = self.bound.as_ref().map(Py::get);
         let mut last = done(py);
+        let _inside = Inside::enter(py);
         let Ok(events) = events.try_iter() else {
             self.host.logger.reject();
             return Ok(last);

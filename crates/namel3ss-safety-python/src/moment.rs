@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyType};
 
+use crate::gate::Inside;
 use crate::raw;
 
 /// What a datetime said of its time zone.
@@ -72,6 +73,7 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
 #[cold]
 fn slowly(object: &Bound<'_, PyAny>) -> Option<(Timestamp, Option<Zone>)> {
     let py = object.py();
+    let _inside = Inside::enter(py);
     if let Ok(text) = object.cast::<PyString>() {
         let at = crate::text::of_str(text).trim().parse().ok()?;
         return Some((at, None));

@@ -9,6 +9,7 @@ use crate::draft::{Defaults, Draft};
 use crate::event::SafetyEvent;
 use crate::field;
 use crate::foreign::Foreign;
+use crate::gate::Inside;
 use crate::tail;
 
 /// An event that was encoded, to be logged later.
@@ -32,6 +33,7 @@ pub(crate) fn with_draft<T>(
         let event = event.try_borrow()?;
         return Ok(take(&event.draft(py, &mut id, contexts)));
     }
+    let _inside = Inside::enter(py);
     let found = Foreign::of(object)?;
     let (mut timestamp, mut event_id) = (Timestamp::from_micros(0), "");
     if !found.has(field::EVENT_ID) || !found.has(field::TIMESTAMP) {
@@ -51,6 +53,7 @@ pub(crate) fn with_draft<T>(
 pub(crate) fn of_iterable(rows: &Bound<'_, PyAny>) -> PyResult<(RowBuffer, Vec<PyErr>)> {
     let mut buffer = RowBuffer::new(JournalId::generate());
     let mut refused = Vec::new();
+    let _inside = Inside::enter(rows.py());
     let mut seq = Seq(0);
     for row in rows.try_iter()? {
         seq = seq.next();

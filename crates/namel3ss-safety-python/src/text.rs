@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use crate::gate::Inside;
+
 /// The most characters of a text that are looked at: far more than an event can keep.
 const CHARS_MAX: usize = 512 << 10;
 
@@ -43,6 +45,7 @@ pub(crate) fn of_any<'a>(object: &'a Bound<'_, PyAny>) -> Cow<'a, str> {
 
 #[cold]
 fn shown(object: &Bound<'_, PyAny>) -> String {
+    let _inside = Inside::enter(object.py());
     if let Some(value) = enum_value(object)
         && let Ok(text) = value.cast::<PyString>()
     {

@@ -7,6 +7,7 @@ use pyo3::types::{
     PyBool, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyMapping, PySet, PyString, PyTuple,
 };
 
+use crate::gate::Inside;
 use crate::text;
 
 /// Writes one value: JSON's kinds as they are, tuples and sets as lists, mappings as objects, and
@@ -39,6 +40,7 @@ fn int(slot: Slot<'_, '_>, number: &Bound<'_, PyInt>) {
     } else if let Ok(n) = number.extract::<u64>() {
         slot.uint(n);
     } else {
+        let _inside = Inside::enter(number.py());
         match number.str() {
             // An int of a class of somebody's own may say anything.
             Ok(digits) => slot.number(&text::of_str(&digits)),
@@ -56,6 +58,7 @@ fn int(slot: Slot<'_, '_>, number: &Bound<'_, PyInt>) {
 
 #[cold]
 fn other(slot: Slot<'_, '_>, value: &Bound<'_, PyAny>) {
+    let _inside = Inside::enter(value.py());
     if value.is_instance_of::<PySet>() || value.is_instance_of::<PyFrozenSet>() {
         // As a list of its own: nobody can change it meanwhile.
         if let Ok(items) = PyList::type_object(value.py()).call1((value,))

@@ -25,7 +25,7 @@ pub mod conformance;
 
 pub use adapter::{
     AdapterError, AdapterRegistry, Batching, CsvAdapter, DatasetAdapter, Delivery, Failure,
-    JsonAdapter, MemoryAdapter, Registry,
+    JsonAdapter, MemoryAdapter, PerProcess, Registry,
 };
 pub use batch::{Batch, Durability, Row, RowBuffer};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};

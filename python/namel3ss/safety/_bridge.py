@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     Answer = tuple[str, str, list[int], _core.Native | None]
 
-TIMEOUT_SECONDS = 60.0
-"""How long a batch waits for its adapter to return, unless said otherwise."""
+_TIMEOUT_SECONDS = 60.0
 
 _MESSAGE_CHARS_MAX = 300
 # Errors that most likely lie with a row: the batch is cut until the bad ones are found.
@@ -37,7 +36,17 @@ def identity_of(adapter: object) -> str:
     """Name where rows land: a crashed process's events go to the same class of the same program."""
     kind = type(adapter)
     program = os.path.realpath(sys.argv[0]) if sys.argv and sys.argv[0] else "interactive"
-    return f"python:{kind.__module__}.{kind.__qualname__}@{program}"
+    # Processes that multiprocessing spawns import the program under another name.
+    module = "__main__" if kind.__module__ == "__mp_main__" else kind.__module__
+    return f"python:{module}.{kind.__qualname__}@{program}"
+
+
+def _timeout_of(adapter: object) -> float:
+    """How long a batch waits for its adapter to return; what is no number says nothing."""
+    seconds = getattr(adapter, "insert_timeout_seconds", None)
+    if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds > 0:
+        return float(seconds)
+    return _TIMEOUT_SECONDS
 
 
 class Connection:
@@ -47,10 +56,10 @@ class Connection:
         self,
         find: Callable[[], object | None],
         identity: str,
-        timeout_seconds: float = TIMEOUT_SECONDS,
+        adapter: object = None,
     ) -> None:
-        """Connect; ``find`` gives the adapter, at each call anew."""
-        self.core = _core.Bridge(identity, timeout_seconds)
+        """Connect; ``find`` gives the adapter, at each call anew; ``adapter`` is it for now."""
+        self.core = _core.Bridge(identity, _timeout_of(adapter))
         self.native = _core.Native.bridge(self.core)
         self._server = _Server(self.core, find)
         self._thread: threading.Thread | None = None
@@ -59,12 +68,18 @@ class Connection:
 
     def ensure(self) -> None:
         """Have a thread take up what is laid down, if one is to be had."""
-        if self._thread is not None and self._thread.is_alive():
+        if self._has_thread() or not _life.can_start_threads():
             return
         import threading
+        import weakref
 
+        # While it has nothing to do it holds nothing: an adapter that refers to its own logger
+        # would otherwise live as long as the process.
         thread = threading.Thread(
-            target=self._server.run, name="namel3ss-safety-adapter", daemon=True
+            target=_run,
+            args=(self.core, weakref.ref(self)),
+            name="namel3ss-safety-adapter",
+            daemon=True,
         )
         try:
             thread.start()
@@ -75,8 +90,17 @@ class Connection:
 
     def serve(self) -> None:
         """Do the thread's work here, where there is no thread."""
-        if self._thread is None or not self._thread.is_alive():
-            self._server.serve()
+        if not self._has_thread():
+            self.take_up()
+
+    def take_up(self) -> None:
+        """Call the adapter with what is laid down."""
+        self._server.serve()
+
+    def _has_thread(self) -> bool:
+        # The interpreter's end stops all daemon threads, and does not tell their objects.
+        thread = self._thread
+        return thread is not None and thread.is_alive() and not sys.is_finalizing()
 
     def after_fork(self) -> None:
         """In a forked child: the thread is gone, and may have held anything."""
@@ -91,6 +115,21 @@ class Connection:
             core.close()
 
 
+def _run(core: _core.Bridge, connection: Callable[[], Connection | None]) -> None:
+    """Take up what is laid down, until the connection has gone."""
+    while True:
+        try:
+            if not os.read(core.fileno(), 64) or core.closed():
+                return
+        except OSError:
+            return
+        found = connection()
+        if found is None:
+            return
+        found.take_up()
+        del found
+
+
 class _Server:
     """Takes up batches and calls the adapter; one batch at a time."""
 
@@ -101,15 +140,6 @@ class _Server:
         self._loop: asyncio.AbstractEventLoop | None = None
         # Of a batch that failed in the middle: the rows that `append` has taken.
         self._appended: list[dict[str, Any]] = []
-
-    def run(self) -> None:
-        while True:
-            try:
-                if not os.read(self.core.fileno(), 64) or self.core.closed():
-                    return
-            except OSError:
-                return
-            self.serve()
 
     def serve(self) -> None:
         if self._busy:
@@ -176,9 +206,9 @@ class _Server:
         """Run what an ``async def`` has returned."""
         if not hasattr(type(value), "__await__"):
             return
-        import asyncio
-
         if self._loop is None or self._loop.is_closed():
+            import asyncio
+
             self._loop = asyncio.new_event_loop()
 
         async def awaited() -> None:

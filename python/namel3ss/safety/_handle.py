@@ -9,9 +9,25 @@ from namel3ss.safety import _core, _life, _waiting
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import ModuleType
     from typing import Any
 
     from namel3ss.safety._bridge import Connection
+
+
+_loaded: ModuleType | None = None
+
+
+def _notices() -> Any:  # noqa: ANN401
+    """The module that tells; None where an interpreter that ends imports nothing any more."""
+    global _loaded  # noqa: PLW0603
+    if _loaded is None:
+        try:
+            from namel3ss.safety import _notices as module
+        except ImportError:
+            return None
+        _loaded = module
+    return _loaded
 
 
 class Handle:
@@ -31,11 +47,13 @@ class Handle:
 
     def ready(self) -> None:
         """Have the threads that deliver and tell."""
-        from namel3ss.safety import _notices
-
+        # Also after the end has begun, since somebody asks for it now.
+        _core.set_exiting(False)  # noqa: FBT003
         for connection in self.connections():
             connection.ensure()
-        _notices.ensure()
+        notices = _notices()
+        if notices is not None:
+            notices.ensure()
 
     def serve(self) -> None:
         """Do what its threads would do, where they are not to be had."""
@@ -49,11 +67,10 @@ class Handle:
 
     def pull(self) -> None:
         """Tell what it has to say."""
-        notices = self.core.notices()
-        if notices:
-            from namel3ss.safety import _notices
-
-            _notices.tell(notices)
+        told = self.core.notices()
+        notices = _notices() if told else None
+        if notices is not None:
+            notices.tell(told)
 
     def drain(self, seconds: float) -> None:
         """Deliver what is on its way, for at most so long; never raises."""
@@ -103,5 +120,6 @@ def _wait(handle: Handle, event: _core.Encoded) -> object:
         over = core.begin_log(event).done
     if _waiting.in_event_loop():
         return _waiting.Pending(over, handle.serve)
-    _waiting.wait_sync(over, handle.serve)
+    # Below this is native code, which the interpreter's end must not find here.
+    _waiting.wait_sync(lambda: over() or _core.must_leave(), handle.serve)
     return _core.DONE

@@ -17,6 +17,8 @@ EXIT_SECONDS = 2.0
 """How long a process that ends waits for what is on its way; the rest stays in the journal."""
 
 _FORK_SECONDS = 0.1
+# Threads in `log()` come back within microseconds, but for those that wait for a processor.
+_GATE_SECONDS = 1.0
 
 
 class _Later:
@@ -87,4 +89,13 @@ def _at_exit() -> None:
     until = time.monotonic() + EXIT_SECONDS
     for handle in handles.all():
         handle.drain(max(0.0, until - time.monotonic()))  # type: ignore[attr-defined]
-    _core.set_exiting()
+    # Nothing more is given to adapters of Python's, unless somebody asks for it.
+    _core.set_exiting(True)  # noqa: FBT003
+    until = time.monotonic() + _GATE_SECONDS
+    while _core.close_gate() and time.monotonic() < until:
+        time.sleep(0.001)
+
+
+def can_start_threads() -> bool:
+    """Whether a thread that is started begins: up to 3.11 an interpreter that ends waits for ever."""
+    return not sys.is_finalizing()

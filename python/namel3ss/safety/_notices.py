@@ -69,7 +69,7 @@ def _has_room() -> bool:
 def ensure() -> None:
     """Have a thread pull them, if one is to be had."""
     global _thread  # noqa: PLW0603
-    if _thread is not None and _thread.is_alive():
+    if (_thread is not None and _thread.is_alive()) or not _life.can_start_threads():
         return
     thread = threading.Thread(target=_run, name="namel3ss-safety-notices", daemon=True)
     try:

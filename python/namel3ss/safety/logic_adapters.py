@@ -28,7 +28,12 @@ class DatasetAdapter:
     ``insert`` may be a plain or an ``async`` method. It is called from a thread of the library's,
     one batch at a time; whatever it raises, the batch is tried again, and then goes to a fallback
     file. A batch may come again after a crash: rows land at least once.
+
+    ``insert_timeout_seconds`` is how long a batch waits for ``insert`` to return, before it counts
+    as failed: 60 s, unless an adapter says otherwise when it is registered.
     """
+
+    insert_timeout_seconds: float = 60.0
 
     def insert(self, rows: list[dict[str, Any]]) -> Any:  # noqa: ANN401
         """Store all rows, or raise."""
@@ -190,7 +195,7 @@ class AdapterRegistry:
         former = self._adapters.get(name)
         native = _bridge.native_of(adapter)
         if native is None:
-            link = _bridge.Connection(_always(adapter), _bridge.identity_of(adapter))
+            link = _bridge.Connection(_always(adapter), _bridge.identity_of(adapter), adapter)
             self._links[name] = link
             native = link.native
         else:

@@ -156,7 +156,7 @@ def _look_up(
         adapter = None
     native = _bridge.native_of(adapter)
     identity = native.identity() if native is not None else _bridge.identity_of(adapter or registry)
-    link = _bridge.Connection(find, identity)
+    link = _bridge.Connection(find, identity, adapter)
     table = _core.Table()
     table.set(dataset, link.native)
     return table, lambda: (link,)

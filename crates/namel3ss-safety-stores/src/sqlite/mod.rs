@@ -12,10 +12,11 @@ mod table;
 use std::fs::{OpenOptions, symlink_metadata};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use namel3ss_safety::{AdapterError, Batch, DatasetAdapter, Delivery, Durability, Failure};
+use namel3ss_safety::{
+    AdapterError, Batch, DatasetAdapter, Delivery, Durability, Failure, PerProcess,
+};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 pub use self::read::{Filter, Reader, SqliteRow, read};
@@ -37,7 +38,9 @@ const WAL_BYTES: i64 = 32 << 20;
 pub struct SqliteAdapter {
     path: PathBuf,
     table: Table,
-    state: Mutex<Option<Open>>,
+    /// A connection must not be used across a fork, nor closed by the child: that would take away
+    /// the parent's locks.
+    state: PerProcess<Option<Open>>,
     /// What the last connection found.
     lacks_key: AtomicBool,
 }
@@ -47,8 +50,6 @@ struct Open {
     connection: Connection,
     columns: Columns,
     file: (u64, u64),
-    /// A connection must not be used across a fork.
-    pid: u32,
     power: bool,
 }
 
@@ -68,7 +69,7 @@ impl SqliteAdapter {
         Ok(Self {
             path: folder.join(name),
             table,
-            state: Mutex::new(None),
+            state: PerProcess::new(None),
             lacks_key: AtomicBool::new(false),
         })
     }
@@ -127,7 +128,7 @@ impl SqliteAdapter {
         let file = self.file().ok_or_else(|| {
             AdapterError::transient(format!("open {}: it was just deleted", self.path.display()))
         })?;
-        Ok(Open { connection, columns, file, pid: std::process::id(), power: false })
+        Ok(Open { connection, columns, file, power: false })
     }
 
     /// Which file stands at the path now.
@@ -242,11 +243,7 @@ impl DatasetAdapter for SqliteAdapter {
             return Ok(());
         }
         // A panic of another thread rolled its transaction back.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.as_ref().is_some_and(|open| open.pid != std::process::id()) {
-            // After a fork: even closing it would take away the parent's locks.
-            std::mem::forget(state.take());
-        }
+        let mut state = self.state.lock(|| None);
         if state.as_ref().is_some_and(|open| self.file() != Some(open.file)) {
             // Deleted or replaced.
             *state = None;

@@ -21,6 +21,7 @@ pub use self::csv::CsvAdapter;
 pub use self::error::{AdapterError, Failure};
 pub use self::json::JsonAdapter;
 pub use self::memory::{MemoryAdapter, StoredRow};
+pub use self::per_process::PerProcess;
 pub use self::read::{ReadError, ReadRow};
 pub use self::registry::{AdapterRegistry, Registry};
 

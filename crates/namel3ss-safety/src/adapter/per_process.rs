@@ -3,42 +3,73 @@
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// One value for each process that uses it.
+/// One value for each process that uses it: an adapter's files and connections, which a forked
+/// child can neither wait for, nor use, nor close.
 #[derive(Debug)]
-pub(super) struct PerProcess<T> {
+pub struct PerProcess<T> {
     pid: u32,
-    value: Mutex<T>,
+    /// Only `drop` takes it out.
+    value: Option<Box<Mutex<T>>>,
     next: OnceLock<Box<PerProcess<T>>>,
 }
 
 impl<T> PerProcess<T> {
     /// Belongs to the process that calls this.
-    pub(super) fn new(value: T) -> Self {
-        Self { pid: std::process::id(), value: Mutex::new(value), next: OnceLock::new() }
+    pub fn new(value: T) -> Self {
+        let value = Some(Box::new(Mutex::new(value)));
+        Self { pid: std::process::id(), value, next: OnceLock::new() }
     }
 
     /// This process's value; a forked child's is made by `make`.
-    pub(super) fn lock(&self, make: impl Fn() -> T) -> MutexGuard<'_, T> {
+    pub fn lock(&self, make: impl Fn() -> T) -> MutexGuard<'_, T> {
         let pid = std::process::id();
         let mut at = self;
         while at.pid != pid {
             at = at.next.get_or_init(|| Box::new(Self::new(make())));
         }
+        let value = at.value.as_ref().expect("it is there until it is dropped");
         // A panic of another thread leaves the value to the repair that a crash needs as well.
-        at.value.lock().unwrap_or_else(PoisonError::into_inner)
+        value.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Drop for PerProcess<T> {
+    /// Leaves alone what is another process's: closing it would change what they share.
+    fn drop(&mut self) {
+        if self.pid != std::process::id() {
+            std::mem::forget(self.value.take());
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
+    fn of_another_process<T>(value: T) -> PerProcess<T> {
+        let mut theirs = PerProcess::new(value);
+        theirs.pid += 1;
+        theirs
+    }
 
     #[test]
     fn another_process_has_a_value_of_its_own() {
         let ours = PerProcess::new(1);
-        let theirs = PerProcess { pid: ours.pid + 1, ..PerProcess::new(2) };
-        let _held = theirs.value.lock();
+        let theirs = of_another_process(2);
+        let _held = theirs.value.as_ref().unwrap().lock();
         assert_eq!(*theirs.lock(|| 3), 3);
         assert_eq!(*ours.lock(|| 3), 1);
+    }
+
+    #[test]
+    fn another_process_s_value_is_not_dropped() {
+        let value = Arc::new(());
+        let ours = PerProcess::new(value.clone());
+        let theirs = of_another_process(value.clone());
+        drop(theirs.lock(|| value.clone()));
+        assert_eq!(Arc::strong_count(&value), 4);
+        drop((ours, theirs));
+        assert_eq!(Arc::strong_count(&value), 2);
     }
 }

@@ -34,7 +34,8 @@ const BYTES_MAX: usize = 1 << 20;
 pub(crate) struct Shared {
     /// This process's; a forked child puts its own in place.
     place: ArcSwap<Place>,
-    identity: String,
+    /// Where rows land; of a user's own registry it is known only once that was asked.
+    identity: ArcSwap<String>,
     timeout: Duration,
 }
 
@@ -133,7 +134,7 @@ impl DatasetAdapter for Shared {
     }
 
     fn identity(&self) -> String {
-        self.identity.clone()
+        String::clone(&self.identity.load())
     }
 
     fn delivery(&self) -> Delivery {
@@ -160,7 +161,13 @@ impl Bridge {
             ))
         })?;
         let place = ArcSwap::from_pointee(Place::new().map_err(PyOSError::new_err)?);
+        let identity = ArcSwap::from_pointee(identity);
         Ok(Self(Arc::new(Shared { place, identity, timeout })))
+    }
+
+    /// Says where rows land.
+    fn set_identity(&self, identity: String) {
+        self.0.identity.store(Arc::new(identity));
     }
 
     /// What to read from: a byte comes when there is something to take up.

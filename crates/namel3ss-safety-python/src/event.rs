@@ -32,20 +32,18 @@ pub(crate) struct SafetyEvent {
 
 /// The default action: `SafetyAction.ALLOW`.
 static ALLOW: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-/// The function that makes `__dataclass_fields__`.
-static DATACLASS_FIELDS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-
 /// Tells the class what Python's side of it knows.
 #[pyfunction]
 pub(crate) fn complete_event_class(
     py: Python<'_>,
     allow: Py<PyAny>,
     dataclass_fields: Py<PyAny>,
+    signature: Py<PyAny>,
 ) -> PyResult<()> {
     let _ = ALLOW.set(py, allow);
-    let _ = DATACLASS_FIELDS.set(py, dataclass_fields);
     let class = PyType::new::<SafetyEvent>(py);
-    class.setattr("__dataclass_fields__", Py::new(py, DataclassFields)?)?;
+    class.setattr("__dataclass_fields__", Py::new(py, Lazy(dataclass_fields))?)?;
+    class.setattr("__signature__", Py::new(py, Lazy(signature))?)?;
     for (at, name) in field::names(py).iter().enumerate() {
         class.setattr(name.bind(py), Py::new(py, Field(at))?)?;
     }
@@ -53,24 +51,20 @@ pub(crate) fn complete_event_class(
     class.setattr("__match_args__", PyTuple::new(py, names)?)
 }
 
-/// `__dataclass_fields__`, made when somebody asks: importing `dataclasses` takes as long as all
-/// the rest of the package.
+/// An attribute of the class, made by a function when somebody asks: importing `dataclasses` takes
+/// as long as all the rest of the package.
 #[pyclass(frozen)]
 #[derive(Debug)]
-struct DataclassFields;
+struct Lazy(Py<PyAny>);
 
 #[pymethods]
-impl DataclassFields {
+impl Lazy {
     fn __get__(
         &self,
         _instance: &Bound<'_, PyAny>,
         owner: &Bound<'_, PyAny>,
     ) -> PyResult<Py<PyAny>> {
-        let py = owner.py();
-        match DATACLASS_FIELDS.get(py) {
-            Some(make) => make.call0(py),
-            None => PyDict::new(py).into_py_any(py),
-        }
+        self.0.call0(owner.py())
     }
 }
 

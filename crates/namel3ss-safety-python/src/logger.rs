@@ -113,6 +113,12 @@ impl Logger {
         py.detach(|| self.host.logger.overfill(&event.0).is_some())
     }
 
+    /// Begins to deliver what an event beyond the limit found in the buffer.
+    fn begin_make_room(&self, py: Python<'_>) -> Ticket {
+        let host = self.host.clone();
+        Ticket::spawn(py, move || Outcome::Flush(host.logger.make_room()))
+    }
+
     /// Begins to log an event that has to wait.
     fn begin_log(&self, py: Python<'_>, event: &Encoded) -> Ticket {
         let (host, payload) = (self.host.clone(), event.0.clone());

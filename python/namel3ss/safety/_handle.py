@@ -37,6 +37,7 @@ class Handle:
         """Take a native logger and the sink it delivers to."""
         self.core = core
         self.sink = sink
+        self._window = [0.0, 0.0, 0.0]
         core.set_helper(_Helper(self))
         _life.handles.add(self)
 
@@ -70,7 +71,7 @@ class Handle:
         told = self.core.notices()
         notices = _notices() if told else None
         if notices is not None:
-            notices.tell(told)
+            notices.tell(told, self._window)
 
     def drain(self, seconds: float) -> None:
         """Deliver what is on its way, for at most so long; never raises."""
@@ -112,10 +113,10 @@ def _wait(handle: Handle, event: _core.Encoded) -> object:
     """Log an event that finds the buffer full, and the strategy is to wait."""
     core = handle.core
     handle.ready()
-    if core.is_started() and core.overfill(event):
-        # It is kept; what waits is only its caller, until there is room.
-        def over() -> bool:
-            return not core.is_full()
+    started = core.is_started()
+    if core.overfill(event):
+        # It is kept, and in its order; what waits is only its caller, until there is room.
+        over = (lambda: not core.is_full()) if started else core.begin_make_room().done
     else:
         over = core.begin_log(event).done
     if _waiting.in_event_loop():

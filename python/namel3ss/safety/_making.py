@@ -100,6 +100,7 @@ class Making:
         interval = check_number("flush_interval_seconds", flush_interval_seconds)
         check_text("overflow_strategy", overflow_strategy)
         check_text("durability", durability)
+        self.sink._identify()  # noqa: SLF001
         core = _core.Logger(
             target_dataset=self.dataset,
             buffer_size=buffer_size,

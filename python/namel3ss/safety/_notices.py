@@ -34,13 +34,12 @@ _PER_SECONDS = 10.0
 
 _lock = threading.Lock()
 _thread: threading.Thread | None = None
-_window = [0.0, 0.0, 0.0]
 
 
-def tell(notices: Iterable[Told]) -> None:
-    """Log what was said."""
+def tell(notices: Iterable[Told], window: list[float]) -> None:
+    """Log what one sink or logger said; ``window`` is its own, three zeros at first."""
     for level, kind, text, times in notices:
-        if not _has_room():
+        if not _has_room(window):
             continue
         number = logging.CRITICAL if kind in _CRITICAL_KINDS else _LEVELS.get(level, logging.ERROR)
         repeated = f" ({times} times)" if times > 1 else ""
@@ -51,16 +50,16 @@ def tell(notices: Iterable[Told]) -> None:
             continue
 
 
-def _has_room() -> bool:
+def _has_room(window: list[float]) -> bool:
     now = time.monotonic()
     with _lock:
-        began, told, withheld = _window
+        began, told, withheld = window
         fresh = now - began >= _PER_SECONDS
         if fresh:
-            _window[:] = [now, 0.0, 0.0]
+            window[:] = [now, 0.0, 0.0]
             told = 0.0
         room = told < _RECORDS_MAX
-        _window[1 if room else 2] += 1
+        window[1 if room else 2] += 1
     if fresh and withheld:
         _log.warning("%d notices were withheld: there were too many at once", int(withheld))
     return room

@@ -62,7 +62,20 @@ def _dataclass_fields() -> dict[str, Any]:
 
 
 _fields: dict[str, Any] | None = None
-_core.complete_event_class(SafetyAction.ALLOW, _dataclass_fields)
+
+
+def _signature() -> Any:  # noqa: ANN401
+    """Make ``SafetyEvent.__signature__``: the fields, and names of the app's own."""
+    import inspect
+
+    kinds = inspect.Parameter
+    parameters = [
+        kinds(name, kinds.POSITIONAL_OR_KEYWORD, default=None) for name in _core.FIELDS
+    ]
+    return inspect.Signature([*parameters, kinds("fields", kinds.VAR_KEYWORD)])
+
+
+_core.complete_event_class(SafetyAction.ALLOW, _dataclass_fields, _signature)
 
 
 async def _log(event: Any) -> None:  # noqa: ANN401
@@ -148,14 +161,16 @@ class _Logging:
         """
         handle = self._handle
         handle.ready()
-        await _waiting.result(handle.core.begin_flush(timeout), handle.serve)
+        ticket = handle.core.begin_flush(timeout)
+        await _waiting.wait(_waiting.over(ticket, timeout), handle.serve)
         handle.pull()
 
     def flush_sync(self, timeout: float | None = None) -> None:
         """As ``flush``, in this thread."""
         handle = self._handle
         handle.ready()
-        _waiting.result_sync(handle.core.begin_flush(timeout), handle.serve)
+        ticket = handle.core.begin_flush(timeout)
+        _waiting.wait_sync(_waiting.over(ticket, timeout), handle.serve)
         handle.pull()
 
     async def stop(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
@@ -166,14 +181,16 @@ class _Logging:
         """
         handle = self._handle
         handle.ready()
-        await _waiting.result(handle.core.begin_stop(timeout), handle.serve)
+        ticket = handle.core.begin_stop(timeout)
+        await _waiting.wait(_waiting.over(ticket, timeout), handle.serve)
         handle.pull()
 
     def stop_sync(self, timeout: float | None = None) -> None:
         """As ``stop``, in this thread."""
         handle = self._handle
         handle.ready()
-        _waiting.result_sync(handle.core.begin_stop(timeout), handle.serve)
+        ticket = handle.core.begin_stop(timeout)
+        _waiting.wait_sync(_waiting.over(ticket, timeout), handle.serve)
         handle.pull()
 
     def sync(self) -> Any:  # noqa: ANN401

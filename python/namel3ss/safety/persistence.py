@@ -46,6 +46,8 @@ class SafetyEventSink:
         check_int("max_retries", max_retries)
         delay = check_number("retry_delay_seconds", retry_delay_seconds)
         self._registry = AdapterRegistry() if adapter_registry is None else adapter_registry
+        self._dataset = dataset_name
+        self._window = [0.0, 0.0, 0.0]
         self._table, self._find_connections = _look_up(self._registry, dataset_name)
         fallback = check_path("fallback_path", fallback_path)
         self._core = _core.Sink(dataset_name, self._table, fallback, max_retries, delay)
@@ -108,20 +110,34 @@ class SafetyEventSink:
             ticket, refused = self._core.begin_write(events)
         except Exception as error:  # noqa: BLE001
             text = f"dataset {self.dataset_name}: no events to write: {type(error).__name__}"
-            _notices.tell([("critical", "lost", text, 1)])
+            _notices.tell([("critical", "lost", text, 1)], self._window)
             return None
         if refused:
             text = f"dataset {self.dataset_name}: lost {refused} events that were none"
-            _notices.tell([("critical", "lost", text, 1)])
+            _notices.tell([("critical", "lost", text, 1)], self._window)
         return ticket
 
     def _tell(self, _result: dict[str, Any]) -> None:
         from namel3ss.safety import _notices
 
-        _notices.tell(self._core.notices())
+        _notices.tell(self._core.notices(), self._window)
 
     def _connections(self) -> Sequence[_bridge.Connection]:
         return self._find_connections()
+
+    def _identify(self) -> None:
+        """Name where rows land, for a journal; of a registry of the user's own it has to be asked."""
+        if isinstance(self._registry, AdapterRegistry):
+            return
+        try:
+            adapter = self._registry.get(self._dataset)
+        except Exception:  # noqa: BLE001
+            adapter = None
+        native = _bridge.native_of(adapter)
+        own = native.identity() if native is not None else None
+        identity = own or _bridge.identity_of(adapter or self._registry)
+        for connection in self._connections():
+            connection.core.set_identity(identity)
 
     def _serve(self) -> None:
         for connection in self._connections():
@@ -150,16 +166,13 @@ def _look_up(
     def find() -> object | None:
         return get(dataset)  # type: ignore[no-any-return]
 
-    try:
-        adapter = find()
-    except Exception:  # noqa: BLE001
-        adapter = None
-    native = _bridge.native_of(adapter)
-    identity = native.identity() if native is not None else _bridge.identity_of(adapter or registry)
-    link = _bridge.Connection(find, identity, adapter)
+    link = _bridge.Connection(find, "")
     table = _core.Table()
     table.set(dataset, link.native)
     return table, lambda: (link,)
+
+
+_INT_BITS = 63
 
 
 class _Writer:
@@ -262,7 +275,11 @@ class SafetyEventDatabaseWriter(_Writer):
         if self._adapter is None:
             from namel3ss.safety import _sql
 
-            self._adapter = _sql.EngineAdapter(self._url, self.table_name)
+            try:
+                self._adapter = _sql.EngineAdapter(self._url, self.table_name)
+            except ImportError as error:
+                text = f"failed to open the database: its driver is missing, install {error.name}"
+                raise SafetyEventWriteError(text) from None
         return self._adapter
 
     def __repr__(self) -> str:
@@ -304,18 +321,22 @@ def check_text(name: str, value: object) -> None:
 
 
 def check_int(name: str, value: object) -> None:
-    """Refuse what is no whole number, with ValueError."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        text = f"{name} is {_short(value)}: it takes a whole number"
+    """Refuse what is no whole number of 64 bits, with ValueError."""
+    if not isinstance(value, int) or isinstance(value, bool) or value.bit_length() > _INT_BITS:
+        text = f"{name} is {_short(value)}: it takes a whole number, and not a huge one"
         raise ValueError(text)
 
 
 def check_number(name: str, value: object) -> float:
     """Refuse what is no number, with ValueError."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        text = f"{name} is {_short(value)}: it takes a number of seconds"
-        raise ValueError(text)
-    return float(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:
+            # Said below.
+            pass
+    text = f"{name} is {_short(value)}: it takes a number of seconds"
+    raise ValueError(text) from None
 
 
 def check_path(name: str, value: object) -> str | None:
@@ -329,5 +350,9 @@ def check_path(name: str, value: object) -> str | None:
 
 
 def _short(value: object) -> str:
-    shown = repr(value)
+    try:
+        shown = repr(value)
+    except Exception:  # noqa: BLE001
+        # A number of thousands of digits has none.
+        shown = f"a {type(value).__name__}"
     return shown if len(shown) <= 40 else f"{shown[:40]}…"  # noqa: PLR2004

@@ -2,25 +2,27 @@
 //! one, else on the caller's own.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::FlushReport;
+use super::lane::Lane;
 use super::shared::Shared;
+use crate::id::Seq;
 
-/// Asks for everything to be handed over as long as it lives.
-struct Flushing<'a>(&'a Shared);
+/// Counts one more in a counter as long as it lives.
+struct Counted<'a>(&'a AtomicU64);
 
-impl<'a> Flushing<'a> {
-    fn new(shared: &'a Shared) -> Self {
-        shared.flushing.fetch_add(1, Ordering::SeqCst);
-        Self(shared)
+impl<'a> Counted<'a> {
+    fn new(counter: &'a AtomicU64) -> Self {
+        counter.fetch_add(1, Ordering::SeqCst);
+        Self(counter)
     }
 }
 
-impl Drop for Flushing<'_> {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.flushing.fetch_sub(1, Ordering::SeqCst);
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -39,7 +41,7 @@ pub(super) fn flush(shared: &Arc<Shared>, timeout: Option<Duration>) -> FlushRep
     if !shared.is_running() {
         return inline(shared, deadline);
     }
-    let _flushing = Flushing::new(shared);
+    let _flushing = Counted::new(&shared.flushing);
     let targets = shared.targets();
     let request = shared.request();
     shared.wake_keeper();
@@ -53,17 +55,30 @@ pub(super) fn inline(shared: &Arc<Shared>, deadline: Option<Instant>) -> FlushRe
     if shared.is_delivering_here() {
         return itself(shared);
     }
-    let _flushing = Flushing::new(shared);
-    let targets = shared.targets();
+    let _flushing = Counted::new(&shared.flushing);
+    deliver(shared, &shared.targets(), deadline)
+}
+
+/// Delivers on this thread what was handed over before, and nothing that was logged after it.
+pub(super) fn handed_over(shared: &Arc<Shared>) -> FlushReport {
+    if shared.is_delivering_here() {
+        return itself(shared);
+    }
+    let _urging = Counted::new(&shared.urging);
+    let targets: Vec<Seq> = shared.lanes().map(Lane::handed).collect();
+    deliver(shared, &targets, None)
+}
+
+fn deliver(shared: &Arc<Shared>, targets: &[Seq], deadline: Option<Instant>) -> FlushReport {
     let request = shared.request();
     let Some(mut worker) = shared.worker_until(deadline) else {
-        return shared.report(shared.settled(&targets));
+        return shared.report(shared.settled(targets));
     };
     let mut extra = 0;
     loop {
         let wait = shared.turn_of(&mut worker);
         let progress = shared.progress();
-        if progress.scanned >= request && shared.settled(&targets) {
+        if progress.scanned >= request && shared.settled(targets) {
             extra += 1;
             if worker.is_idle() || extra > EXTRA_TURNS_MAX {
                 return shared.report(true);
@@ -71,12 +86,12 @@ pub(super) fn inline(shared: &Arc<Shared>, deadline: Option<Instant>) -> FlushRe
         }
         let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) || progress.kept >= request {
-            return shared.report(shared.settled(&targets));
+            return shared.report(shared.settled(targets));
         }
         match wait {
             Some(Duration::ZERO) => {}
             // Somebody else is moving the frames, or is about to commit one.
-            _ if worker.is_idle() && !shared.settled(&targets) => std::thread::sleep(POLL),
+            _ if worker.is_idle() && !shared.settled(targets) => std::thread::sleep(POLL),
             Some(wait) => shared.config.clock.sleep(left.map_or(wait, |left| left.min(wait))),
             None => {}
         }

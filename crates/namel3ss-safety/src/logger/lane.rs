@@ -162,6 +162,11 @@ impl Lane {
                 }
             }
         }
+        let beyond = patience == Patience::Overfill && self.buffered() >= self.buffer_size;
+        if beyond && self.overflow == OverflowStrategy::Block && !host.is_started() {
+            // Who waits for this delivers what was buffered before, and not this event.
+            self.hand_over(self.journal.last());
+        }
         match self.journal.append(payload) {
             Ok(seq) => {
                 let over = self.buffered().saturating_sub(self.buffer_size);

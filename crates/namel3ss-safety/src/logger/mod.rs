@@ -163,6 +163,12 @@ impl SafetyEventLogger {
         self.shared().accept(payload.bytes(), Patience::Overfill)
     }
 
+    /// Delivers on this thread what [`overfill`](Self::overfill) found in the buffer of a logger
+    /// that was not started.
+    pub fn make_room(&self) -> FlushReport {
+        flush::handed_over(self.shared())
+    }
+
     /// Counts an event that its host could not even read, as dropped for being invalid.
     pub fn reject(&self) {
         self.shared().open_lane().drop_unsequenced(DropReason::Invalid);

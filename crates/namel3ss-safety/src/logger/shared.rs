@@ -33,6 +33,8 @@ pub(super) struct Shared {
     pub(super) paused: AtomicBool,
     /// Somebody waits for everything: hand over at once.
     pub(super) flushing: AtomicU64,
+    /// How many wait for what was handed over already.
+    pub(super) urging: AtomicU64,
     /// Counts the calls of `flush`: the worker looks for orphans, and does not wait with what it
     /// has kept, when there is a new one.
     requests: AtomicU64,
@@ -72,6 +74,7 @@ impl Shared {
             closing: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             flushing: AtomicU64::new(0),
+            urging: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             settled_at: AtomicU64::new(0),
             progress: Mutex::default(),

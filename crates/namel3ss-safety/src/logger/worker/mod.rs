@@ -379,7 +379,8 @@ impl Worker {
         now: Duration,
     ) -> io::Result<Option<Next>> {
         let flushing = shared.flushing.load(Ordering::SeqCst) > 0;
-        if flushing || !shared.has_keeper() {
+        let urged = flushing || shared.urging.load(Ordering::SeqCst) > 0;
+        if urged || !shared.has_keeper() {
             // Nobody else may be there to do it.
             settle_dropped(shared, lane);
             if let Some(Err(error)) = lane.journal.try_drain(lane.cursor.state().acked.next())
@@ -400,7 +401,7 @@ impl Worker {
         let waiting = upto.0 + 1 - front.0;
         let since = *self.gathering_since.get_or_insert(now);
         let waited = now.saturating_sub(since);
-        if !flushing && waiting < batching.rows_max as u64 && waited < batching.wait_max {
+        if !urged && waiting < batching.rows_max as u64 && waited < batching.wait_max {
             return Ok(Some(Next::Gathering(batching.wait_max - waited)));
         }
         let source = Source { store: lane.journal.store(), cursor: &lane.cursor, own: true };

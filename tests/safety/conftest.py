@@ -1,0 +1,28 @@
+"""What every test of the Python package stands on: a home of its own, and a fresh global logger."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from namel3ss.safety.logging import set_global_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def safety_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Keep journals and the embedded database of a test under its own folder."""
+    for name in [name for name in os.environ if name.startswith("NAMEL3SS_SAFETY_")]:
+        monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    monkeypatch.setenv("NAMEL3SS_SAFETY_HOME", str(home))
+    former = set_global_logger(None)
+    yield home
+    made = set_global_logger(former)
+    if made is not None:
+        made.stop_sync(timeout=2)

@@ -1,0 +1,844 @@
+"""Sinks, adapters, registries and writers: how events get to their dataset, and what if they don't."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import logging
+import re
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections import UserDict
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock, MagicMock, Mock
+
+import pytest
+import sqlalchemy
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import StaticPool
+
+from namel3ss.safety import (
+    AdapterRegistry,
+    CSVAdapter,
+    DatasetAdapter,
+    JSONAdapter,
+    MemoryAdapter,
+    ObjectStoreAdapter,
+    SafetyEvent,
+    SafetyEventDatabaseWriter,
+    SafetyEventLogger,
+    SafetyEventObjectStoreWriter,
+    SafetyEventSink,
+    SafetyEventWriteError,
+    SQLAdapter,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+FALLBACK_NAME = re.compile(r"safety_events_\d{8}_\d{6}_\d+\.json")
+PASSWORD = "hunter2canary"  # noqa: S105
+
+
+def events(count: int) -> list[SafetyEvent]:
+    """Make events whose ids say which they are."""
+    return [
+        SafetyEvent(event_id=f"evt-{number:03}", policy_name="pii", action="redact", latency_ms=1.5)
+        for number in range(1, count + 1)
+    ]
+
+
+def ids(rows: list[dict[str, Any]]) -> list[str]:
+    """Name the events of some rows."""
+    return [row["event_id"] for row in rows]
+
+
+def registry_with(adapter: object, name: str = "safety_events") -> AdapterRegistry:
+    """Make a registry of one."""
+    registry = AdapterRegistry()
+    registry.register(name, adapter)
+    return registry
+
+
+def sink_for(adapter: object, folder: Path | None = None, **options: Any) -> SafetyEventSink:
+    """Make a sink that does not wait between attempts."""
+    options = {"retry_delay_seconds": 0.0, **options}
+    return SafetyEventSink("safety_events", registry_with(adapter), folder, **options)
+
+
+def fallback_rows(folder: Path) -> list[dict[str, Any]]:
+    """Read all fallback files of a folder, and check their names and modes."""
+    rows = []
+    for path in sorted(folder.glob("*.json")):
+        assert FALLBACK_NAME.fullmatch(path.name), path.name
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        array = json.loads(path.read_bytes())
+        assert isinstance(array, list)
+        rows += array
+    return rows
+
+
+class TestSafetyEventSink:
+    """SafetyEventSink: attempts, then a fallback file, never an exception."""
+
+    @pytest.mark.asyncio
+    async def test_write_events_uses_insert_method(self) -> None:
+        adapter = Mock()
+        adapter.insert = AsyncMock()
+        registry = Mock()
+        registry.get.return_value = adapter
+        sink = SafetyEventSink(dataset_name="test_safety", adapter_registry=registry)
+
+        await sink.write_events(events(2))
+
+        registry.get.assert_called_once_with("test_safety")
+        adapter.insert.assert_called_once()
+        rows = adapter.insert.call_args[0][0]
+        assert ids(rows) == ["evt-001", "evt-002"]
+        assert rows[0] == events(1)[0].to_dict() | {"timestamp": rows[0]["timestamp"]}
+        adapter.append.assert_not_called()
+        adapter.write.assert_not_called()
+
+    @pytest.mark.asyncio
+    async def test_write_events_uses_append_method(self) -> None:
+        adapter = Mock(spec=["append", "write", "records"])
+        await sink_for(adapter).write_events(events(3))
+        texts = [call.args[0] for call in adapter.append.call_args_list]
+        assert all(isinstance(text, str) for text in texts)
+        assert ids([json.loads(text) for text in texts]) == ["evt-001", "evt-002", "evt-003"]
+        adapter.write.assert_not_called()
+
+    @pytest.mark.asyncio
+    async def test_write_events_uses_write_method(self) -> None:
+        adapter = Mock(spec=["write", "records"])
+        await sink_for(adapter).write_events(events(2))
+        adapter.write.assert_called_once()
+        assert ids(adapter.write.call_args.args[0]) == ["evt-001", "evt-002"]
+
+    @pytest.mark.asyncio
+    async def test_write_events_extends_records(self) -> None:
+        class Holder:
+            def __init__(self) -> None:
+                self.records: list[dict[str, Any]] = []
+
+        holder = Holder()
+        await sink_for(holder).write_events(events(2))
+        assert ids(holder.records) == ["evt-001", "evt-002"]
+
+    @pytest.mark.asyncio
+    async def test_adapter_without_a_way_to_take_rows_falls_back(self, tmp_path: Path) -> None:
+        await sink_for(object(), tmp_path / "fb").write_events(events(2))
+        assert ids(fallback_rows(tmp_path / "fb")) == ["evt-001", "evt-002"]
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("name", ["insert", "append", "write"])
+    @pytest.mark.parametrize("mock", [Mock, MagicMock, AsyncMock])
+    async def test_mocks_serve_as_adapters(self, name: str, mock: type[Mock]) -> None:
+        adapter = mock(spec=[name])
+        setattr(adapter, name, mock())
+        await sink_for(adapter).write_events(events(1))
+        getattr(adapter, name).assert_called_once()
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("mock", [Mock, MagicMock])
+    async def test_bare_mocks_serve_as_adapters_and_registries(self, mock: type[Mock]) -> None:
+        registry = mock()
+        sink = SafetyEventSink("x", registry, retry_delay_seconds=0.0)
+        await sink.write_events(events(1))
+        registry.get.return_value.insert.assert_called_once()
+
+    @pytest.mark.asyncio
+    async def test_async_insert_runs_to_its_end(self) -> None:
+        taken: list[dict[str, Any]] = []
+
+        class Slow:
+            async def insert(self, rows: list[dict[str, Any]]) -> None:
+                await asyncio.sleep(0.01)
+                taken.extend(rows)
+
+        await sink_for(Slow()).write_events(events(2))
+        assert ids(taken) == ["evt-001", "evt-002"]
+
+    @pytest.mark.asyncio
+    async def test_adapter_is_called_outside_the_loop_thread(self) -> None:
+        threads: list[threading.Thread] = []
+
+        class Where:
+            def insert(self, _rows: list[dict[str, Any]]) -> None:
+                threads.append(threading.current_thread())
+
+        await sink_for(Where()).write_events(events(1))
+        assert threads[0] is not threading.current_thread()
+
+    @pytest.mark.asyncio
+    async def test_max_retries_counts_all_attempts(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        adapter = Mock()
+        adapter.insert = AsyncMock(side_effect=Exception("the database is away"))
+        folder = tmp_path / "fb"
+        sink = sink_for(adapter, folder)
+        with caplog.at_level(logging.DEBUG, logger="namel3ss.safety"):
+            await sink.write_events(events(4))
+
+        assert adapter.insert.call_count == 3
+        assert all(len(call.args[0]) == 4 for call in adapter.insert.call_args_list)
+        assert len(list(folder.glob("*.json"))) == 1
+        assert ids(fallback_rows(folder)) == ["evt-001", "evt-002", "evt-003", "evt-004"]
+        critical = [r for r in caplog.records if r.levelno == logging.CRITICAL]
+        assert len(critical) == 1
+        assert critical[0].name == "namel3ss.safety"
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("attempts", [1, 2, 5])
+    async def test_max_retries_is_obeyed(self, tmp_path: Path, attempts: int) -> None:
+        adapter = Mock()
+        adapter.insert.side_effect = Exception("no")
+        await sink_for(adapter, tmp_path / "fb", max_retries=attempts).write_events(events(1))
+        assert adapter.insert.call_count == attempts
+
+    @pytest.mark.asyncio
+    async def test_a_retry_that_works_leaves_no_fallback_file(self, tmp_path: Path) -> None:
+        adapter = Mock()
+        adapter.insert.side_effect = [Exception("1"), ConnectionError("2"), None]
+        await sink_for(adapter, tmp_path / "fb").write_events(events(2))
+        assert adapter.insert.call_count == 3
+        assert fallback_rows(tmp_path / "fb") == []
+
+    @pytest.mark.asyncio
+    async def test_waits_double_between_attempts(self, tmp_path: Path) -> None:
+        loop = asyncio.get_running_loop()
+        at: list[float] = []
+
+        class Failing:
+            def insert(self, _rows: list[dict[str, Any]]) -> None:
+                at.append(loop.time())
+                raise OSError
+
+        sink = sink_for(Failing(), tmp_path / "fb", retry_delay_seconds=0.1)
+        await sink.write_events(events(1))
+        assert 0.09 <= at[1] - at[0] <= 0.19
+        assert 0.18 <= at[2] - at[1]
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize(
+        "error", [BaseException, SystemExit, KeyboardInterrupt, GeneratorExit, MemoryError]
+    )
+    async def test_no_error_of_an_adapter_gets_out(
+        self, tmp_path: Path, error: type[BaseException]
+    ) -> None:
+        adapter = Mock()
+        adapter.insert.side_effect = error("x")
+        await sink_for(adapter, tmp_path / "fb", max_retries=2).write_events(events(1))
+        assert ids(fallback_rows(tmp_path / "fb")) == ["evt-001"]
+
+    @pytest.mark.asyncio
+    async def test_stop_iteration_and_cancelled_error_get_out_neither(self, tmp_path: Path) -> None:
+        class Odd:
+            def __init__(self) -> None:
+                self.errors = [StopIteration(), asyncio.CancelledError(), StopAsyncIteration()]
+
+            async def insert(self, _rows: list[dict[str, Any]]) -> None:
+                raise self.errors.pop()
+
+        await sink_for(Odd(), tmp_path / "fb").write_events(events(1))
+        assert ids(fallback_rows(tmp_path / "fb")) == ["evt-001"]
+
+    @pytest.mark.asyncio
+    async def test_one_bad_row_costs_one_row(self, tmp_path: Path) -> None:
+        stored: list[dict[str, Any]] = []
+
+        def insert(rows: list[dict[str, Any]]) -> None:
+            if "evt-003" in ids(rows):
+                raise ValueError("a row is wrong")  # noqa: EM101, TRY003
+            stored.extend(rows)
+
+        adapter = Mock()
+        adapter.insert.side_effect = insert
+        await sink_for(adapter, tmp_path / "fb").write_events(events(8))
+        assert sorted(ids(stored)) == [f"evt-{n:03}" for n in (1, 2, 4, 5, 6, 7, 8)]
+        assert ids(fallback_rows(tmp_path / "fb")) == ["evt-003"]
+
+    @pytest.mark.asyncio
+    async def test_an_append_that_fails_midway_goes_on_where_it_stopped(self) -> None:
+        taken: list[str] = []
+        failures = iter([True])
+
+        def append(text: str) -> None:
+            if len(taken) == 2 and next(failures, False):
+                raise ConnectionError
+            taken.append(text)
+
+        adapter = Mock(spec=["append"])
+        adapter.append.side_effect = append
+        await sink_for(adapter).write_events(events(4))
+        assert ids([json.loads(text) for text in taken]) == [e.event_id for e in events(4)]
+
+    @pytest.mark.asyncio
+    async def test_no_fallback_path_says_how_many_were_lost(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level(logging.DEBUG, logger="namel3ss.safety"):
+            await sink_for(object()).write_events(events(7))
+        critical = [r for r in caplog.records if r.levelno == logging.CRITICAL]
+        assert len(critical) == 1
+        assert "7" in critical[0].getMessage()
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("given", [None, 7, "text", [None], [object()], [1, "a"]])
+    async def test_what_are_no_events_raises_nothing(
+        self, given: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        memory = MemoryAdapter()
+        with caplog.at_level(logging.DEBUG, logger="namel3ss.safety"):
+            await sink_for(memory).write_events(given)
+        assert memory.records == []
+        assert any(record.levelno == logging.CRITICAL for record in caplog.records)
+
+    @pytest.mark.asyncio
+    async def test_an_iterable_that_raises_is_no_error_of_the_apps(self) -> None:
+        def broken() -> Any:
+            yield SafetyEvent()
+            raise RuntimeError
+
+        await sink_for(MemoryAdapter()).write_events(broken())
+
+    @pytest.mark.asyncio
+    async def test_no_events_is_no_call(self) -> None:
+        adapter = Mock()
+        await sink_for(adapter).write_events([])
+        adapter.insert.assert_not_called()
+
+    @pytest.mark.asyncio
+    async def test_one_event_alone_and_generators_are_taken(self) -> None:
+        memory = MemoryAdapter()
+        sink = sink_for(memory)
+        await sink.write_events(events(1)[0])  # type: ignore[arg-type]
+        await sink.write_events({"event_id": "evt-002"})
+        await sink.write_events(event for event in [{"event_id": "evt-003"}])
+        assert ids(memory.records) == ["evt-001", "evt-002", "evt-003"]
+
+    def test_write_events_sync(self, tmp_path: Path) -> None:
+        memory = MemoryAdapter()
+        sink_for(memory).write_events_sync(events(2))
+        assert ids(memory.records) == ["evt-001", "evt-002"]
+        adapter = Mock()
+        adapter.insert.side_effect = Exception("no")
+        sink_for(adapter, tmp_path / "fb").write_events_sync(events(1))
+        assert adapter.insert.call_count == 3
+        assert ids(fallback_rows(tmp_path / "fb")) == ["evt-001"]
+
+    @pytest.mark.asyncio
+    async def test_two_batches_in_one_second_make_two_files(self, tmp_path: Path) -> None:
+        sink = sink_for(object(), tmp_path / "fb")
+        for event in events(5):
+            await sink.write_events([event])
+        assert len(list((tmp_path / "fb").glob("*.json"))) == 5
+        assert sorted(ids(fallback_rows(tmp_path / "fb"))) == ids([e.to_dict() for e in events(5)])
+
+    @pytest.mark.asyncio
+    async def test_fallback_file_is_named_in_utc_and_holds_the_rows(self, tmp_path: Path) -> None:
+        before = datetime.now(timezone.utc)
+        await sink_for(object(), tmp_path / "fb").write_events(events(1))
+        after = datetime.now(timezone.utc)
+        (path,) = (tmp_path / "fb").glob("*.json")
+        stamp = "_".join(path.name.split("_")[2:4])
+        assert before.strftime("%Y%m%d_%H%M%S") <= stamp <= after.strftime("%Y%m%d_%H%M%S")
+        (row,) = fallback_rows(tmp_path / "fb")
+        expected = events(1)[0].to_dict()
+        assert {**expected, "timestamp": row["timestamp"]}.items() <= row.items()
+
+    @pytest.mark.asyncio
+    async def test_the_loop_turns_while_an_adapter_hangs(self) -> None:
+        release = threading.Event()
+
+        class Hanging:
+            def insert(self, _rows: list[dict[str, Any]]) -> None:
+                release.wait(20)
+
+        writing = asyncio.ensure_future(sink_for(Hanging()).write_events(events(1)))
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        assert not writing.done()
+        release.set()
+        await asyncio.wait_for(writing, 10)
+
+    def test_settings_can_be_read_and_set(self, tmp_path: Path) -> None:
+        registry = AdapterRegistry()
+        sink = SafetyEventSink("prod", registry, str(tmp_path / "fb"), 5, 2.0)
+        assert sink.dataset_name == "prod"
+        assert sink.adapter_registry is registry
+        assert sink.fallback_path == str(tmp_path / "fb")
+        assert (sink.max_retries, sink.retry_delay_seconds) == (5, 2.0)
+        sink.max_retries = 7
+        sink.retry_delay_seconds = 0.5
+        assert (sink.max_retries, sink.retry_delay_seconds) == (7, 0.5)
+        assert "prod" in repr(sink)
+
+    def test_defaults(self) -> None:
+        sink = SafetyEventSink()
+        assert sink.dataset_name == "safety_events"
+        assert sink.adapter_registry.names() == []
+        assert sink.fallback_path is None
+        assert (sink.max_retries, sink.retry_delay_seconds) == (3, 1.0)
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("dataset_name", ""),
+            ("dataset_name", 7),
+            ("adapter_registry", object()),
+            ("fallback_path", 7),
+            ("fallback_path", ""),
+            ("max_retries", 0),
+            ("max_retries", -1),
+            ("max_retries", 1.5),
+            ("max_retries", True),
+            ("max_retries", 10**30),
+            ("retry_delay_seconds", -1),
+            ("retry_delay_seconds", float("nan")),
+            ("retry_delay_seconds", float("inf")),
+            ("retry_delay_seconds", "1"),
+            pytest.param("retry_delay_seconds", 10**400, id="delay-huge"),
+        ],
+    )
+    def test_a_wrong_argument_is_named(self, name: str, value: Any) -> None:
+        with pytest.raises(ValueError, match=f"^{name} is "):
+            SafetyEventSink(**{name: value})
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("max_retries", 0), ("max_retries", "3"), ("retry_delay_seconds", -0.1)],
+    )
+    def test_a_wrong_setting_is_refused_and_changes_nothing(self, name: str, value: Any) -> None:
+        sink = SafetyEventSink()
+        before = getattr(sink, name)
+        with pytest.raises(ValueError, match=name):
+            setattr(sink, name, value)
+        assert getattr(sink, name) == before
+
+    @pytest.mark.asyncio
+    async def test_the_dataset_decides_not_the_time_of_registering(self) -> None:
+        registry = AdapterRegistry()
+        sink = SafetyEventSink("late", registry, retry_delay_seconds=0.0)
+        memory = MemoryAdapter()
+        registry.register("late", memory)
+        await sink.write_events(events(1))
+        assert ids(memory.records) == ["evt-001"]
+
+    @pytest.mark.asyncio
+    async def test_a_passed_over_event_is_counted_and_the_others_stored(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        memory = MemoryAdapter()
+        with caplog.at_level(logging.DEBUG, logger="namel3ss.safety"):
+            await sink_for(memory).write_events([events(1)[0], 7, events(2)[1]])
+        assert ids(memory.records) == ["evt-001", "evt-002"]
+        assert "1" in caplog.records[-1].getMessage()
+
+
+class TestAdapterRegistry:
+    """AdapterRegistry, and registries of the user's own."""
+
+    def test_is_empty_at_first(self) -> None:
+        registry = AdapterRegistry()
+        assert registry.get("safety_events") is None
+        assert registry.names() == []
+        assert "safety_events" not in registry
+
+    def test_register_replaces_and_returns_the_former_one(self) -> None:
+        registry = AdapterRegistry()
+        first, second = MemoryAdapter(), Mock()
+        assert registry.register("a", first) is None
+        assert registry.register("a", second) is first
+        assert registry.get("a") is second
+        assert registry.register("a", first) is second
+        assert registry.names() == ["a"]
+        assert "a" in registry
+
+    @pytest.mark.parametrize("name", ["", None, 7])
+    def test_register_refuses_what_is_no_name(self, name: Any) -> None:
+        with pytest.raises(ValueError, match="name"):
+            AdapterRegistry().register(name, MemoryAdapter())
+
+    def test_register_refuses_no_adapter(self) -> None:
+        with pytest.raises(ValueError, match="adapter is None"):
+            AdapterRegistry().register("a", None)
+
+    @pytest.mark.asyncio
+    async def test_a_replaced_adapter_gets_no_more_rows(self) -> None:
+        first, second, third = MemoryAdapter(), Mock(), MemoryAdapter()
+        registry = registry_with(first)
+        sink = SafetyEventSink("safety_events", registry)
+        one, two, three = events(3)
+        await sink.write_events([one])
+        registry.register("safety_events", second)
+        await sink.write_events([two])
+        registry.register("safety_events", third)
+        await sink.write_events([three])
+        assert ids(first.records) == ["evt-001"]
+        assert ids(second.insert.call_args.args[0]) == ["evt-002"]
+        assert ids(third.records) == ["evt-003"]
+
+    @pytest.mark.asyncio
+    async def test_a_dict_serves_as_registry(self) -> None:
+        memory = MemoryAdapter()
+        await SafetyEventSink("a", {"a": memory}).write_events(events(1))
+        assert ids(memory.records) == ["evt-001"]
+
+    @pytest.mark.asyncio
+    async def test_a_registry_may_raise_key_error(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class Strict:
+            def get(self, name: str) -> object:
+                raise KeyError(name)
+
+        sink = SafetyEventSink("a", Strict(), tmp_path / "fb", retry_delay_seconds=0.0)
+        with caplog.at_level(logging.DEBUG, logger="namel3ss.safety"):
+            await sink.write_events(events(2))
+        assert ids(fallback_rows(tmp_path / "fb")) == ["evt-001", "evt-002"]
+        assert len([r for r in caplog.records if r.levelno >= logging.WARNING]) == 1
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("error", [RuntimeError, LookupError, BaseException])
+    async def test_a_registry_may_raise_anything(
+        self, tmp_path: Path, error: type[BaseException]
+    ) -> None:
+        class Broken:
+            def get(self, _name: str) -> object:
+                raise error
+
+        sink = SafetyEventSink("a", Broken(), tmp_path / "fb", retry_delay_seconds=0.0)
+        await sink.write_events(events(1))
+        assert ids(fallback_rows(tmp_path / "fb")) == ["evt-001"]
+
+    @pytest.mark.asyncio
+    async def test_an_own_registry_is_asked_at_each_batch(self, tmp_path: Path) -> None:
+        adapters: dict[str, object] = {}
+        sink = SafetyEventSink("a", adapters, tmp_path / "fb", retry_delay_seconds=0.0)
+        one, two, three = events(3)
+        await sink.write_events([one])
+        memory, mock = MemoryAdapter(), Mock()
+        adapters["a"] = memory
+        await sink.write_events([two])
+        adapters["a"] = mock
+        await sink.write_events([three])
+        assert ids(fallback_rows(tmp_path / "fb")) == ["evt-001"]
+        assert ids(memory.records) == ["evt-002"]
+        assert ids(mock.insert.call_args.args[0]) == ["evt-003"]
+
+    def test_logger_takes_an_own_registry(self) -> None:
+        memory = MemoryAdapter()
+        with SafetyEventLogger(adapter_registry={"safety_events": memory}) as logger:
+            logger.log(events(1)[0])
+        assert ids(memory.records) == ["evt-001"]
+
+
+class TestDatasetAdapters:
+    """The adapters of the package, called by hand and through a sink."""
+
+    def test_memory_gives_copies_of_17_fields(self) -> None:
+        memory = MemoryAdapter()
+        assert not memory.records
+        assert len(memory) == 0
+        assert memory
+        memory.insert(events(2))
+        assert len(memory) == 2
+        assert len(memory.records[0]) == 17
+        memory.records[0]["event_id"] = "changed"
+        assert memory.records[0]["event_id"] == "evt-001"
+        assert memory.rows == memory.records
+
+    def test_subclass_of_dataset_adapter(self) -> None:
+        class Mine(DatasetAdapter):
+            def __init__(self) -> None:
+                self.taken: list[dict[str, Any]] = []
+
+            def insert(self, rows: list[dict[str, Any]]) -> None:
+                self.taken.extend(rows)
+
+        mine = Mine()
+        sink_for(mine).write_events_sync(events(1))
+        assert ids(mine.taken) == ["evt-001"]
+        with pytest.raises(NotImplementedError):
+            DatasetAdapter().insert([])
+
+    def test_csv_holds_a_header_and_the_rows(self, tmp_path: Path) -> None:
+        path = tmp_path / "safety.csv"
+        CSVAdapter(path).insert(events(2))
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert ids(rows) == ["evt-001", "evt-002"]
+        assert rows[0]["action"] == "redact"
+
+    def test_csv_writes_formulas_inert_and_reads_them_back(self, tmp_path: Path) -> None:
+        texts = ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "'=1", "'", "''x", "it's", "", "a\n=b"]
+        path, back = tmp_path / "safety.csv", tmp_path / "back.jsonl"
+        CSVAdapter(path).insert([SafetyEvent(event_id=f"e{text}", reason=text) for text in texts])
+        with path.open(newline="") as file:
+            cells = [row["reason"] for row in csv.DictReader(file)]
+        assert len(cells) == len(texts)
+        assert not [cell for cell in cells if cell.startswith(tuple("=+-@\t\r"))]
+        code = "import sys; from namel3ss.safety._cli import main; sys.exit(main())"
+        command = [sys.executable, "-c", code, "ingest", "--to", f"file://{back}", str(path)]
+        subprocess.run(command, check=True, timeout=60, capture_output=True)  # noqa: S603
+        read = [json.loads(line)["reason"] for line in back.read_text().splitlines()]
+        assert read == texts
+
+    def test_json_is_one_array_after_every_batch(self, tmp_path: Path) -> None:
+        path = tmp_path / "safety.json"
+        adapter = JSONAdapter(path)
+        for number, event in enumerate(events(3), 1):
+            adapter.insert([event])
+            assert len(json.loads(path.read_bytes())) == number
+        assert ids(json.loads(path.read_bytes())) == ["evt-001", "evt-002", "evt-003"]
+
+    @pytest.mark.parametrize("name", ["safety.jsonl", "safety.ndjson"])
+    def test_json_lines(self, tmp_path: Path, name: str) -> None:
+        JSONAdapter(str(tmp_path / name)).insert(events(2))
+        lines = (tmp_path / name).read_text().splitlines()
+        assert ids([json.loads(line) for line in lines]) == ["evt-001", "evt-002"]
+
+    @pytest.mark.parametrize("kind", [CSVAdapter, JSONAdapter])
+    @pytest.mark.parametrize("path", [None, "", 7, b""])
+    def test_a_wrong_path_is_named(self, kind: Callable[[Any], object], path: Any) -> None:
+        with pytest.raises(ValueError, match="path is"):
+            kind(path)
+
+    def test_a_missing_folder_is_an_error_by_hand_and_a_fallback_in_a_sink(
+        self, tmp_path: Path
+    ) -> None:
+        adapter = JSONAdapter(tmp_path / "missing" / "a.jsonl")
+        with pytest.raises(OSError, match="failed to"):
+            adapter.insert(events(1))
+        sink_for(adapter, tmp_path / "fb").write_events_sync(events(1))
+        assert ids(fallback_rows(tmp_path / "fb")) == ["evt-001"]
+
+    def test_mappings_are_rows(self) -> None:
+        memory = MemoryAdapter()
+        memory.insert([{"event_id": "a", "unknown": 1}, UserDict(event_id="b")])
+        assert ids(memory.records) == ["a", "b"]
+        assert memory.records[0]["metadata"] == {"unknown": 1}
+
+    @pytest.mark.parametrize("rows", [None, 7, [7], [None]])
+    def test_what_are_no_rows_is_refused(self, rows: Any) -> None:
+        with pytest.raises(TypeError):
+            MemoryAdapter().insert(rows)
+
+    def test_identity_and_delivery_are_told(self, tmp_path: Path) -> None:
+        adapter = CSVAdapter(tmp_path / "a.csv")
+        assert str(tmp_path / "a.csv") in adapter.identity
+        assert adapter.exactly_once
+        assert str(tmp_path / "a.csv") in repr(adapter)
+
+    def test_object_store_adapter_refuses_or_writes_a_folder(self, tmp_path: Path) -> None:
+        """Object stores may be missing from a build; then that is said at construction."""
+        try:
+            adapter = ObjectStoreAdapter(f"file://{tmp_path}/bucket", format="json")
+        except ValueError as error:
+            assert "build" in str(error)  # noqa: PT017
+            pytest.skip("object stores are not in this build")
+        sink_for(adapter).write_events_sync(events(1))
+        assert list((tmp_path / "bucket").rglob("events_*"))
+
+
+def table_rows(path: Path, table: str = "safety_events") -> list[dict[str, Any]]:
+    """Read a table of an SQLite file."""
+    connection = sqlite3.connect(path)
+    connection.row_factory = sqlite3.Row
+    try:
+        found = connection.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608
+        return [dict(row) for row in found]
+    finally:
+        connection.close()
+
+
+class TestSQLAdapter:
+    """SQLAdapter: a URL, an Engine, an AsyncEngine, in-memory SQLite."""
+
+    def test_engine_is_used_through_its_url_natively(self, tmp_path: Path) -> None:
+        engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/a.db")
+        adapter = SQLAdapter(engine, "safety_events")
+        assert isinstance(adapter, SQLAdapter)
+        assert adapter.exactly_once
+        sink_for(adapter).write_events_sync(events(2))
+        assert ids(table_rows(tmp_path / "a.db")) == ["evt-001", "evt-002"]
+
+    def test_url(self, tmp_path: Path) -> None:
+        adapter = SQLAdapter(f"sqlite:///{tmp_path}/a.db", "my_events")
+        sink_for(adapter).write_events_sync(events(1))
+        assert ids(table_rows(tmp_path / "a.db", "my_events")) == ["evt-001"]
+
+    def test_async_engine_of_a_file(self, tmp_path: Path) -> None:
+        engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/a.db")
+        sink_for(SQLAdapter(engine, "t")).write_events_sync(events(1))
+        assert ids(table_rows(tmp_path / "a.db", "t")) == ["evt-001"]
+
+    def test_in_memory_engine_is_used_as_it_is(self) -> None:
+        engine = sqlalchemy.create_engine(
+            "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
+        )
+        sink_for(SQLAdapter(engine, "t")).write_events_sync(events(2))
+        with engine.connect() as connection:
+            found = connection.execute(sqlalchemy.text("SELECT event_id, categories FROM t")).all()
+        assert [row[0] for row in found] == ["evt-001", "evt-002"]
+
+    @pytest.mark.asyncio
+    async def test_in_memory_async_engine(self) -> None:
+        engine = create_async_engine("sqlite+aiosqlite://", poolclass=StaticPool)
+        await sink_for(SQLAdapter(engine, "t")).write_events(events(2))
+        async with engine.connect() as connection:
+            found = await connection.execute(sqlalchemy.text("SELECT event_id FROM t"))
+            assert [row[0] for row in found.all()] == ["evt-001", "evt-002"]
+        await engine.dispose()
+
+    def test_a_table_with_other_columns_gets_what_matches(self, tmp_path: Path) -> None:
+        connection = sqlite3.connect(tmp_path / "a.db")
+        connection.execute("CREATE TABLE t (event_id TEXT, action TEXT, metadata TEXT)")
+        connection.close()
+        event = SafetyEvent(event_id="e", reason="why", metadata={"own": 1})
+        SQLAdapter(f"sqlite:///{tmp_path}/a.db", "t").insert([event])
+        (row,) = table_rows(tmp_path / "a.db", "t")
+        assert row["event_id"] == "e"
+        metadata = json.loads(row["metadata"])
+        assert metadata["own"] == 1
+        assert metadata["reason"] == "why"
+
+    def test_in_memory_table_with_other_columns(self) -> None:
+        engine = sqlalchemy.create_engine(
+            "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
+        )
+        with engine.begin() as connection:
+            connection.execute(sqlalchemy.text("CREATE TABLE t (event_id TEXT, metadata JSON)"))
+        sink_for(SQLAdapter(engine, "t")).write_events_sync([SafetyEvent(event_id="e", reason="w")])
+        with engine.connect() as connection:
+            ((event_id, metadata),) = connection.execute(sqlalchemy.text("SELECT * FROM t")).all()
+        assert event_id == "e"
+        assert json.loads(metadata)["reason"] == "w"
+
+    @pytest.mark.parametrize(
+        "table", ["", "a b", "a;DROP TABLE x", "1a", "a" * 64, 'a"b', None, 7, "a.b.c"]
+    )
+    def test_a_wrong_table_is_refused(self, table: Any) -> None:
+        with pytest.raises(ValueError, match="table"):
+            SQLAdapter("sqlite:///a.db", table)
+
+    @pytest.mark.parametrize("engine", [None, 7, object(), "", "nonsense://x"])
+    def test_a_wrong_engine_is_refused(self, engine: Any) -> None:
+        with pytest.raises(ValueError, match="engine|dataset"):
+            SQLAdapter(engine, "t")
+
+    def test_a_lookalike_scheme_is_suggested(self) -> None:
+        with pytest.raises(ValueError, match='did you mean "sqlite"'):
+            SQLAdapter("sqlit:///a.db", "t")
+
+
+class TestSafetyEventDatabaseWriter:
+    """Writing rows to a database by hand."""
+
+    @pytest.mark.asyncio
+    async def test_writes_all_rows(self, tmp_path: Path) -> None:
+        writer = SafetyEventDatabaseWriter(f"sqlite:///{tmp_path}/a.db", "prod_events")
+        await writer.write_events([event.to_dict() for event in events(3)])
+        await writer.write_events(events(1))
+        found = table_rows(tmp_path / "a.db", "prod_events")
+        assert sorted(ids(found)) == ["evt-001", "evt-001", "evt-002", "evt-003"]
+
+    def test_connects_at_the_first_write(self, tmp_path: Path) -> None:
+        SafetyEventDatabaseWriter(f"sqlite:///{tmp_path}/a.db")
+        assert not (tmp_path / "a.db").exists()
+
+    @pytest.mark.asyncio
+    async def test_driver_is_ignored(self, tmp_path: Path) -> None:
+        writer = SafetyEventDatabaseWriter(f"sqlite+aiosqlite:///{tmp_path}/a.db")
+        await writer.write_events(events(1))
+        assert ids(table_rows(tmp_path / "a.db")) == ["evt-001"]
+
+    def test_write_events_sync(self, tmp_path: Path) -> None:
+        SafetyEventDatabaseWriter(f"sqlite:///{tmp_path}/a.db").write_events_sync(events(2))
+        assert ids(table_rows(tmp_path / "a.db")) == ["evt-001", "evt-002"]
+
+    @pytest.mark.asyncio
+    async def test_raises_one_error_that_says_what_to_do(self, tmp_path: Path) -> None:
+        writer = SafetyEventDatabaseWriter(f"sqlite:///{tmp_path}/missing/a.db")
+        with pytest.raises(SafetyEventWriteError, match="failed to"):
+            await writer.write_events(events(1))
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("rows", [[SafetyEvent(), 7], [None], None, 7])
+    async def test_what_are_no_rows_is_refused_before_anything_is_stored(
+        self, tmp_path: Path, rows: Any
+    ) -> None:
+        writer = SafetyEventDatabaseWriter(f"sqlite:///{tmp_path}/a.db")
+        with pytest.raises(TypeError):
+            await writer.write_events(rows)
+        with pytest.raises(TypeError):
+            writer.write_events_sync(rows)
+        assert not (tmp_path / "a.db").exists()
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            f"postgresql://user:{PASSWORD}@127.0.0.1:1/db",
+            f"postgresql+asyncpg://user:{PASSWORD}@127.0.0.1:1/db",
+            f"postgresql://127.0.0.1:1/db?user=u&password={PASSWORD}",
+            f"mysql://user:{PASSWORD}@127.0.0.1:1/db",
+        ],
+    )
+    def test_no_password_is_told(self, url: str, caplog: pytest.LogCaptureFixture) -> None:
+        told = ""
+        try:
+            writer = SafetyEventDatabaseWriter(url)
+            told = repr(writer)
+            writer.write_events_sync(events(1))
+        except (SafetyEventWriteError, ValueError) as error:
+            told += repr(error) + str(error)
+            while error.__cause__ or error.__context__:  # noqa: PERF203, RUF100
+                error = error.__cause__ or error.__context__  # type: ignore[assignment] # noqa: PLW2901, RUF100
+                told += repr(error)
+        assert told
+        assert PASSWORD not in told + caplog.text
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ((7,), "connection_string"),
+            (("",), "connection_string"),
+            (("sqlite:///a.db", "a b"), "table"),
+            (("nonsense://x",), "scheme"),
+        ],
+    )
+    def test_a_wrong_argument_is_refused(self, arguments: tuple[Any, ...], message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            SafetyEventDatabaseWriter(*arguments)
+
+
+class TestSafetyEventObjectStoreWriter:
+    """Writing rows as objects by hand."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"), [((7,), "bucket_name"), (("",), "bucket_name")]
+    )
+    def test_a_wrong_argument_is_refused(self, arguments: tuple[Any, ...], message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            SafetyEventObjectStoreWriter(*arguments)
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("kind", ["parquet", "json", "csv"])
+    async def test_writes_to_a_folder(self, tmp_path: Path, kind: str) -> None:
+        """A build without object stores says so at construction, as a ValueError."""
+        try:
+            writer = SafetyEventObjectStoreWriter(f"file://{tmp_path}/bucket", "safety", kind)
+        except ValueError as error:
+            assert "build" in str(error)  # noqa: PT017
+            pytest.skip("object stores are not in this build")
+        await writer.write_events(events(2))
+        (path,) = (tmp_path / "bucket").rglob("events_*")
+        assert re.search(r"safety/year=\d{4}/month=\d\d/day=\d\d/events_", str(path))

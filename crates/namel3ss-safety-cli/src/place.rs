@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use namel3ss_safety::home::home;
 use namel3ss_safety_stores::Table;
+use namel3ss_safety_stores::server::Server;
 use namel3ss_safety_stores::url::{self, OpenError, Target};
 
 use crate::error::Error;
@@ -36,20 +37,51 @@ pub(crate) enum Place {
         path: PathBuf,
         table: Table,
     },
+    /// A table on a database server.
+    Server(Server),
     /// A folder with journals.
     Journals(PathBuf),
 }
 
 impl Place {
-    pub(crate) fn path(&self) -> &Path {
+    /// The file or folder, where it is one.
+    pub(crate) fn path(&self) -> Option<&Path> {
         match self {
-            Self::Csv(path) | Self::Json(path) | Self::Journals(path) => path,
-            Self::Sqlite { path, .. } => path,
+            Self::Csv(path) | Self::Json(path) | Self::Journals(path) => Some(path),
+            Self::Sqlite { path, .. } => Some(path),
+            Self::Server(_) => None,
         }
+    }
+
+    /// Its name for people, without secrets.
+    pub(crate) fn shown(&self) -> String {
+        match (self, self.path()) {
+            (Self::Server(server), _) => server.identity(),
+            (_, path) => path.map(|path| path.display().to_string()).unwrap_or_default(),
+        }
+    }
+
+    /// Whether it can be looked at; a server is asked by looking.
+    pub(crate) fn is_there(&self) -> bool {
+        self.path().is_none_or(Path::exists)
     }
 }
 
 impl Place {
+    fn of(target: Target) -> Result<Self, Error> {
+        match target {
+            Target::Csv(path) => Ok(Self::Csv(path)),
+            Target::Json(path) => Ok(Self::Json(path)),
+            Target::Sqlite { path, table } => Ok(Self::Sqlite { path, table }),
+            Target::Postgres(server) | Target::Mysql(server) => Ok(Self::Server(server)),
+            #[cfg(any(feature = "object", feature = "parquet"))]
+            Target::Objects(_) => Err(Error::usage(
+                "read objects: only csv, json, jsonl and SQL datasets and journals can be read \
+                 here; use DuckDB or pyarrow",
+            )),
+        }
+    }
+
     /// From a URL, or a path told by its ending or, failing that, its first bytes.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let path = Path::new(text.strip_prefix("file://").unwrap_or(text));
@@ -57,7 +89,7 @@ impl Place {
             return Ok(Self::Journals(path.to_owned()));
         }
         match url::parse(text) {
-            Ok(target) => Ok(target.into()),
+            Ok(target) => Self::of(target),
             Err(OpenError::UnknownExtension) if is_sqlite(path) => {
                 Ok(Self::Sqlite { path: path.to_owned(), table: Table::default() })
             }
@@ -66,20 +98,10 @@ impl Place {
                 path.display()
             ))),
             Err(OpenError::NotInThisBuild { scheme }) => Err(Error::usage(format!(
-                "read from {scheme}: only csv, json, jsonl and SQLite datasets and journals can be \
-                 read here; use its own tools"
+                "read from {scheme}: only csv, json, jsonl and SQL datasets and journals can be read \
+                 here; use its own tools"
             ))),
             Err(error) => Err(Error::usage(error.to_string())),
-        }
-    }
-}
-
-impl From<Target> for Place {
-    fn from(target: Target) -> Self {
-        match target {
-            Target::Csv(path) => Self::Csv(path),
-            Target::Json(path) => Self::Json(path),
-            Target::Sqlite { path, table } => Self::Sqlite { path, table },
         }
     }
 }

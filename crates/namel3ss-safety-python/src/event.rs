@@ -19,7 +19,23 @@ use crate::field::{self, Slots};
 use crate::moment::{self, Zone};
 use crate::row;
 
-/// See the module.
+/// What a guardrail decided about one input or output of a model: a record of 17 fields.
+///
+/// It behaves as a dataclass does: built by keywords, mutable, compared by value, picklable. An
+/// unknown keyword is kept in ``metadata`` under its own name. Nothing is checked, and nothing
+/// raises: what a field can't hold is recorded in ``metadata`` when the event is logged.
+///
+/// ``event_id`` is a new UUIDv7 and ``timestamp`` now, in UTC, unless given; a naive timestamp means
+/// UTC. ``app_name``, ``chain_name``, ``agent_name``, ``policy_name``, ``reason``, ``trace_id``,
+/// ``session_id`` and ``user_id`` are texts or None. ``direction`` is ``input`` or ``output``,
+/// ``action`` a ``SafetyAction`` or its word, ``categories`` a list of the app's own words,
+/// ``severity`` none, low, medium, high, critical or a word of the app's own, ``confidence`` from 0
+/// to 1 by convention, ``latency_ms`` how long the decision took in milliseconds, ``metadata`` any
+/// JSON; what is none is stored as its ``str()``. An event is cut at 256 KiB, and marked so.
+///
+/// >>> event = SafetyEvent(policy_name="pii", action="redact", rule=7)
+/// >>> event.action, event.severity, event.metadata
+/// ('redact', 'none', {'rule': 7})
 #[pyclass(subclass, weakref, module = "namel3ss.safety.logging")]
 #[derive(Debug)]
 pub(crate) struct SafetyEvent {
@@ -77,7 +93,8 @@ impl SafetyEvent {
         id: &'a mut [u8; 36],
         contexts: [Option<&'a crate::context::Context>; 2],
     ) -> Draft<'a, 'py> {
-        let event_id = if self.slots[field::EVENT_ID].is_none() { self.id.write(id) } else { "" };
+        let given = self.slots[field::EVENT_ID].as_ref().is_some_and(|given| !given.is_none(py));
+        let event_id = if given { "" } else { self.id.write(id) };
         let defaults = Defaults { event_id, timestamp: self.made, contexts };
         Draft::new(py, &self.slots, &defaults, &[])
     }

@@ -46,6 +46,13 @@ impl fmt::Debug for Host {
     }
 }
 
+impl Drop for Host {
+    /// The worker may be in an adapter of Python's, which could not come to its end meanwhile.
+    fn drop(&mut self) {
+        let _ = Python::try_attach(|py| py.detach(|| self.logger.quit()));
+    }
+}
+
 impl Host {
     pub(crate) fn new(logger: SafetyEventLogger, disabled: bool, starts_itself: bool) -> Self {
         Self {

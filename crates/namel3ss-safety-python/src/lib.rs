@@ -17,6 +17,7 @@ mod rows;
 mod done;
 mod ticket;
 mod bridge;
+mod memory;
 mod native;
 mod table;
 mod sink;

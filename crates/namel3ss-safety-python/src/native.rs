@@ -3,24 +3,23 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use namel3ss_safety::{
-    CsvAdapter, DatasetAdapter, Delivery, JsonAdapter, MemoryAdapter, codec::Payload,
-};
-use namel3ss_safety_stores::{SqliteAdapter, Table};
+use namel3ss_safety::{CsvAdapter, DatasetAdapter, Delivery, JsonAdapter};
+use namel3ss_safety_stores::{ObjectStoreAdapter, SqliteAdapter, Table};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::PyList;
 
 use crate::bridge::Bridge;
+use crate::memory::Memory;
+use crate::rows;
 use crate::ticket::{Outcome, Ticket};
-use crate::{row, rows};
 
 /// See the module.
 #[pyclass(frozen, module = "namel3ss.safety._core")]
 #[derive(Debug)]
 pub(crate) struct Native {
     pub(crate) adapter: Arc<dyn DatasetAdapter>,
-    memory: Option<Arc<MemoryAdapter>>,
+    memory: Option<Arc<Memory>>,
 }
 
 impl Native {
@@ -47,7 +46,7 @@ impl Native {
 
     #[staticmethod]
     fn memory() -> Self {
-        let memory = Arc::new(MemoryAdapter::default());
+        let memory = Arc::new(Memory::default());
         Self { adapter: memory.clone(), memory: Some(memory) }
     }
 
@@ -65,11 +64,10 @@ impl Native {
         SqliteAdapter::open(path, table).map(Self::of).map_err(wrong)
     }
 
-    /// Objects in a bucket or folder.
+    /// Objects in a bucket or folder: parquet, json, jsonl or csv.
     #[staticmethod]
     fn object_store(bucket: &str, prefix: &str, format: &str) -> PyResult<Self> {
-        let _ = (bucket, prefix, format);
-        Err(wrong("open the dataset: object stores are not in this build"))
+        ObjectStoreAdapter::new(bucket, prefix, format).map(Self::of).map_err(wrong)
     }
 
     #[staticmethod]
@@ -107,12 +105,7 @@ impl Native {
     fn rows<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let memory = self.memory.as_ref();
         let memory = memory.ok_or_else(|| PyTypeError::new_err("it is no dataset in memory"))?;
-        let rows: Vec<Bound<'py, PyDict>> = memory
-            .rows()
-            .iter()
-            .map(|stored| row::of_payload(py, &Payload::of(&stored.event)))
-            .collect::<PyResult<_>>()?;
-        PyList::new(py, rows)
+        memory.rows(py)
     }
 
     /// How many rows a dataset in memory has.

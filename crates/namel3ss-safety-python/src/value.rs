@@ -3,8 +3,9 @@
 use namel3ss_safety::codec::{Entries, Items, Slot, ValueRef};
 use pyo3::PyTypeInfo as _;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{
-    PyBool, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyMapping, PySet, PyString, PyTuple,
+    PyBool, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple, PyType,
 };
 
 use crate::gate::Inside;
@@ -82,11 +83,18 @@ fn other(slot: Slot<'_, '_>, value: &Bound<'_, PyAny>) {
 
 /// A mapping that is no `dict`, as one.
 pub(crate) fn copied<'py>(value: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
-    let mapping = value.cast::<PyMapping>().ok()?;
-    let entries = PyDict::new(value.py());
-    entries.update(mapping).ok()?;
+    // By hand: a cast tells stderr of an object whose class can't even be asked for.
+    let py = value.py();
+    let class = MAPPING.import(py, "collections.abc", "Mapping").ok()?;
+    if !value.is_instance(class).ok()? {
+        return None;
+    }
+    let entries = PyDict::new(py);
+    entries.as_any().call_method1(pyo3::intern!(py, "update"), (value,)).ok()?;
     Some(entries)
 }
+
+static MAPPING: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
 /// Writes the entries of a `dict`, in its order.
 pub(crate) fn dict(into: &mut Entries<'_, '_>, entries: &Bound<'_, PyDict>) {

@@ -3,21 +3,41 @@
 
 pub mod url;
 pub mod schema;
+pub mod server;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod runtime;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "mysql")]
+pub mod mysql;
+#[cfg(any(feature = "object", feature = "parquet"))]
+pub mod objects;
+#[cfg(feature = "parquet")]
+pub mod parquet;
 
 use std::sync::Arc;
 
 use namel3ss_safety::{CsvAdapter, DatasetAdapter, JsonAdapter};
 
+#[cfg(feature = "mysql")]
+pub use crate::mysql::MysqlAdapter;
+#[cfg(any(feature = "object", feature = "parquet"))]
+pub use crate::objects::ObjectStoreAdapter;
+#[cfg(feature = "postgres")]
+pub use crate::postgres::PostgresAdapter;
 pub use crate::schema::{Dialect, Table, ddl};
 #[cfg(feature = "sqlite")]
 pub use crate::sqlite::SqliteAdapter;
 pub use crate::url::{OpenError, Target};
 
 /// The adapter for `url`: `sqlite:///relative.db`, `sqlite:////absolute.db`, each with
-/// `?table=name` (`safety_events` otherwise), `file:///absolute.csv`, `.json`, `.jsonl`, `.ndjson`,
-/// or a plain path with one of these extensions or `.db`, `.sqlite`, `.sqlite3`.
+/// `?table=name` (`safety_events` otherwise), `postgresql://user:password@host:port/database` and
+/// `mysql://…` with [options](crate::server), `file:///absolute.csv`, `.json`, `.jsonl`, `.ndjson`,
+/// or a plain path with one of these extensions or `.db`, `.sqlite`, `.sqlite3`. Objects: see
+/// `objects::Place::parse` for `s3://`, `gs://`, `az://`, and folders, which end in a slash:
+/// `file:///absolute/`.
 ///
 /// Nothing is connected to before the first insert.
 ///
@@ -35,10 +55,20 @@ pub fn open(url: &str) -> Result<Arc<dyn DatasetAdapter>, OpenError> {
     Ok(match url::parse(url)? {
         Target::Csv(path) => Arc::new(CsvAdapter::new(path)?),
         Target::Json(path) => Arc::new(JsonAdapter::new(path)?),
+        #[cfg(any(feature = "object", feature = "parquet"))]
+        Target::Objects(place) => Arc::new(ObjectStoreAdapter::open(place)?),
         #[cfg(feature = "sqlite")]
         Target::Sqlite { path, table } => Arc::new(SqliteAdapter::open(path, table)?),
         #[cfg(not(feature = "sqlite"))]
         Target::Sqlite { .. } => return Err(OpenError::NotInThisBuild { scheme: "sqlite" }),
+        #[cfg(feature = "postgres")]
+        Target::Postgres(server) => Arc::new(PostgresAdapter::new(server)),
+        #[cfg(not(feature = "postgres"))]
+        Target::Postgres(_) => return Err(OpenError::NotInThisBuild { scheme: "postgresql" }),
+        #[cfg(feature = "mysql")]
+        Target::Mysql(server) => Arc::new(MysqlAdapter::new(server)),
+        #[cfg(not(feature = "mysql"))]
+        Target::Mysql(_) => return Err(OpenError::NotInThisBuild { scheme: "mysql" }),
     })
 }
 

@@ -8,12 +8,22 @@ use namel3ss_safety::AdapterError;
 use namel3ss_safety::nearest::nearest;
 
 use crate::schema::{Table, TableError};
+use crate::server::{self, Kind, Server};
 
-/// Schemes that this build opens.
-const SCHEMES: [&str; 2] = ["sqlite", "file"];
+/// Schemes that can be opened, each with its feature.
+const SCHEMES: &[&str] = &["sqlite", "postgresql", "postgres", "mysql", "mariadb", "file"];
+/// Schemes of object stores.
+#[cfg(feature = "object")]
+const OBJECTS: &[&str] = &["s3", "gs", "az", "abfs", "abfss"];
+#[cfg(not(feature = "object"))]
+const OBJECTS: &[&str] = &[];
 /// Schemes that are known, but not opened yet.
-const LATER: [&str; 9] =
-    ["postgresql", "postgres", "mysql", "mariadb", "s3", "gs", "az", "abfs", "abfss"];
+const LATER: [&str; 5] = ["s3", "gs", "az", "abfs", "abfss"];
+
+/// What this build opens.
+fn schemes() -> impl Iterator<Item = &'static str> {
+    SCHEMES.iter().chain(OBJECTS).copied()
+}
 
 /// A dataset, as a URL or a path names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +32,9 @@ pub enum Target {
     Csv(PathBuf),
     /// A JSON file, an array or lines by its extension.
     Json(PathBuf),
+    /// Objects in a store or a folder.
+    #[cfg(any(feature = "object", feature = "parquet"))]
+    Objects(crate::objects::Place),
     /// A table in an SQLite file.
     Sqlite {
         /// The database file.
@@ -29,6 +42,10 @@ pub enum Target {
         /// The table in it.
         table: Table,
     },
+    /// A table on a PostgreSQL server.
+    Postgres(Server),
+    /// A table on a MySQL or MariaDB server.
+    Mysql(Server),
 }
 
 /// Why a URL names no dataset.
@@ -47,6 +64,11 @@ pub enum OpenError {
     },
     /// The file has an extension that says nothing.
     UnknownExtension,
+    /// An option is none that is known.
+    UnknownOption {
+        /// The one that may have been meant. The option itself may be part of a password.
+        near: Option<&'static str>,
+    },
     /// The URL is wrong in another way; what it should be.
     Malformed(&'static str),
     /// The table's name is none.
@@ -60,19 +82,29 @@ impl fmt::Display for OpenError {
         match self {
             Self::UnknownScheme { scheme } => {
                 write!(f, "open the dataset: unknown scheme {scheme:?}")?;
-                match nearest(scheme, SCHEMES.into_iter().chain(LATER)) {
+                match nearest(scheme, schemes().chain(LATER)) {
                     Some(near) => write!(f, ", did you mean {near:?}?"),
-                    None => write!(f, ", use {}", SCHEMES.join(" or ")),
+                    None => write!(f, ", use {}", schemes().collect::<Vec<_>>().join(" or ")),
                 }
             }
             Self::NotInThisBuild { scheme } => write!(
                 f,
                 "open the dataset: {scheme} is not in this build, use {}",
-                SCHEMES.join(" or ")
+                schemes().collect::<Vec<_>>().join(" or ")
             ),
             Self::UnknownExtension => f.write_str(
                 "open the dataset: name a file .csv, .json, .jsonl, .ndjson, .db, .sqlite or .sqlite3",
             ),
+            Self::UnknownOption { near } => {
+                f.write_str("open the dataset: one of its URL's options is not known")?;
+                match near {
+                    Some(near) => write!(f, ", did you mean {near:?}?"),
+                    None => f.write_str(
+                        ": use table, sslmode, sslrootcert, connect_timeout, timeout, host, port, user, \
+                         password, dbname; and write ? and & in a password as %3F and %26",
+                    ),
+                }
+            }
             Self::Malformed(wants) => write!(f, "open the dataset: {wants}"),
             Self::Table(error) => error.fmt(f),
             Self::Adapter(error) => error.fmt(f),
@@ -107,6 +139,9 @@ impl From<TableError> for OpenError {
 /// # Errors
 /// See [`OpenError`].
 pub fn parse(url: &str) -> Result<Target, OpenError> {
+    if let Some(objects) = objects(url) {
+        return objects;
+    }
     let Some((scheme, rest)) = url.split_once("://") else {
         return by_extension(PathBuf::from(url), Table::default());
     };
@@ -132,11 +167,36 @@ pub fn parse(url: &str) -> Result<Target, OpenError> {
             }
             by_extension(PathBuf::from(percent_decoded(path)?), table)
         }
+        "postgresql" | "postgres" => {
+            server::parse(Kind::Postgres, rest, environment).map(Target::Postgres)
+        }
+        "mysql" | "mariadb" => server::parse(Kind::Mysql, rest, environment).map(Target::Mysql),
         other => Err(match LATER.iter().find(|later| **later == other) {
             Some(scheme) => OpenError::NotInThisBuild { scheme },
             None => OpenError::UnknownScheme { scheme: other.chars().take(20).collect() },
         }),
     }
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// A URL of an object store, or a folder: they end in a slash.
+#[cfg(any(feature = "object", feature = "parquet"))]
+fn objects(url: &str) -> Option<Result<Target, OpenError>> {
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    let whole = url.split('?').next().unwrap_or(url);
+    let ours = match scheme.as_deref() {
+        Some("file") | None => whole.ends_with('/'),
+        Some(scheme) => OBJECTS.contains(&scheme),
+    };
+    ours.then(|| Ok(Target::Objects(crate::objects::Place::parse(url)?)))
+}
+
+#[cfg(not(any(feature = "object", feature = "parquet")))]
+fn objects(_url: &str) -> Option<Result<Target, OpenError>> {
+    None
 }
 
 fn query(rest: &str) -> Result<(&str, Table), OpenError> {
@@ -147,6 +207,11 @@ fn query(rest: &str) -> Result<(&str, Table), OpenError> {
             Some(("table", name)) => table = name.parse()?,
             _ => return Err(OpenError::Malformed("of options only ?table=name is known")),
         }
+    }
+    if table.schema().is_some() {
+        return Err(OpenError::Malformed(
+            "a file has no schemas, name the table alone: ?table=name",
+        ));
     }
     Ok((path, table))
 }
@@ -162,7 +227,7 @@ fn by_extension(path: PathBuf, table: Table) -> Result<Target, OpenError> {
 }
 
 /// As [RFC 8089](https://www.rfc-editor.org/rfc/rfc8089) writes paths.
-fn percent_decoded(path: &str) -> Result<String, OpenError> {
+pub(crate) fn percent_decoded(path: &str) -> Result<String, OpenError> {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
@@ -173,7 +238,7 @@ fn percent_decoded(path: &str) -> Result<String, OpenError> {
         }
         let digit = |at: usize| rest.get(at).and_then(|d| char::from(*d).to_digit(16));
         let (Some(high), Some(low)) = (digit(0), digit(1)) else {
-            return Err(OpenError::Malformed("write a percent sign in a path as %25"));
+            return Err(OpenError::Malformed("write a percent sign as %25"));
         };
         // Two hexadecimal digits fit a byte.
         bytes.push(u8::try_from(high * 16 + low).unwrap_or_default());
@@ -181,7 +246,7 @@ fn percent_decoded(path: &str) -> Result<String, OpenError> {
     }
     match String::from_utf8(bytes) {
         Ok(path) if !path.contains('\0') => Ok(path),
-        _ => Err(OpenError::Malformed("write the path in UTF-8")),
+        _ => Err(OpenError::Malformed("write the URL in UTF-8, without NUL")),
     }
 }
 
@@ -216,9 +281,18 @@ mod tests {
         check("sqlite:///:memory:", Err("keeps nothing"));
         check("sqlite:///x.db?table=a;canary", Err("table name"));
         check("sqlite:///x.db?password=canary", Err("?table=name"));
-        check("postgresql+asyncpg://me:canary@host/db", Err("postgresql is not in this build"));
+        check("sqlite:///x.db?table=a.b", Err("no schemas"));
+        #[cfg(not(feature = "object"))]
+        check("s3://canary/x", Err("s3 is not in this build"));
+        let server = parse("postgresql+asyncpg://me:canary@host/db?table=t").unwrap();
+        assert!(matches!(&server, Target::Postgres(server) if server.table.as_str() == "t"));
+        assert!(!format!("{server:?}").contains("canary"));
+        assert!(matches!(parse("mysql+pymysql://me:canary@host/db"), Ok(Target::Mysql(_))));
+        check("postgres://me:canary@host/db?canary", Err("options"));
         check("postgresq://me:canary@host/db", Err("did you mean \"postgresql\"?"));
-        check("gopher://me:canary@host/db", Err("use sqlite or file"));
+        check("gopher://me:canary@host/db", Err("use sqlite or postgresql or"));
+        #[cfg(feature = "object")]
+        check("s3://me:canary@host/db", Err("no user and no password"));
         check("me:canary@host/db", Err("name a file .csv"));
         check("file:///a%zz.csv", Err("%25"));
     }

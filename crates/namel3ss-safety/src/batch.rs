@@ -236,6 +236,11 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// How many bytes each row's payload takes, in the order of the rows.
+    pub fn row_bytes(&self) -> impl ExactSizeIterator<Item = usize> + use<'a> {
+        self.entries.iter().map(|entry| entry.end - entry.start)
+    }
+
     /// The rows at the positions `range` of this batch, as a batch of their own.
     ///
     /// # Panics

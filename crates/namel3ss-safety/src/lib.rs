@@ -16,7 +16,7 @@ pub mod journal;
 pub mod logger;
 pub mod home;
 pub mod nearest;
-mod limits;
+pub mod limits;
 mod locks;
 #[cfg(feature = "tracing")]
 pub mod tracing_layer;

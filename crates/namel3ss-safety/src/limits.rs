@@ -8,7 +8,7 @@ use std::io;
 ///
 /// # Errors
 /// `FileTooLarge` where it is not.
-pub(crate) fn check_file_size(bytes: u64) -> io::Result<()> {
+pub fn check_file_size(bytes: u64) -> io::Result<()> {
     #[cfg(unix)]
     {
         use rustix::process::{Resource, getrlimit};

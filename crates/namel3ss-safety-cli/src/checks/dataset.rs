@@ -43,7 +43,7 @@ pub(super) fn check(findings: &mut Vec<Finding>) {
 
 /// A dataset that is a file: whether it can be written, and read.
 fn local(place: &Place, findings: &mut Vec<Finding>) {
-    let path = place.path();
+    let Some(path) = place.path() else { return remote(place, findings) };
     let Ok(metadata) = path.symlink_metadata() else { return not_yet(path, findings) };
     if metadata.is_symlink() {
         findings.push(Finding::config(
@@ -68,17 +68,28 @@ fn local(place: &Place, findings: &mut Vec<Finding>) {
             format!("chmod u+w {}, or run as its owner", shell(path)),
         ));
     }
+    readable(place, "move the file away, or mend it with its own tools", findings);
+}
+
+/// A dataset on a server: whether it answers, and can be read.
+fn remote(place: &Place, findings: &mut Vec<Finding>) {
+    readable(place, "see that the server runs, and what the URL says of it", findings);
+}
+
+fn readable(place: &Place, remedy: &str, findings: &mut Vec<Finding>) {
     // Reading ends at the first row: this is about whether it can be read at all.
     let stop = |_| Err(crate::Error::BrokenPipe);
-    match source::open(place).poll(&mut { stop }) {
+    let mut source = source::open(place);
+    source.only_newest(1);
+    match source.poll(&mut { stop }) {
         Ok(_) | Err(crate::Error::BrokenPipe) => {}
         Err(error) if error.to_string().contains("no table") => {
             findings.push(Finding::note("dataset", "its table is made at the first delivery"));
         }
         Err(error) => findings.push(Finding::config(
             "dataset",
-            format!("{} can't be read: failed to {error}", path.display()),
-            "move the file away, or mend it with its own tools",
+            format!("{} can't be read: failed to {error}", place.shown()),
+            remedy,
         )),
     }
 }

@@ -12,7 +12,7 @@ use crate::exit::Exit;
 /// Print the DDL of the table that rows are stored in
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  n3-safety schema --dialect sqlite
+  n3-safety schema --dialect postgres | psql safety
   n3-safety schema --dialect sqlite --table guard_events | sqlite3 safety.db")]
 pub(crate) struct Schema {
     /// Whose SQL it is
@@ -34,7 +34,8 @@ impl Schema {
         let table: Table = self.table.parse().map_err(|_| {
             let name = crate::escape::shorten(&self.table, 80);
             Error::usage(format!(
-                "use the table name '{name}': it is a letter or _, then up to 62 letters, digits or _"
+                "use the table name '{name}': it is a letter or _, then up to 62 letters, digits or _; \
+                 on a server, schema.table if need be"
             ))
         })?;
         let ddl = ddl(dialect, &table);

@@ -45,7 +45,7 @@ impl Stats {
                     found.extend(journals::find(path).map_err(failed)?);
                     finished.extend(journals::finished(path).map_err(failed)?);
                 }
-                _ => datasets.push((place.path().display().to_string(), Tally::of(&place)?)),
+                _ => datasets.push((place.shown(), Tally::of(&place)?)),
             }
         }
         let mut totals = Fates::default();
@@ -111,9 +111,9 @@ impl Stats {
         let mut places = Vec::new();
         // Journals can be counted although the dataset is on another machine, or not there yet.
         match place::default_dataset() {
-            Ok(place) if place.path().exists() => places.push(place),
+            Ok(place) if place.is_there() => places.push(place),
             Ok(place) => {
-                context.err.note(&format!("{} is not there yet", place.path().display()));
+                context.err.note(&format!("{} is not there yet", place.shown()));
             }
             Err(error) => {
                 context.err.note(&format!("left out the default dataset: failed to {error}"));

@@ -70,8 +70,8 @@ impl Tail {
         }
         let mut last = VecDeque::new();
         let mut unreadable = 0;
-        if self.follow && !place.path().exists() {
-            context.err.note(&format!("waiting for {} to appear", place.path().display()));
+        if self.follow && !place.is_there() {
+            context.err.note(&format!("waiting for {} to appear", place.shown()));
         } else {
             unreadable += source.poll(&mut |record| {
                 if self.shows(&record) {
@@ -89,7 +89,7 @@ impl Tail {
             show(context, &record)?;
         }
         while self.follow && self.wait(context)? {
-            if !place.path().exists() {
+            if !place.is_there() {
                 continue;
             }
             unreadable += source.poll(&mut |record| {

@@ -2,6 +2,7 @@
 
 mod file;
 mod journals;
+mod server;
 mod sqlite;
 
 use crate::error::Error;
@@ -26,6 +27,7 @@ pub(crate) fn open(place: &Place) -> Box<dyn Source> {
         Place::Csv(path) => Box::new(file::Growing::csv(path)),
         Place::Json(path) => Box::new(file::Growing::json(path)),
         Place::Sqlite { path, table } => Box::new(sqlite::Rows::new(path, table)),
+        Place::Server(server) => Box::new(server::Rows::new(server)),
         Place::Journals(path) => Box::new(journals::Journals::new(path)),
     }
 }

@@ -4,6 +4,8 @@ mod surface;
 mod ingest;
 mod tail;
 mod stats;
+#[cfg(all(feature = "mysql", feature = "postgres"))]
+mod servers;
 mod replay;
 mod journals;
 mod doctor;

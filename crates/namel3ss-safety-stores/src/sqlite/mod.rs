@@ -5,18 +5,25 @@
 //! columns of our names are filled, all else goes to its `metadata` column under the fields' names
 //! (`row.` before one that the metadata has already); without such a column it is refused. **Limit:**
 //! without a unique key on (`journal_id`, `seq`) a row may be stored more than once.
+//!
+//! A host may hold a SQLite of its own, as Python does, and read the file with it. Two of them in one
+//! process don't see each other's locks ([How To Corrupt](https://sqlite.org/howtocorrupt.html), 2.2.1):
+//! when the other one closes the file, it takes itself for the last and removes the write-ahead log,
+//! into which this one would go on writing. So a batch is stored only once the log still stands at
+//! its place after the commit; else it is stored anew.
 
 mod read;
 mod table;
 
 use std::fs::{OpenOptions, symlink_metadata};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use namel3ss_safety::{
     AdapterError, Batch, DatasetAdapter, Delivery, Durability, Failure, PerProcess,
 };
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 pub use self::read::{Filter, Reader, SqliteRow, read};
@@ -25,6 +32,13 @@ use crate::schema::Table;
 
 /// How long to wait for another process that is writing.
 const BUSY_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How often to ask meanwhile. SQLite's own pauses grow to 100 ms, in which a process that always
+/// has something to write takes the lock again and again: the others came to nothing for 5 s.
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
+const BUSY_ASKED_MAX: i32 = (BUSY_WAIT_MAX.as_millis() / BUSY_PAUSE.as_millis()) as i32;
+
+/// How often a batch is stored anew because somebody took the log away.
+const REDONE_MAX: usize = 5;
 
 /// Holds the pages of a large batch, which would otherwise be written twice.
 const CACHE_KIB: i64 = 16 << 10;
@@ -41,6 +55,9 @@ pub struct SqliteAdapter {
     /// A connection must not be used across a fork, nor closed by the child: that would take away
     /// the parent's locks.
     state: PerProcess<Option<Open>>,
+    /// The process that is writing now, or 0. SQLite keeps what it knows of a file once a process,
+    /// its locks among it: who was forked meanwhile would find the file locked for ever.
+    writing: AtomicU32,
     /// What the last connection found.
     lacks_key: AtomicBool,
 }
@@ -50,6 +67,8 @@ struct Open {
     connection: Connection,
     columns: Columns,
     file: (u64, u64),
+    /// The write-ahead log; `None` where there is none.
+    log: Option<(u64, u64)>,
     power: bool,
 }
 
@@ -70,6 +89,7 @@ impl SqliteAdapter {
             path: folder.join(name),
             table,
             state: PerProcess::new(None),
+            writing: AtomicU32::new(0),
             lacks_key: AtomicBool::new(false),
         })
     }
@@ -105,44 +125,37 @@ impl SqliteAdapter {
             | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let failed = |error| self.failed("open", &error);
         let connection = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
-        connection.busy_timeout(BUSY_WAIT_MAX).map_err(failed)?;
-        // One that exists keeps its own.
-        connection.pragma_update(None, "page_size", PAGE_BYTES).map_err(failed)?;
-        // Where WAL can't be had (some network file systems), SQLite keeps its other mode.
-        connection
-            .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
-            .map_err(failed)?;
-        connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
-        connection.pragma_update(None, "cache_size", -CACHE_KIB).map_err(failed)?;
-        let page_bytes: i64 =
-            connection.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(failed)?;
-        let wal_pages = WAL_BYTES / page_bytes.max(512);
-        connection
-            .pragma_update_and_check(None, "wal_autocheckpoint", wal_pages, |_| Ok(()))
-            .map_err(failed)?;
+        set_up_patiently(&connection).map_err(failed)?;
         let columns = Columns::of(&connection, &self.table).map_err(|error| match error {
             table::TableProblem::Sql(error) => self.failed("look at the table in", &error),
             table::TableProblem::Lacks(error) => AdapterError::config(error),
         })?;
         self.lacks_key.store(!columns.has_key, Ordering::Relaxed);
-        let file = self.file().ok_or_else(|| {
+        let file = identity(&self.path).ok_or_else(|| {
             AdapterError::transient(format!("open {}: it was just deleted", self.path.display()))
         })?;
-        Ok(Open { connection, columns, file, power: false })
+        let log = identity(&self.log());
+        Ok(Open { connection, columns, file, log, power: false })
     }
 
-    /// Which file stands at the path now.
-    fn file(&self) -> Option<(u64, u64)> {
-        let metadata = symlink_metadata(&self.path).ok()?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::MetadataExt as _;
-            Some((metadata.dev(), metadata.ino()))
+    fn log(&self) -> PathBuf {
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        log.into()
+    }
+
+    /// Lets go of a connection that must not be used any more.
+    fn let_go(&self, state: &mut Option<Open>) {
+        if state.as_ref().is_some_and(|open| identity(&self.path) != Some(open.file)) {
+            // Deleted or replaced.
+            *state = None;
         }
-        #[cfg(not(unix))]
+        if state.as_ref().is_some_and(|open| identity(&self.log()) != open.log)
+            && let Some(open) = state.take()
         {
-            let _ = metadata;
-            Some((0, 0))
+            // The log that it has is nobody's any more: nothing of it belongs into the file.
+            let keep = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+            let _ = open.connection.set_db_config(keep, true);
         }
     }
 
@@ -230,6 +243,57 @@ impl SqliteAdapter {
     }
 }
 
+/// Sets a new connection up. Where another process is making the same database at this moment SQLite
+/// says at once that it is locked, without asking whether that is worth waiting for.
+fn set_up_patiently(connection: &Connection) -> rusqlite::Result<()> {
+    let until = Instant::now() + BUSY_WAIT_MAX;
+    loop {
+        match set_up(connection) {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && Instant::now() < until =>
+            {
+                std::thread::sleep(BUSY_PAUSE);
+            }
+            done => return done,
+        }
+    }
+}
+
+fn set_up(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_handler(Some(is_worth_waiting))?;
+    // One that exists keeps its own.
+    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+    // Where WAL can't be had (some network file systems), SQLite keeps its other mode.
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    let page_bytes: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    let wal_pages = WAL_BYTES / page_bytes.max(512);
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", wal_pages, |_| Ok(()))
+}
+
+/// Called by SQLite when another process is writing, with how often it has been.
+fn is_worth_waiting(asked: i32) -> bool {
+    std::thread::sleep(BUSY_PAUSE);
+    asked < BUSY_ASKED_MAX
+}
+
+/// Which file stands at `path` now.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = symlink_metadata(path).ok()?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        Some((metadata.dev(), metadata.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = metadata;
+        Some((0, 0))
+    }
+}
+
 fn is_the_rows_fault(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),
@@ -242,17 +306,24 @@ impl DatasetAdapter for SqliteAdapter {
         if batch.is_empty() {
             return Ok(());
         }
+        let pid = std::process::id();
+        if ![0, pid].contains(&self.writing.load(Ordering::SeqCst)) {
+            return Err(AdapterError::transient(format!(
+                "write to {}: this process was forked while its parent was writing there; restart \
+                 it, or log in the parent later",
+                self.path.display()
+            )));
+        }
         // A panic of another thread rolled its transaction back.
         let mut state = self.state.lock(|| None);
-        if state.as_ref().is_some_and(|open| self.file() != Some(open.file)) {
-            // Deleted or replaced.
+        let _writing = Writing::begin(&self.writing, pid);
+        self.insert_with(&mut state, batch)
+    }
+
+    fn release(&self) {
+        if let Some(mut state) = self.state.try_lock(|| None) {
             *state = None;
         }
-        let open = match &mut *state {
-            Some(open) => open,
-            none => none.insert(self.connect()?),
-        };
-        self.store(open, batch)
     }
 
     fn identity(&self) -> String {
@@ -265,5 +336,42 @@ impl DatasetAdapter for SqliteAdapter {
         } else {
             Delivery::ExactlyOnce { condition: "the table has a unique key (journal_id, seq)" }
         }
+    }
+}
+
+/// Names the process that is writing, as long as it lives.
+struct Writing<'a>(&'a AtomicU32);
+
+impl<'a> Writing<'a> {
+    fn begin(place: &'a AtomicU32, pid: u32) -> Self {
+        place.store(pid, Ordering::SeqCst);
+        Self(place)
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::SeqCst);
+    }
+}
+
+impl SqliteAdapter {
+    fn insert_with(&self, state: &mut Option<Open>, batch: &Batch<'_>) -> Result<(), AdapterError> {
+        for _ in 0..=REDONE_MAX {
+            self.let_go(state);
+            let open = match &mut *state {
+                Some(open) => open,
+                none => none.insert(self.connect()?),
+            };
+            self.store(open, batch)?;
+            if identity(&self.log()) == open.log {
+                return Ok(());
+            }
+        }
+        Err(AdapterError::transient(format!(
+            "write to {}: another SQLite of this process keeps taking its log away, read it from \
+             another process",
+            self.path.display()
+        )))
     }
 }

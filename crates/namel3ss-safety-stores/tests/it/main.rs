@@ -1,3 +1,11 @@
 //! Datasets with drivers, through their public interface.
 
 mod sqlite;
+#[cfg(feature = "postgres")]
+mod servers;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(any(feature = "object", feature = "parquet"))]
+mod objects;

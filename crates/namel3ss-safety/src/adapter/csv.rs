@@ -253,6 +253,13 @@ impl Format for Csv {
     }
 }
 
+/// Appends the header and then `rows`, as a new CSV file holds them; [`Reader`] reads them back.
+pub fn write<'a>(rows: impl Iterator<Item = Row<'a>>, out: &mut Vec<u8>) {
+    let mut csv = Csv::default();
+    out.extend_from_slice(&csv.opener);
+    csv.rows(rows, None, out);
+}
+
 /// Whether a cell that began so would be run, or be taken for none or for one of ours.
 fn needs_apostrophe(text: &[u8]) -> bool {
     let rest = text.iter().position(|byte| *byte != b'\'').map_or(&b""[..], |at| &text[at..]);

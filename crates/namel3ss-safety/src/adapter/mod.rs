@@ -47,6 +47,11 @@ pub trait DatasetAdapter: fmt::Debug + Send + Sync {
     /// What is guaranteed about each row.
     fn delivery(&self) -> Delivery;
 
+    /// Lets go of what a forked child must not inherit; the next insert takes it up again. Called
+    /// before a fork, by [`SafetyEventLogger::pause`](crate::SafetyEventLogger::pause), while
+    /// nothing is being inserted.
+    fn release(&self) {}
+
     /// How large a batch it likes.
     fn batching(&self) -> Batching {
         Batching::default()

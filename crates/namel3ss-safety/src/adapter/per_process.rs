@@ -1,7 +1,7 @@
 //! A lock that a forked child does not inherit: a thread that the child does not have may hold the
 //! parent's for ever.
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
 /// One value for each process that uses it: an adapter's files and connections, which a forked
 /// child can neither wait for, nor use, nor close.
@@ -22,14 +22,26 @@ impl<T> PerProcess<T> {
 
     /// This process's value; a forked child's is made by `make`.
     pub fn lock(&self, make: impl Fn() -> T) -> MutexGuard<'_, T> {
+        // A panic of another thread leaves the value to the repair that a crash needs as well.
+        self.value(make).lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`lock`](Self::lock), but does not wait for another thread.
+    pub fn try_lock(&self, make: impl Fn() -> T) -> Option<MutexGuard<'_, T>> {
+        match self.value(make).try_lock() {
+            Ok(value) => Some(value),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    fn value(&self, make: impl Fn() -> T) -> &Mutex<T> {
         let pid = std::process::id();
         let mut at = self;
         while at.pid != pid {
             at = at.next.get_or_init(|| Box::new(Self::new(make())));
         }
-        let value = at.value.as_ref().expect("it is there until it is dropped");
-        // A panic of another thread leaves the value to the repair that a crash needs as well.
-        value.lock().unwrap_or_else(PoisonError::into_inner)
+        at.value.as_ref().expect("it is there until it is dropped")
     }
 }
 
@@ -60,6 +72,8 @@ mod tests {
         let _held = theirs.value.as_ref().unwrap().lock();
         assert_eq!(*theirs.lock(|| 3), 3);
         assert_eq!(*ours.lock(|| 3), 1);
+        let held = ours.try_lock(|| 3);
+        assert!(held.is_some() && ours.try_lock(|| 3).is_none());
     }
 
     #[test]

@@ -103,6 +103,22 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Map, Value, json};
 
+    /// A batch of 50,000 events took 40 µs an event to gather: each one that was appended had the
+    /// whole buffer rounded up to a power of two, and that room zeroed.
+    #[test]
+    fn appending_to_a_long_buffer_costs_no_more_than_to_a_short_one() {
+        let mut out = vec![0; (16 << 20) + 1];
+        let event = SafetyEvent::default();
+        let start = std::time::Instant::now();
+        for _ in 0..5_000 {
+            let before = out.len();
+            encode(&event, &mut out);
+            out.truncate(before);
+        }
+        // It was 5,000 × 16 MiB to zero, and is 5 MiB.
+        assert!(start.elapsed().as_secs_f64() < 1.0, "{:?}", start.elapsed());
+    }
+
     fn round_trip(event: &SafetyEvent) -> SafetyEvent {
         let mut payload = Vec::new();
         encode(event, &mut payload);

@@ -9,8 +9,10 @@ mod row;
 mod time;
 mod number;
 mod pen;
+mod sorted;
 
-pub use self::time::Times;
+pub use self::sorted::write_object_sorted;
+pub use self::time::{Times, civil};
 
 pub(crate) use self::number::non_finite;
 

@@ -79,9 +79,10 @@ fn second_text(second: i64) -> Option<[u8; 20]> {
     Some(text)
 }
 
-/// The date that many days after 1970-01-01, as
+/// The year, month and day that many days after 1970-01-01, as
 /// [Hinnant's `civil_from_days`](https://howardhinnant.github.io/date_algorithms.html) has it.
-fn civil(days: i64) -> (i64, i64, i64) {
+#[must_use]
+pub fn civil(days: i64) -> (i64, i64, i64) {
     let z = days + 719_468;
     let era = z.div_euclid(146_097);
     let doe = z.rem_euclid(146_097);

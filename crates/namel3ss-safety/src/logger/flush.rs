@@ -47,6 +47,10 @@ pub(super) fn flush(shared: &Arc<Shared>, timeout: Option<Duration>) -> FlushRep
     shared.wake_keeper();
     shared.call_worker();
     let complete = shared.wait_for_progress(deadline, request, || shared.settled(&targets));
+    if !complete && !shared.is_running() && shared.progress().kept < request {
+        // Somebody stopped it meanwhile.
+        return inline(shared, deadline);
+    }
     shared.report(complete)
 }
 

@@ -174,13 +174,17 @@ impl SafetyEventLogger {
         self.shared().open_lane().drop_unsequenced(DropReason::Invalid);
     }
 
-    /// Keeps the worker from beginning anything, and waits until it is between two steps, so that
-    /// no lock of an adapter is held: call it before a fork, and [`resume`](Self::resume) after it
+    /// Keeps the worker from beginning anything, waits until it is between two steps, so that no
+    /// lock of an adapter is held, and has the adapter let go of what can't be inherited: call it before a fork, and [`resume`](Self::resume) after it
     /// in the parent. False where the worker was still busy when `timeout` had passed.
     pub fn pause(&self, timeout: Duration) -> bool {
         let shared = self.shared();
         shared.paused.store(true, Ordering::SeqCst);
-        shared.worker_until(Some(Instant::now() + timeout)).is_some()
+        let worker = shared.worker_until(Some(Instant::now() + timeout));
+        if worker.is_some() {
+            shared.config.sink.release();
+        }
+        worker.is_some()
     }
 
     /// Ends a [`pause`](Self::pause).
@@ -246,6 +250,29 @@ impl SafetyEventLogger {
         let grace = Instant::now() + Duration::from_millis(100);
         shared.quit_worker(deadline.map(|deadline| deadline.max(grace)));
         report
+    }
+
+    /// Does what dropping it begins with, before it is dropped: has its threads end, and waits for
+    /// them for at most 100 ms. For a host that must not hold a lock meanwhile, as a Python thread
+    /// does.
+    pub fn quit(&self) {
+        let mut generation = Some(&self.first);
+        while let Some(found) = generation {
+            if found.guard.is_ours() {
+                if let Some(shared) = &found.shared {
+                    let until = Instant::now() + DROP_WAIT;
+                    shared.quit(until);
+                    // The keeper holds a share until it has seen that.
+                    while Arc::strong_count(shared) > 1 && Instant::now() < until {
+                        shared.unpark_keeper();
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                }
+                return;
+            }
+            // A forked child that never used it has none of its own.
+            generation = found.next.get().map(|next| &**next);
+        }
     }
 
     /// Does one step of the worker's work on this thread; says how long to wait before the next,
@@ -329,10 +356,10 @@ impl Drop for Generation {
             std::mem::forget(shared);
             return;
         }
-        shared.closing.store(true, Ordering::SeqCst);
-        shared.wake_keeper();
-        let until = Instant::now() + DROP_WAIT;
-        shared.quit_worker(Some(until));
+        // Who was told to quit before was waited for then.
+        let told = shared.closing.load(Ordering::SeqCst);
+        let until = Instant::now() + if told { Duration::ZERO } else { DROP_WAIT };
+        shared.quit(until);
         let mut shared = shared;
         // The keeper holds a share until it has seen `closing`.
         loop {

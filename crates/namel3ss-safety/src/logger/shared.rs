@@ -132,7 +132,8 @@ impl Shared {
         self.lanes().for_each(Lane::wake_waiting);
     }
 
-    /// Waits until `done` says so, the deadline has passed, or the worker had to keep something.
+    /// Waits until `done` says so, the deadline has passed, the worker had to keep something, or its
+    /// thread has ended.
     pub(super) fn wait_for_progress(
         &self,
         deadline: Option<Instant>,
@@ -145,7 +146,10 @@ impl Shared {
                 return true;
             }
             let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) || progress.kept >= request {
+            if left.is_some_and(|left| left.is_zero())
+                || progress.kept >= request
+                || !self.is_running()
+            {
                 return false;
             }
             let left = left.unwrap_or(Duration::from_millis(500)).min(Duration::from_millis(500));

@@ -193,6 +193,9 @@ impl Shared {
                 call.quit = false;
                 call.running = false;
                 self.threads.called.notify_all();
+                drop(call);
+                // Who waits for what it would have done does that now.
+                self.note(|_| {});
                 return;
             }
         }
@@ -216,6 +219,13 @@ impl Shared {
             self.config.notices.say(Level::Warning, "threads", text);
         }
         call.running
+    }
+
+    /// Tells both threads to end, and waits for the worker until the deadline.
+    pub(super) fn quit(&self, deadline: Instant) {
+        self.closing.store(true, Ordering::SeqCst);
+        self.wake_keeper();
+        self.quit_worker(Some(deadline));
     }
 
     /// Tells the worker's thread to end, and waits until it has, or until the deadline.

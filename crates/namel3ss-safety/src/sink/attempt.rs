@@ -48,6 +48,11 @@ pub(super) fn batching(adapter: &dyn DatasetAdapter) -> Batching {
     Batching { rows_max: batching.rows_max.max(1), ..batching }
 }
 
+/// Has the adapter let go of what a forked child must not inherit; a panic is its own affair.
+pub(super) fn release(adapter: &dyn DatasetAdapter) {
+    let _ = catch_unwind(AssertUnwindSafe(|| adapter.release()));
+}
+
 /// Where the adapter's rows land; nothing where it panics.
 pub(super) fn identity(adapter: &dyn DatasetAdapter) -> String {
     catch_unwind(AssertUnwindSafe(|| adapter.identity())).unwrap_or_default()

@@ -254,6 +254,13 @@ impl SafetyEventSink {
         self.adapter().map_or_else(String::new, |adapter| attempt::identity(&*adapter))
     }
 
+    /// Has the adapter let go of what a forked child must not inherit.
+    pub(crate) fn release(&self) {
+        if let Some(adapter) = self.adapter() {
+            attempt::release(&*adapter);
+        }
+    }
+
     /// This sink for a forked child: none of its locks, which may be held for ever there.
     pub(crate) fn after_fork(&self, notices: Arc<Notices>) -> Self {
         Self::builder()

@@ -1,4 +1,4 @@
-//! Adapters that log to the logger that feeds them.
+//! Adapters that log to the logger that feeds them, and calls that cross each other.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock, Weak, mpsc};
@@ -8,6 +8,8 @@ use namel3ss_safety::{
     AdapterError, AdapterRegistry, Batch, Builder, DatasetAdapter, Delivery, MemoryAdapter,
     OverflowStrategy, SafetyEvent, SafetyEventLogger,
 };
+
+use crate::bench;
 
 #[derive(Debug, Default)]
 struct Talkative {
@@ -142,4 +144,24 @@ fn block_without_threads_delivers_on_the_callers_own() {
     }
     assert!(logger.stop(None).complete);
     assert_eq!((dataset.len(), logger.stats().total_dropped), (200, 0));
+}
+
+/// The worker was ended by a stop in the middle of another thread's flush, which then waited for
+/// ever.
+#[test]
+fn a_flush_outlives_the_worker_that_it_waits_for() {
+    let home = tempfile::tempdir().unwrap();
+    let adapter = Arc::new(MemoryAdapter::default());
+    let logger = bench::builder(adapter.clone()).home(home.path()).build().unwrap();
+    for _ in 0..300 {
+        logger.start();
+        (1..=5).for_each(|n| _ = logger.log(&bench::event(n)));
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| assert!(logger.stop(None).complete));
+                scope.spawn(|| assert!(logger.flush(None).complete));
+            }
+        });
+    }
+    assert_eq!(adapter.len(), 1500);
 }

@@ -1,0 +1,105 @@
+//! The HTTP client of the stores: TLS by rustls with ring and the system's certificates, a limit on
+//! every wait and on every answer. No provider of cryptography is installed for the whole process:
+//! that is the application's to decide.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Limited};
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
+    HttpResponseBody, HttpService,
+};
+use object_store::{ClientConfigKey, ClientOptions, Error, Result};
+
+use super::failure::Asked;
+use crate::objects::store::OBJECT_BYTES_MAX;
+
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long nothing may come.
+const SILENCE: Duration = Duration::from_secs(30);
+/// How long an unused connection is kept.
+const IDLE: Duration = Duration::from_secs(90);
+/// The longest wait that a server may ask for and be heard: five minutes.
+const RETRY_AFTER_MAX: u64 = 300;
+
+/// Makes the clients.
+#[derive(Debug)]
+pub(super) struct Connector {
+    /// How long one request may take.
+    pub(super) timeout: Duration,
+    pub(super) asked: Arc<Asked>,
+}
+
+impl HttpConnector for Connector {
+    fn connect(&self, options: &ClientOptions) -> Result<HttpClient> {
+        let failed = |source| Error::Generic { store: "HTTP client", source };
+        let value = |key| options.get_config_value(&key);
+        let plain = value(ClientConfigKey::AllowHttp).is_some_and(|value| value == "true");
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls().map_err(failed)?)
+            .https_only(!plain)
+            .user_agent(concat!("namel3ss-safety/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT)
+            .read_timeout(SILENCE)
+            .timeout(self.timeout)
+            .pool_idle_timeout(IDLE);
+        if let Some(url) = value(ClientConfigKey::ProxyUrl) {
+            let mut proxy = reqwest::Proxy::all(url).map_err(|error| failed(error.into()))?;
+            if let Some(hosts) = value(ClientConfigKey::ProxyExcludes) {
+                proxy = proxy.no_proxy(reqwest::NoProxy::from_string(&hosts));
+            }
+            builder = builder.proxy(proxy);
+        }
+        let client = builder.build().map_err(|error| failed(error.into()))?;
+        Ok(HttpClient::new(Service { client, asked: self.asked.clone() }))
+    }
+}
+
+type TlsError = Box<dyn std::error::Error + Send + Sync>;
+
+fn tls() -> std::result::Result<rustls::ClientConfig, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = rustls_platform_verifier::Verifier::new(provider.clone())?;
+    Ok(rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        // Its name says that a verifier is set by hand; this one is the system's.
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth())
+}
+
+#[derive(Debug)]
+struct Service {
+    client: reqwest::Client,
+    asked: Arc<Asked>,
+}
+
+impl HttpService for Service {
+    fn call<'s, 'f>(
+        &'s self,
+        request: HttpRequest,
+    ) -> Pin<Box<dyn Future<Output = std::result::Result<HttpResponse, HttpError>> + Send + 'f>>
+    where
+        's: 'f,
+        Self: 'f,
+    {
+        Box::pin(async move {
+            let response = HttpService::call(&self.client, request).await?;
+            if matches!(response.status().as_u16(), 429 | 503)
+                && let Some(seconds) = response.headers().get("retry-after")
+                && let Some(seconds) = seconds.to_str().ok().and_then(|text| text.parse().ok())
+            {
+                self.asked.wait(Duration::from_secs(RETRY_AFTER_MAX.min(seconds)));
+            }
+            let (parts, body) = response.into_parts();
+            let most = usize::try_from(OBJECT_BYTES_MAX).unwrap_or(usize::MAX);
+            let body = Limited::new(body, most)
+                .map_err(|error| HttpError::new_boxed(HttpErrorKind::Decode, error));
+            Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body)))
+        })
+    }
+}

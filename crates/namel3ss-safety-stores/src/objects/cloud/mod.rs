@@ -1,0 +1,212 @@
+//! Objects in S3, Google Cloud Storage and Azure Blob Storage, through the `object_store` crate.
+//!
+//! Credentials, endpoint and region come from the provider's usual environment variables and, before
+//! them, from the URL's parameters; they are read at the first request, and again after a fork. Each
+//! request, and each operation as a whole, ends in time.
+
+mod settings;
+mod runtime;
+mod http;
+mod failure;
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use namel3ss_safety::{AdapterError, Durability};
+use object_store::path::Path;
+use object_store::{
+    Error, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload, Result as StoreResult,
+};
+
+pub(super) use self::settings::{takes, whereabouts};
+
+use self::failure::{Asked, Failed};
+use self::runtime::Runtime;
+use super::place::Place;
+use super::store::{Created, OBJECT_BYTES_MAX, Store};
+
+/// The most names that one listing takes in.
+const NAMES_MAX: usize = 1_000_000;
+
+/// A store that is reached over the network.
+pub(super) struct Cloud {
+    place: Place,
+    /// How long one operation may take, its retries included.
+    within: Duration,
+    asked: Arc<Asked>,
+    open: Mutex<Option<Open>>,
+}
+
+#[derive(Clone)]
+struct Open {
+    runtime: Arc<Runtime>,
+    store: Arc<dyn ObjectStore>,
+}
+
+impl fmt::Debug for Cloud {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cloud").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl Cloud {
+    pub(super) fn new(place: &Place) -> Result<Self, AdapterError> {
+        settings::check(place)?;
+        let within = settings::within(place);
+        let open = Mutex::new(None);
+        Ok(Self { place: place.clone(), within, asked: Arc::default(), open })
+    }
+
+    fn connect(&self) -> Result<Open, AdapterError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = open.as_ref().filter(|open| open.runtime.is_ours()) {
+            return Ok(open.clone());
+        }
+        if let Some(parents) = open.take() {
+            // After a fork: its connections are the parent's, and closing them would say goodbye
+            // on them.
+            std::mem::forget(parents);
+        }
+        let runtime = Runtime::start()
+            .map_err(|error| AdapterError::transient(format!("start a thread: {error}")))?;
+        let store = settings::build(&self.place, self.asked.clone())?;
+        Ok(open.insert(Open { runtime: Arc::new(runtime), store }).clone())
+    }
+
+    fn run<T, F>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(Arc<dyn ObjectStore>) -> F,
+    ) -> Done<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = StoreResult<T>> + Send + 'static,
+    {
+        let failed = Failed { doing, asked: &self.asked };
+        let open = self.connect().map_err(Refused::Other)?;
+        match open.runtime.run(self.within, work(open.store)) {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(failed.because(error)),
+            Err(_) => Err(Refused::Other(failed.no_answer(self.within))),
+        }
+    }
+
+    fn put(&self, key: &str, bytes: &[u8], mode: PutMode) -> Done<()> {
+        let (path, payload) = (path(key)?, PutPayload::from(Bytes::copy_from_slice(bytes)));
+        self.run("write an object", |store| async move {
+            store.put_opts(&path, payload, mode.into()).await.map(drop)
+        })
+    }
+}
+
+type Done<T> = Result<T, Refused>;
+
+/// Why a request did not do what it should.
+enum Refused {
+    /// There is no such object, or no such bucket.
+    NotFound(AdapterError),
+    Exists,
+    Denied(AdapterError),
+    /// The store can't do that.
+    Unsupported,
+    Other(AdapterError),
+}
+
+impl From<Refused> for AdapterError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::NotFound(error) | Refused::Denied(error) | Refused::Other(error) => error,
+            Refused::Exists => AdapterError::transient("write an object: another one was written"),
+            Refused::Unsupported => AdapterError::config("ask the store: it can't do that"),
+        }
+    }
+}
+
+fn path(key: &str) -> Result<Path, Refused> {
+    // Prefixes are checked when they are given, and all else in a key is ours.
+    Path::parse(key).map_err(|_| {
+        Refused::Other(AdapterError::config("name an object: its prefix can't be part of a key"))
+    })
+}
+
+impl Store for Cloud {
+    fn create(&self, key: &str, bytes: &[u8], _: Durability) -> Result<Created, AdapterError> {
+        // Whatever these stores confirm is durable.
+        match self.put(key, bytes, PutMode::Create) {
+            Ok(()) => Ok(Created::New),
+            Err(Refused::Exists) => Ok(Created::Exists),
+            Err(Refused::Unsupported) => Ok(Created::Unsupported),
+            Err(refused) => Err(refused.into()),
+        }
+    }
+
+    fn overwrite(&self, key: &str, bytes: &[u8]) -> Result<(), AdapterError> {
+        Ok(self.put(key, bytes, PutMode::Overwrite)?)
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, AdapterError> {
+        let path = path(key)?;
+        let read = self.run("read an object", |store| async move {
+            let found = store.get(&path).await?;
+            if found.meta.size > OBJECT_BYTES_MAX {
+                let text = "it is larger than this library makes them";
+                return Err(Error::NotSupported { source: text.into() });
+            }
+            found.bytes().await
+        });
+        match read {
+            Ok(bytes) => Ok(Some(bytes.into())),
+            Err(Refused::NotFound(_)) => Ok(None),
+            Err(refused) => Err(refused.into()),
+        }
+    }
+
+    fn objects(
+        &self,
+        folder: &str,
+        range: &Range<String>,
+    ) -> Result<Option<Vec<String>>, AdapterError> {
+        let (under, from) = (path(folder)?, path(&format!("{folder}/{}", range.start))?);
+        let end = range.end.clone();
+        let listed = self.run("list objects", |store| async move {
+            let mut found = store.list_with_offset(Some(&under), &from);
+            let mut names = Vec::new();
+            while let Some(object) = found.next().await {
+                let object = object?;
+                let mut parts = object.location.prefix_match(&under).into_iter().flatten();
+                let (Some(name), None) = (parts.next(), parts.next()) else { continue };
+                if name.as_ref() >= end.as_str() || names.len() >= NAMES_MAX {
+                    break;
+                }
+                names.push(name.as_ref().to_owned());
+            }
+            Ok(names)
+        });
+        permitted(listed)
+    }
+
+    fn folders(&self, folder: &str, stem: &str) -> Result<Option<Vec<String>>, AdapterError> {
+        let (under, stem) = (path(folder)?, stem.to_owned());
+        let listed = self.run("list folders", |store| async move {
+            let found = store.list_with_delimiter(Some(&under)).await?;
+            let names = found.common_prefixes.iter().filter_map(|path| path.filename());
+            Ok(names.filter(|name| name.starts_with(&stem)).map(str::to_owned).collect())
+        });
+        permitted(listed)
+    }
+}
+
+fn permitted(listed: Done<Vec<String>>) -> Result<Option<Vec<String>>, AdapterError> {
+    match listed {
+        Ok(mut names) => {
+            names.sort_unstable();
+            Ok(Some(names))
+        }
+        Err(Refused::Denied(_)) => Ok(None),
+        Err(refused) => Err(refused.into()),
+    }
+}

@@ -1,0 +1,284 @@
+//! Credentials, endpoint, region, proxy, timeouts and retries: from the provider's environment
+//! variables and, before them, from the URL's parameters.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use namel3ss_safety::AdapterError;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
+
+use super::failure::Asked;
+use super::http::Connector;
+use crate::objects::place::{Place, Root};
+
+/// Seconds that one request may take, unless `timeout=` says otherwise.
+const TIMEOUT: u64 = 60;
+const TIMEOUT_MAX: u64 = 600;
+/// How often a request is repeated, unless `max_retries=` or `AWS_MAX_ATTEMPTS` says otherwise; the
+/// sink tries a whole batch again after that.
+const RETRIES: usize = 3;
+const RETRIES_MAX: usize = 20;
+/// No request is repeated later than this after its first try.
+const RETRY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Parameters that are not the driver's.
+const OURS: [&str; 2] = ["timeout", "max_retries"];
+
+/// Whether a URL of `root` may have the parameter `name`.
+pub(in crate::objects) fn takes(root: &Root, name: &str) -> bool {
+    if OURS.contains(&name) {
+        return true;
+    }
+    // The others of the client would be taken, and change nothing.
+    let client = |key: ClientConfigKey| {
+        matches!(
+            key,
+            ClientConfigKey::AllowHttp | ClientConfigKey::ProxyUrl | ClientConfigKey::ProxyExcludes
+        )
+    };
+    match root {
+        Root::S3(_) => match name.parse() {
+            Ok(AmazonS3ConfigKey::Client(key)) => client(key),
+            Ok(AmazonS3ConfigKey::Bucket) | Err(_) => false,
+            Ok(_) => true,
+        },
+        Root::Gcs(_) => match name.parse() {
+            Ok(GoogleConfigKey::Client(key)) => client(key),
+            Ok(GoogleConfigKey::Bucket) | Err(_) => false,
+            Ok(_) => true,
+        },
+        Root::Azure(_) => match name.parse() {
+            Ok(AzureConfigKey::Client(key)) => client(key),
+            Ok(AzureConfigKey::ContainerName) | Err(_) => false,
+            Ok(_) => true,
+        },
+        Root::Folder(_) => false,
+    }
+}
+
+/// What, besides its bucket, tells a store from another: the endpoint, the account. No secret.
+pub(in crate::objects) fn whereabouts(place: &Place) -> Vec<(&'static str, String)> {
+    let values = match &place.root {
+        Root::S3(_) => {
+            let builder = s3(place);
+            let value = |key| builder.get_config_value(&key);
+            let endpoint = value(AmazonS3ConfigKey::S3Endpoint);
+            vec![("endpoint", endpoint.or_else(|| value(AmazonS3ConfigKey::Endpoint)))]
+        }
+        Root::Gcs(_) => vec![("base_url", gcs(place).get_config_value(&GoogleConfigKey::BaseUrl))],
+        Root::Azure(_) => {
+            let builder = azure(place);
+            let value = |key| builder.get_config_value(&key);
+            let emulator = value(AzureConfigKey::UseEmulator).filter(|value| value == "true");
+            vec![
+                ("account_name", value(AzureConfigKey::AccountName)),
+                ("endpoint", value(AzureConfigKey::Endpoint)),
+                ("use_emulator", emulator),
+            ]
+        }
+        Root::Folder(_) => Vec::new(),
+    };
+    let known = values.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    known.filter(|(_, value)| !value.is_empty()).map(|(name, v)| (name, without_user(&v))).collect()
+}
+
+/// A URL without what stands before `@` in its host, and without its parameters.
+fn without_user(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let host = rest.rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{host}")
+        }
+        None => url.rsplit('@').next().unwrap_or_default().to_owned(),
+    }
+}
+
+/// What would otherwise show at the first request only.
+pub(super) fn check(place: &Place) -> Result<(), AdapterError> {
+    number(place, "timeout", 1, TIMEOUT_MAX)?;
+    number(place, "max_retries", 0, RETRIES_MAX as u64)?;
+    for (name, value) in whereabouts(place) {
+        if matches!(name, "endpoint" | "base_url")
+            && value.starts_with("http://")
+            && !is_local(&value)
+            && !allows_http(place)
+        {
+            return Err(AdapterError::config(format!(
+                "open the object store: {name} is not encrypted, write https:// or add allow_http=true"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn number(place: &Place, name: &str, least: u64, most: u64) -> Result<Option<u64>, AdapterError> {
+    let Some(value) = place.option(name) else { return Ok(None) };
+    match value.parse() {
+        Ok(n) if (least..=most).contains(&n) => Ok(Some(n)),
+        _ => Err(AdapterError::config(format!(
+            "open the object store: {name}= takes {least} to {most}"
+        ))),
+    }
+}
+
+fn timeout(place: &Place) -> Duration {
+    let seconds = number(place, "timeout", 1, TIMEOUT_MAX).ok().flatten();
+    Duration::from_secs(seconds.unwrap_or(TIMEOUT))
+}
+
+/// How long an operation may take, which is a request with its retries, or a few.
+pub(super) fn within(place: &Place) -> Duration {
+    timeout(place) + RETRY_WITHIN
+}
+
+fn is_local(url: &str) -> bool {
+    let host = url.split_once("://").map_or(url, |(_, rest)| rest);
+    ["localhost", "127.", "[::1]"].iter().any(|local| host.starts_with(local))
+}
+
+fn retry(place: &Place) -> RetryConfig {
+    let attempts = std::env::var("AWS_MAX_ATTEMPTS").ok().filter(|_| {
+        // It is Amazon's variable.
+        matches!(place.root, Root::S3(_))
+    });
+    let from_env = attempts.and_then(|n| n.parse::<usize>().ok()).map(|n| n.saturating_sub(1));
+    let given = number(place, "max_retries", 0, RETRIES_MAX as u64).ok().flatten();
+    let given = given.and_then(|n| usize::try_from(n).ok());
+    RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(5),
+            base: 2.0,
+        },
+        max_retries: given.or(from_env).unwrap_or(RETRIES).min(RETRIES_MAX),
+        retry_timeout: RETRY_WITHIN,
+    }
+}
+
+/// What the provider's variables and the URL say about the client.
+fn client_value(place: &Place, key: ClientConfigKey) -> Option<String> {
+    match place.root {
+        Root::S3(_) => s3(place).get_config_value(&AmazonS3ConfigKey::Client(key)),
+        Root::Gcs(_) => gcs(place).get_config_value(&GoogleConfigKey::Client(key)),
+        Root::Azure(_) => azure(place).get_config_value(&AzureConfigKey::Client(key)),
+        Root::Folder(_) => None,
+    }
+}
+
+fn allows_http(place: &Place) -> bool {
+    client_value(place, ClientConfigKey::AllowHttp).is_some_and(|value| value == "true")
+}
+
+/// Plain HTTP where it stays on this machine, or somebody asked for it.
+fn client(place: &Place, endpoint: Option<String>) -> ClientOptions {
+    let local = endpoint.is_some_and(|url| is_local(&url));
+    let emulator = place.option("use_emulator") == Some("true");
+    let http = allows_http(place) || local || emulator;
+    let mut options = ClientOptions::new().with_allow_http(http);
+    for key in [ClientConfigKey::ProxyUrl, ClientConfigKey::ProxyExcludes] {
+        if let Some(value) = client_value(place, key) {
+            options = options.with_config(key, value);
+        }
+    }
+    options
+}
+
+/// The parameters that the driver is to know.
+fn drivers(place: &Place) -> impl Iterator<Item = (&str, &str)> {
+    let all = place.options.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    all.filter(|(name, _)| !OURS.contains(name))
+}
+
+fn s3(place: &Place) -> AmazonS3Builder {
+    let mut builder = AmazonS3Builder::from_env();
+    for (name, value) in drivers(place) {
+        match name.parse() {
+            Err(_) => {}
+            // A service's own endpoint goes before all others, wherever it is written.
+            Ok(AmazonS3ConfigKey::Endpoint) => {
+                builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, value);
+            }
+            Ok(key) => builder = builder.with_config(key, value),
+        }
+    }
+    builder
+}
+
+fn gcs(place: &Place) -> GoogleCloudStorageBuilder {
+    let mut builder = GoogleCloudStorageBuilder::from_env();
+    for (name, value) in drivers(place) {
+        match name.parse() {
+            Err(_) => {}
+            Ok(key) => builder = builder.with_config(key, value),
+        }
+    }
+    builder
+}
+
+fn azure(place: &Place) -> MicrosoftAzureBuilder {
+    let mut builder = MicrosoftAzureBuilder::from_env();
+    for (name, value) in drivers(place) {
+        match name.parse() {
+            Err(_) => {}
+            Ok(key) => builder = builder.with_config(key, value),
+        }
+    }
+    builder
+}
+
+/// The client of the place's store.
+pub(super) fn build(
+    place: &Place,
+    asked: Arc<Asked>,
+) -> Result<Arc<dyn ObjectStore>, AdapterError> {
+    let connector = Connector { timeout: timeout(place), asked };
+    let retry = retry(place);
+    let endpoint = whereabouts(place)
+        .into_iter()
+        .find_map(|(name, url)| matches!(name, "endpoint" | "base_url").then_some(url));
+    let client = client(place, endpoint);
+    let built: object_store::Result<Arc<dyn ObjectStore>> = match &place.root {
+        Root::S3(bucket) => s3(place)
+            .with_bucket_name(bucket)
+            .with_client_options(client)
+            .with_retry(retry)
+            .with_http_connector(connector)
+            .build()
+            .map(|store| Arc::new(store) as _),
+        Root::Gcs(bucket) => gcs(place)
+            .with_bucket_name(bucket)
+            .with_client_options(client)
+            .with_retry(retry)
+            .with_http_connector(connector)
+            .build()
+            .map(|store| Arc::new(store) as _),
+        Root::Azure(container) => azure(place)
+            .with_container_name(container)
+            .with_client_options(client)
+            .with_retry(retry)
+            .with_http_connector(connector)
+            .build()
+            .map(|store| Arc::new(store) as _),
+        Root::Folder(_) => {
+            return Err(AdapterError::config("open the object store: it is a folder"));
+        }
+    };
+    // The driver's own words may repeat a value, and that may be a secret.
+    built.map_err(|_| AdapterError::config(hint(place)))
+}
+
+fn hint(place: &Place) -> String {
+    let variables = match place.root {
+        Root::S3(_) => "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL",
+        Root::Gcs(_) => "GOOGLE_APPLICATION_CREDENTIALS, GOOGLE_SERVICE_ACCOUNT_KEY",
+        Root::Azure(_) => "AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY",
+        Root::Folder(_) => "",
+    };
+    let mut names: Vec<&str> = place.options.iter().map(|(name, _)| name.as_str()).collect();
+    names.push(variables);
+    format!("open the object store: a setting is missing or malformed, check {}", names.join(", "))
+}

@@ -1,0 +1,122 @@
+//! Rows as the bytes of one object, and back. The same rows give the same bytes.
+
+#[cfg(feature = "object")]
+use std::io::Write as _;
+use std::io::{BufReader, Read};
+
+use namel3ss_safety::adapter::{ReadError, ReadRow, csv, json};
+use namel3ss_safety::{AdapterError, Row};
+
+use super::format::{Compression, Format};
+
+/// The most bytes that an object may unpack to: 1 GiB. What this library writes stays far below.
+const UNPACKED_BYTES_MAX: u64 = 1 << 30;
+
+/// `rows` as one object.
+///
+/// # Errors
+/// If this build lacks the format or the compression, or the encoder fails.
+pub(super) fn encode(
+    rows: &[Row<'_>],
+    format: Format,
+    compression: Compression,
+) -> Result<Vec<u8>, AdapterError> {
+    let mut out = Vec::with_capacity(rows.len().saturating_mul(256));
+    match format {
+        Format::Parquet => return parquet(rows),
+        Format::Csv => csv::write(rows.iter().copied(), &mut out),
+        Format::Jsonl => rows.iter().for_each(|row| {
+            row.write_json(&mut out);
+            out.push(b'\n');
+        }),
+        Format::Json => {
+            for (i, row) in rows.iter().enumerate() {
+                out.extend_from_slice(if i == 0 { b"[\n" } else { b",\n" });
+                row.write_json(&mut out);
+            }
+            out.extend_from_slice(b"\n]\n");
+        }
+    }
+    compress(out, compression)
+}
+
+/// Reads an object of [`encode`] back.
+///
+/// # Errors
+/// Says what is wrong with it; a compressed one may unpack to 1 GiB at most.
+pub(super) fn decode(
+    bytes: Vec<u8>,
+    format: Format,
+    compression: Compression,
+) -> Result<Vec<ReadRow>, ReadError> {
+    if format == Format::Parquet {
+        return from_parquet(bytes);
+    }
+    let unpacked = unpack(&bytes, compression)?.take(UNPACKED_BYTES_MAX);
+    match format {
+        Format::Csv => csv::Reader::new(unpacked)?.collect(),
+        _ => json::Reader::new(BufReader::new(unpacked)).collect(),
+    }
+}
+
+#[cfg(feature = "parquet")]
+fn parquet(rows: &[Row<'_>]) -> Result<Vec<u8>, AdapterError> {
+    crate::parquet::encode(rows)
+}
+
+#[cfg(not(feature = "parquet"))]
+fn parquet(_rows: &[Row<'_>]) -> Result<Vec<u8>, AdapterError> {
+    Err(AdapterError::config(
+        "encode the rows: Parquet is not in this build, use json, jsonl or csv",
+    ))
+}
+
+#[cfg(feature = "parquet")]
+fn from_parquet(bytes: Vec<u8>) -> Result<Vec<ReadRow>, ReadError> {
+    crate::parquet::decode(bytes)
+}
+
+#[cfg(not(feature = "parquet"))]
+fn from_parquet(_bytes: Vec<u8>) -> Result<Vec<ReadRow>, ReadError> {
+    Err(ReadError::Dataset("Parquet is not in this build".to_owned()))
+}
+
+#[cfg(feature = "object")]
+fn compress(text: Vec<u8>, compression: Compression) -> Result<Vec<u8>, AdapterError> {
+    let failed = |error| AdapterError::io("compress the rows", error);
+    match compression {
+        Compression::None => Ok(text),
+        Compression::Zstd => zstd::bulk::compress(&text, 3).map_err(failed),
+        Compression::Gzip => {
+            // Its header names no time and no file, so the bytes are the same each time.
+            let out = Vec::with_capacity(text.len() / 4);
+            let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::new(6));
+            encoder.write_all(&text).and_then(|()| encoder.finish()).map_err(failed)
+        }
+    }
+}
+
+#[cfg(not(feature = "object"))]
+fn compress(text: Vec<u8>, compression: Compression) -> Result<Vec<u8>, AdapterError> {
+    match compression {
+        Compression::None => Ok(text),
+        _ => Err(AdapterError::config("compress the rows: not in this build")),
+    }
+}
+
+#[cfg(feature = "object")]
+fn unpack(bytes: &[u8], compression: Compression) -> Result<Box<dyn Read + '_>, ReadError> {
+    Ok(match compression {
+        Compression::None => Box::new(bytes),
+        Compression::Zstd => Box::new(zstd::Decoder::new(bytes)?),
+        Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
+    })
+}
+
+#[cfg(not(feature = "object"))]
+fn unpack(bytes: &[u8], compression: Compression) -> Result<Box<dyn Read + '_>, ReadError> {
+    match compression {
+        Compression::None => Ok(Box::new(bytes)),
+        _ => Err(ReadError::Dataset("compression is not in this build".to_owned())),
+    }
+}

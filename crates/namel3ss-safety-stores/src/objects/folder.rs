@@ -1,0 +1,248 @@
+//! Objects as files under a local folder: created under a hidden name, renamed into place without
+//! overwriting, never through a symbolic link below that folder.
+//!
+//! A crash leaves at most the hidden file of the object that was being written, which the next
+//! attempt at the same object takes over. `durability="power"` syncs the file and every folder that
+//! leads to it.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::ops::Range;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use namel3ss_safety::limits::check_file_size;
+use namel3ss_safety::{AdapterError, Durability};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use super::store::{Created, OBJECT_BYTES_MAX, Store};
+
+/// How long to wait for another process that is writing the same object.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How often a hidden file may be taken away while it is locked.
+const TRIES: u32 = 100;
+
+/// A local folder.
+#[derive(Debug)]
+pub(super) struct Folder {
+    root: PathBuf,
+}
+
+impl Folder {
+    /// Nothing is made before the first object.
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// The folder of `key`, and the name in it.
+    fn open<'k>(&self, key: &'k str, make: bool, sync: bool) -> io::Result<(OwnedFd, &'k str)> {
+        let (folders, name) = key.rsplit_once('/').unwrap_or(("", key));
+        Ok((self.open_folder(folders, make, sync)?, name))
+    }
+
+    fn open_folder(&self, folders: &str, make: bool, sync: bool) -> io::Result<OwnedFd> {
+        if make {
+            make_root(&self.root)?;
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut at = rustix::fs::open(&self.root, flags, Mode::empty())?;
+        for name in folders.split('/').filter(|name| !name.is_empty()) {
+            if make {
+                match rustix::fs::mkdirat(&at, name, Mode::RWXU) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if sync {
+                rustix::fs::fsync(&at)?;
+            }
+            at = rustix::fs::openat(&at, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
+        }
+        Ok(at)
+    }
+
+    fn write(&self, key: &str, bytes: &[u8], sync: bool) -> io::Result<Created> {
+        let (folder, name) = self.open(key, true, sync)?;
+        if rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+            return exists(&folder, name, sync);
+        }
+        let hidden = format!(".{name}.tmp");
+        let mut file = lock(&folder, &hidden)?;
+        check_file_size(bytes.len() as u64)?;
+        file.set_len(0)?;
+        file.write_all(bytes)?;
+        if sync {
+            file.sync_all()?;
+        }
+        let renamed = rename(&folder, &hidden, name);
+        if renamed.is_err() {
+            // Ours while we hold its lock.
+            let _ = rustix::fs::unlinkat(&folder, hidden.as_str(), AtFlags::empty());
+        }
+        match renamed {
+            Err(Errno::EXIST) => return exists(&folder, name, sync),
+            other => other?,
+        }
+        if sync {
+            rustix::fs::fsync(&folder)?;
+        }
+        Ok(Created::New)
+    }
+
+    fn names(
+        &self,
+        folder: &str,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Option<Vec<String>>, AdapterError> {
+        let read = || -> io::Result<Vec<String>> {
+            let folder = self.open_folder(folder, false, false)?;
+            let mut names = Vec::new();
+            for entry in rustix::fs::Dir::read_from(&folder)? {
+                if let Ok(name) = entry?.file_name().to_str()
+                    && wanted(name)
+                {
+                    names.push(name.to_owned());
+                }
+            }
+            names.sort_unstable();
+            Ok(names)
+        };
+        match read() {
+            Ok(names) => Ok(Some(names)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(Vec::new())),
+            Err(error) => Err(self.failed("list", error)),
+        }
+    }
+
+    fn failed(&self, doing: &str, error: io::Error) -> AdapterError {
+        AdapterError::io(format_args!("{doing} an object in {}", self.root.display()), error)
+    }
+}
+
+/// Makes the folder and those that lead to it, for its owner alone.
+fn make_root(root: &Path) -> io::Result<()> {
+    if root.is_dir() {
+        return Ok(());
+    }
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root)
+}
+
+/// Somebody stored it, perhaps without syncing it.
+fn exists(folder: &OwnedFd, name: &str, sync: bool) -> io::Result<Created> {
+    if sync {
+        open_file(folder, name, OFlags::RDONLY)?.sync_all()?;
+        rustix::fs::fsync(folder)?;
+    }
+    Ok(Created::Exists)
+}
+
+fn open_file(folder: &OwnedFd, name: &str, flags: OFlags) -> io::Result<File> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?);
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::NotADirectory, "no regular file stands there"))
+    }
+}
+
+/// The hidden file, made where it is missing, and ours alone.
+fn lock(folder: &OwnedFd, hidden: &str) -> io::Result<File> {
+    for _ in 0..TRIES {
+        let file = open_file(folder, hidden, OFlags::RDWR | OFlags::CREATE)?;
+        wait_for_lock(&file)?;
+        // Whoever held it before may have renamed it into place.
+        let ours = rustix::fs::fstat(file.as_fd())?;
+        match rustix::fs::statat(folder, hidden, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(there) if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino) => {
+                return Ok(file);
+            }
+            Ok(_) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(io::Error::other("others keep taking its hidden file away"))
+}
+
+fn wait_for_lock(file: &File) -> io::Result<()> {
+    let start = Instant::now();
+    let mut wait = Duration::from_micros(20);
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if start.elapsed() < LOCK_WAIT_MAX => {
+                std::thread::sleep(wait);
+                wait = (wait * 2).min(Duration::from_millis(5));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "another process has been writing it for 10 s, see which one is stuck",
+                ));
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+}
+
+/// Gives the hidden file its name, unless there is one of that name.
+fn rename(folder: &OwnedFd, hidden: &str, name: &str) -> Result<(), Errno> {
+    match rustix::fs::renameat_with(folder, hidden, folder, name, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            // The file system can't; a second name can't take the place of a file either.
+            rustix::fs::linkat(folder, hidden, folder, name, AtFlags::empty())?;
+            rustix::fs::unlinkat(folder, hidden, AtFlags::empty())
+        }
+        other => other,
+    }
+}
+
+impl Store for Folder {
+    fn create(
+        &self,
+        key: &str,
+        bytes: &[u8],
+        durability: Durability,
+    ) -> Result<Created, AdapterError> {
+        let sync = durability == Durability::Power;
+        self.write(key, bytes, sync).map_err(|error| self.failed("create", error))
+    }
+
+    fn overwrite(&self, key: &str, bytes: &[u8]) -> Result<(), AdapterError> {
+        // A folder can create without overwriting, so nobody asks for more.
+        self.create(key, bytes, Durability::Process).map(drop)
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, AdapterError> {
+        let read = || -> io::Result<Vec<u8>> {
+            let (folder, name) = self.open(key, false, false)?;
+            let mut bytes = Vec::new();
+            let file = open_file(&folder, name, OFlags::RDONLY)?;
+            file.take(OBJECT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        match read() {
+            Ok(bytes) if bytes.len() as u64 > OBJECT_BYTES_MAX => Err(AdapterError::config(
+                "read an object: it is larger than this library makes them, move it away",
+            )),
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.failed("read", error)),
+        }
+    }
+
+    fn objects(
+        &self,
+        folder: &str,
+        range: &Range<String>,
+    ) -> Result<Option<Vec<String>>, AdapterError> {
+        self.names(folder, |name| *range.start <= *name && *name < *range.end)
+    }
+
+    fn folders(&self, folder: &str, stem: &str) -> Result<Option<Vec<String>>, AdapterError> {
+        self.names(folder, |name| name.starts_with(stem))
+    }
+}

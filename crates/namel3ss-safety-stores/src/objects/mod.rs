@@ -1,0 +1,292 @@
+//! Rows as objects: in S3 and what speaks its protocol, Google Cloud Storage, Azure Blob Storage,
+//! or files under a local folder. One object a batch and day, under a key that is made of the rows'
+//! own journal and seqs, in partitions by the events' own UTC date.
+//!
+//! **Exactly once.** An object is only ever created, never overwritten. Where its key is taken, what
+//! lies there is compared: the same rows are a success. Before, one short listing looks for objects
+//! that may hold some of the rows under another key, as when a fallback file is replayed in other
+//! batches; rows that they hold are left out.
+//! **Limits:** the store honours create-only requests (it is asked once, before the first object)
+//! and lets us list; two processes don't send the same rows in different batches at the same moment,
+//! which the journal's lock sees to; nobody deletes objects while their journal is delivered. A batch
+//! of two days is two objects: between them a reader sees the one.
+
+mod format;
+mod place;
+mod key;
+mod cut;
+mod encode;
+mod store;
+#[cfg(unix)]
+mod folder;
+#[cfg(feature = "object")]
+mod cloud;
+mod read;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use namel3ss_safety::{AdapterError, Batch, BatchId, Batching, DatasetAdapter, Delivery, Row};
+
+pub use self::format::{Compression, Format};
+pub use self::place::Place;
+pub use self::read::read;
+
+use self::cut::{Part, cut};
+use self::encode::{decode, encode};
+use self::place::Root;
+use self::store::{Created, Store};
+
+/// How often one part may find its key taken by other rows of its journal.
+const TAKEN_MAX: usize = 64;
+/// The object by which a store is asked whether it can create without overwriting; readers of
+/// partitioned datasets skip names that begin with a dot.
+const PROBE: &str = ".namel3ss-safety-create-only";
+
+/// What is known about a store's create-only requests.
+mod honours {
+    pub(super) const UNKNOWN: u8 = 0;
+    pub(super) const YES: u8 = 1;
+    /// It overwrites, or refuses to be asked.
+    pub(super) const NO: u8 = 2;
+}
+
+/// A dataset of objects. See [`crate::objects`].
+///
+/// ```
+/// # #[cfg(feature = "parquet")] {
+/// use namel3ss_safety::{DatasetAdapter, JournalId, RowBuffer, SafetyEvent, Seq};
+/// use namel3ss_safety_stores::ObjectStoreAdapter;
+/// let folder = tempfile::tempdir().unwrap();
+/// let url = format!("file://{}", folder.path().display());
+/// let adapter = ObjectStoreAdapter::new(&url, "events/safety", "parquet").unwrap();
+/// let mut rows = RowBuffer::new(JournalId::generate());
+/// let event = SafetyEvent::default();
+/// rows.push_event(Seq(1), &event);
+/// adapter.insert(&rows.batch()).unwrap();
+/// adapter.insert(&rows.batch()).unwrap(); // a retry is stored once
+/// let read = namel3ss_safety_stores::objects::read(&adapter.identity()).unwrap();
+/// let read: Vec<_> = read.collect::<Result<_, _>>().unwrap();
+/// assert_eq!(read.len(), 1);
+/// assert_eq!(read[0].event, event);
+/// # }
+/// ```
+pub struct ObjectStoreAdapter {
+    place: Place,
+    store: Box<dyn Store>,
+    honours: AtomicU8,
+    /// The store does not let us list: rows in batches of other boundaries can't be recognised.
+    blind: AtomicBool,
+}
+
+impl fmt::Debug for ObjectStoreAdapter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObjectStoreAdapter").field("identity", &self.identity()).finish()
+    }
+}
+
+impl ObjectStoreAdapter {
+    /// A dataset at `place`; nothing is connected to before the first insert.
+    ///
+    /// # Errors
+    /// If this build has no such store or format.
+    pub fn open(place: Place) -> Result<Self, AdapterError> {
+        if cfg!(not(feature = "parquet")) && place.format == Format::Parquet {
+            let text = "open the object store: parquet is not in this build, use format=jsonl";
+            return Err(AdapterError::config(text));
+        }
+        Ok(Self {
+            store: open_store(&place)?,
+            honours: AtomicU8::new(match place.root {
+                Root::Folder(_) => honours::YES,
+                _ => honours::UNKNOWN,
+            }),
+            blind: AtomicBool::new(false),
+            place,
+        })
+    }
+
+    /// A dataset in a bare S3 bucket or at a URL, under `prefix` (none if empty), in the format of
+    /// the word `parquet`, `json`, `jsonl` or `csv`.
+    ///
+    /// # Errors
+    /// Says what is wrong with an argument; never a secret.
+    pub fn new(bucket_or_url: &str, prefix: &str, format: &str) -> Result<Self, AdapterError> {
+        Self::open(Place::new(bucket_or_url, prefix, format)?)
+    }
+
+    fn store_part(&self, part: Part<'_>, batch: &Batch<'_>) -> Result<(), AdapterError> {
+        let Some(id) = id_of(&part.rows) else { return Ok(()) };
+        let extension = self.place.extension();
+        let folder = part.day.folder(&self.place.prefix);
+        let mut rows = part.rows;
+        if let Some(names) = self.store.objects(&folder, &key::neighbours(&id))? {
+            let own = key::name(&id, &extension);
+            for name in names.iter().filter(|name| **name != own) {
+                let Some((first, last)) = key::seqs(name, id.journal, &extension) else { continue };
+                let overlaps = rows.iter().any(|row| (first..=last).contains(&row.seq));
+                if overlaps && let Some(there) = self.store.get(&format!("{folder}/{name}"))? {
+                    self.leave_out(&mut rows, there, name)?;
+                }
+            }
+        } else {
+            self.blind.store(true, Ordering::Relaxed);
+        }
+        self.put(&folder, &extension, rows, batch)
+    }
+
+    /// Creates the object of `rows`; where one of its key exists, what that holds is left out, and
+    /// the rest tried again.
+    fn put(
+        &self,
+        folder: &str,
+        extension: &str,
+        mut rows: Vec<Row<'_>>,
+        batch: &Batch<'_>,
+    ) -> Result<(), AdapterError> {
+        for _ in 0..TAKEN_MAX {
+            let Some(id) = id_of(&rows) else { return Ok(()) };
+            let name = key::name(&id, extension);
+            let key = format!("{folder}/{name}");
+            let bytes = encode(&rows, self.place.format, self.place.compression)?;
+            if self.create(&key, &bytes, batch)? == Created::New {
+                return Ok(());
+            }
+            let Some(there) = self.store.get(&key)? else {
+                let text = "create an object: it exists, and is not there when it is read";
+                return Err(AdapterError::transient(text));
+            };
+            if there == bytes {
+                return Ok(());
+            }
+            let before = rows.len();
+            self.leave_out(&mut rows, there, &name)?;
+            if rows.len() == before {
+                return Err(differs(&name));
+            }
+        }
+        Err(AdapterError::config("create an object: too many of its rows lie under other keys"))
+    }
+
+    /// Takes out of `rows` those that the object `there` holds.
+    fn leave_out(
+        &self,
+        rows: &mut Vec<Row<'_>>,
+        there: Vec<u8>,
+        name: &str,
+    ) -> Result<(), AdapterError> {
+        let held =
+            decode(there, self.place.format, self.place.compression).map_err(|_| differs(name))?;
+        let mut ids = HashMap::with_capacity(held.len());
+        for row in held {
+            if let Some((journal, seq)) = row.id {
+                ids.insert((journal, seq), row.event);
+            }
+        }
+        let mut other = false;
+        rows.retain(|row| match ids.get(&(row.journal, row.seq)) {
+            Some(event) => {
+                // A row's journal and seq say which it is. That it is another one can only be when
+                // somebody made it up.
+                other |= event.event_id != row.event.event_id;
+                false
+            }
+            None => true,
+        });
+        if other { Err(differs(name)) } else { Ok(()) }
+    }
+
+    fn create(&self, key: &str, bytes: &[u8], batch: &Batch<'_>) -> Result<Created, AdapterError> {
+        if self.honours.load(Ordering::Acquire) == honours::UNKNOWN {
+            self.probe(batch)?;
+        }
+        if self.honours.load(Ordering::Acquire) == honours::YES {
+            return match self.store.create(key, bytes, batch.durability())? {
+                Created::Unsupported => {
+                    let text = "create an object: the store no longer creates without overwriting";
+                    Err(AdapterError::config(text))
+                }
+                created => Ok(created),
+            };
+        }
+        // What is there is looked at first; a race of two can still overwrite, with the same rows.
+        if self.store.get(key)?.is_some() {
+            return Ok(Created::Exists);
+        }
+        self.store.overwrite(key, bytes).map(|()| Created::New)
+    }
+
+    /// Asks the store whether it creates without overwriting: one small object, made twice.
+    fn probe(&self, batch: &Batch<'_>) -> Result<(), AdapterError> {
+        let slash = if self.place.prefix.is_empty() { "" } else { "/" };
+        let key = format!("{}{slash}{PROBE}", self.place.prefix);
+        let text = b"This object shows that the store creates objects without overwriting them.\n";
+        let mut honours = honours::NO;
+        for _ in 0..2 {
+            match self.store.create(&key, text, batch.durability())? {
+                Created::Exists => honours = honours::YES,
+                Created::New => continue,
+                Created::Unsupported => {}
+            }
+            break;
+        }
+        self.honours.store(honours, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// What names an object of `rows`; `None` where there are none.
+fn id_of(rows: &[Row<'_>]) -> Option<BatchId> {
+    let (first, last) = (rows.first()?, rows.last()?);
+    Some(BatchId { journal: first.journal, first: first.seq, last: last.seq })
+}
+
+fn differs(name: &str) -> AdapterError {
+    AdapterError::config(format!(
+        "create the object {name}: one of that name holds something else, move it away"
+    ))
+}
+
+fn open_store(place: &Place) -> Result<Box<dyn Store>, AdapterError> {
+    match &place.root {
+        #[cfg(unix)]
+        Root::Folder(root) => Ok(Box::new(folder::Folder::new(root.clone()))),
+        #[cfg(not(unix))]
+        Root::Folder(_) => Err(AdapterError::config("open the folder: only on Unix so far")),
+        #[cfg(feature = "object")]
+        _ => Ok(Box::new(cloud::Cloud::new(place)?)),
+        #[cfg(not(feature = "object"))]
+        _ => Err(AdapterError::config("open the object store: it is not in this build")),
+    }
+}
+
+impl DatasetAdapter for ObjectStoreAdapter {
+    fn insert(&self, batch: &Batch<'_>) -> Result<(), AdapterError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        cut(batch).into_iter().try_for_each(|part| self.store_part(part, batch))
+    }
+
+    fn identity(&self) -> String {
+        self.place.identity()
+    }
+
+    fn delivery(&self) -> Delivery {
+        let honours = self.honours.load(Ordering::Relaxed);
+        if honours == honours::NO || self.blind.load(Ordering::Relaxed) {
+            return Delivery::AtLeastOnce;
+        }
+        Delivery::ExactlyOnce {
+            condition: match self.place.root {
+                Root::Folder(_) => "all writers are this library, on a local file system",
+                _ => "the store honours create-only requests and lists its objects",
+            },
+        }
+    }
+
+    fn batching(&self) -> Batching {
+        self.place.batching
+    }
+}

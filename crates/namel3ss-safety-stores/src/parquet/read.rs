@@ -1,0 +1,124 @@
+//! Reading a Parquet file of ours back, by the columns' names and types.
+
+use std::fmt::Display;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_schema::DataType;
+use namel3ss_safety::adapter::{ReadError, ReadRow};
+use namel3ss_safety::{SafetyEvent, Seq, Severity, Timestamp};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::columns;
+
+/// The most bytes that a file may say it unpacks to: 1 GiB.
+const UNPACKED_BYTES_MAX: i64 = 1 << 30;
+
+/// The rows of one Parquet file that [`super::encode`] made.
+///
+/// # Errors
+/// If it is no Parquet file, or its columns are others.
+pub fn decode(bytes: Vec<u8>) -> Result<Vec<ReadRow>, ReadError> {
+    let file =
+        ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).map_err(wrong)?;
+    let sizes = file.metadata().row_groups().iter().map(|group| group.total_byte_size());
+    if sizes.fold(0, i64::saturating_add) > UNPACKED_BYTES_MAX {
+        return Err(ReadError::Dataset("it unpacks to more than 1 GiB".to_owned()));
+    }
+    let reader = file.with_batch_size(4096).build().map_err(wrong)?;
+    let mut rows = Vec::new();
+    for batch in reader {
+        let batch = batch.map_err(wrong)?;
+        let columns = Columns::of(&batch)?;
+        for at in 0..batch.num_rows() {
+            let row = columns.row(at);
+            rows.push(
+                row.map_err(|wrong| ReadError::Row { number: rows.len() as u64 + 1, wrong })?,
+            );
+        }
+    }
+    Ok(rows)
+}
+
+fn wrong(error: impl Display) -> ReadError {
+    ReadError::Dataset(error.to_string())
+}
+
+/// The columns in the order of the schema, whatever their order in the file.
+struct Columns<'b>(Vec<&'b ArrayRef>);
+
+impl<'b> Columns<'b> {
+    fn of(batch: &'b RecordBatch) -> Result<Self, ReadError> {
+        let schema = columns::schema();
+        let mut found = Vec::with_capacity(schema.fields().len());
+        for field in schema.fields() {
+            let column = batch.column_by_name(field.name()).ok_or_else(|| {
+                ReadError::Dataset(format!("there is no column {}", field.name()))
+            })?;
+            let same = match (column.data_type(), field.data_type()) {
+                (DataType::List(_), DataType::List(_)) => true,
+                (there, here) => there == here,
+            };
+            if !same {
+                return Err(ReadError::Dataset(format!(
+                    "column {} has another type",
+                    field.name()
+                )));
+            }
+            found.push(column);
+        }
+        Ok(Self(found))
+    }
+
+    fn text(&self, column: usize, row: usize) -> Option<&'b str> {
+        let array = self.0[column];
+        match array.data_type() {
+            DataType::Utf8 => {
+                let texts = array.as_string::<i32>();
+                texts.is_valid(row).then(|| texts.value(row))
+            }
+            DataType::Dictionary(..) => {
+                let words = array.as_dictionary::<Int32Type>();
+                let key = words.key(row)?;
+                Some(words.values().as_string_opt::<i32>()?.value(key))
+            }
+            _ => None,
+        }
+    }
+
+    fn owned(&self, column: usize, row: usize) -> Option<String> {
+        self.text(column, row).map(str::to_owned)
+    }
+
+    fn row(&self, row: usize) -> Result<ReadRow, String> {
+        let text = |column| self.text(column, row).unwrap_or_default();
+        let list = self.0[12].as_list::<i32>().value(row);
+        let list = list.as_string_opt::<i32>().ok_or("categories hold something else than text")?;
+        let metadata = serde_json::from_str(text(16)).map_err(|error| error.to_string())?;
+        let event = SafetyEvent {
+            event_id: text(0).to_owned(),
+            timestamp: Timestamp::from_micros(
+                self.0[1].as_primitive::<TimestampMicrosecondType>().value(row),
+            ),
+            app_name: self.owned(2, row),
+            chain_name: self.owned(3, row),
+            agent_name: self.owned(4, row),
+            policy_name: self.owned(5, row),
+            reason: self.owned(6, row),
+            trace_id: self.owned(7, row),
+            session_id: self.owned(8, row),
+            user_id: self.owned(9, row),
+            direction: text(10).parse().map_err(|_| "an unknown direction")?,
+            action: text(11).parse().map_err(|_| "an unknown action")?,
+            categories: list.iter().map(|text| text.unwrap_or_default().to_owned()).collect(),
+            severity: Severity::from(text(13)),
+            confidence: self.0[14].as_primitive::<Float64Type>().value(row),
+            latency_ms: self.0[15].as_primitive::<Float64Type>().value(row),
+            metadata,
+        };
+        let seq = self.0[18].as_primitive::<Int64Type>().value(row);
+        let id = text(17).parse().ok().zip(u64::try_from(seq).ok().map(Seq));
+        Ok(ReadRow { id, event })
+    }
+}

@@ -1,0 +1,107 @@
+//! Rows of a PostgreSQL table, for [`crate::server::Reader`].
+
+use namel3ss_safety::adapter::ReadError;
+use serde_json::{Map, Value};
+
+use super::connect::Session;
+use super::failure::Problem;
+use super::table::query;
+use crate::runtime;
+use crate::server::Server;
+use crate::server::read::{Rows, page_timeout};
+
+/// A table, and a session while it is looked at.
+#[derive(Debug)]
+pub(crate) struct Table {
+    server: Server,
+    session: Option<Session>,
+}
+
+impl Table {
+    pub(crate) fn new(server: Server) -> Self {
+        Self { server, session: None }
+    }
+
+    fn query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, ReadError> {
+        let timeout = page_timeout(&self.server);
+        let Self { server, session } = self;
+        let told = |problem: Problem| problem.into_error().to_string();
+        let looked = runtime::off_runtime(|| {
+            let looked = async {
+                let session = match session {
+                    Some(session) => session,
+                    none => none.insert(Session::connect(server).await?),
+                };
+                query(session, "read rows", sql).await
+            };
+            let waited = runtime::block_on(async { tokio::time::timeout(timeout, looked).await });
+            match waited.map_err(|error| format!("start a runtime: {error}"))? {
+                Ok(rows) => rows.map_err(told),
+                Err(_) => Err(format!("read rows: no answer within {} s", timeout.as_secs())),
+            }
+        });
+        looked.map_err(|text| {
+            // In whatever state it is.
+            self.session = None;
+            ReadError::Dataset(text)
+        })
+    }
+}
+
+impl Rows for Table {
+    fn begin(&mut self) -> Result<[bool; 3], ReadError> {
+        self.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+        let name = self.server.table.quoted();
+        let has = |column| {
+            format!(
+                "EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = t.oid \
+                 AND NOT attisdropped AND attname = '{column}')"
+            )
+        };
+        let rows = self.query(&format!(
+            "SELECT {}, {}, {} FROM (SELECT pg_catalog.to_regclass('{name}') AS oid) AS t \
+             WHERE oid IS NOT NULL",
+            has("journal_id"),
+            has("seq"),
+            has("timestamp")
+        ))?;
+        let Some(row) = rows.first() else {
+            return Err(ReadError::Dataset(format!("there is no table {name}")));
+        };
+        Ok([0, 1, 2].map(|at| row.get(at).and_then(Option::as_deref) == Some("t")))
+    }
+
+    fn heads(&mut self) -> Result<Vec<(String, u64)>, ReadError> {
+        let name = self.server.table.quoted();
+        // From one journal to the next by the key's index, whatever lies between.
+        let rows = self.query(&format!(
+            "WITH RECURSIVE j AS ((SELECT journal_id FROM {name} ORDER BY journal_id LIMIT 1) \
+             UNION ALL SELECT (SELECT t.journal_id FROM {name} AS t WHERE t.journal_id > j.journal_id \
+             ORDER BY t.journal_id LIMIT 1) FROM j WHERE j.journal_id IS NOT NULL) \
+             SELECT j.journal_id, (SELECT max(seq) FROM {name} AS t WHERE t.journal_id = j.journal_id) \
+             FROM j WHERE j.journal_id IS NOT NULL"
+        ))?;
+        let rows = rows.into_iter().filter_map(|row| match row.as_slice() {
+            [Some(id), Some(seq)] => Some((id.clone(), seq.parse().ok()?)),
+            _ => None,
+        });
+        Ok(rows.collect())
+    }
+
+    fn select(&mut self, rest: &str) -> Result<Vec<Map<String, Value>>, ReadError> {
+        let name = self.server.table.quoted();
+        let rows = self.query(&format!("SELECT to_jsonb(t)::text FROM {name} AS t {rest}"))?;
+        let row = |row: Vec<Option<String>>| {
+            let text = row.into_iter().next().flatten().unwrap_or_default();
+            serde_json::from_str(&text).map_err(|error| ReadError::Dataset(error.to_string()))
+        };
+        rows.into_iter().map(row).collect()
+    }
+
+    fn end(&mut self) {
+        if self.session.is_some() {
+            // A failure has ended the session itself.
+            let _ = self.query("ROLLBACK");
+        }
+    }
+}

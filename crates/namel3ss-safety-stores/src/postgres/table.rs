@@ -1,0 +1,197 @@
+//! The table, ours or another's: its columns, its key, and the statements that fill it.
+
+use namel3ss_safety::AdapterError;
+use tokio_postgres::SimpleQueryMessage;
+
+use super::connect::Session;
+use super::failure::{Problem, problem};
+use crate::schema::{Dialect, Table, ddl};
+use crate::server::columns::{self, Column, Matching, TIMESTAMP};
+use crate::server::columns::{CATEGORIES, CONFIDENCE, JOURNAL, LATENCY, METADATA, SEQ};
+
+/// Where rows wait for an INSERT that can pass over those that are there. The number is its form's.
+pub(super) const STAGE: &str = "pg_temp.n3_safety_stage_1";
+
+/// A table as it was found, and how to fill it.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) matching: Matching,
+    pub(super) has_key: bool,
+    /// COPY into the table itself, where its types are ours.
+    pub(super) copy: Option<String>,
+    /// COPY into the stage.
+    pub(super) stage: String,
+    /// From the stage to the table.
+    pub(super) insert: String,
+    /// `"schema"."table"`
+    pub(super) quoted: String,
+}
+
+/// The statement that makes the stage of a session.
+pub(super) fn make_stage() -> String {
+    format!(
+        "CREATE TEMP TABLE IF NOT EXISTS {STAGE} (event_id text, \"timestamp\" timestamptz, \
+         app_name text, chain_name text, agent_name text, policy_name text, reason text, \
+         trace_id text, session_id text, user_id text, direction text, action text, \
+         categories text[], severity text, confidence float8, latency_ms float8, metadata jsonb, \
+         journal_id uuid, seq int8) ON COMMIT DELETE ROWS"
+    )
+}
+
+/// Rows of a query in text.
+pub(super) async fn query(
+    session: &mut Session,
+    doing: &str,
+    sql: &str,
+) -> Result<Vec<Vec<Option<String>>>, Problem> {
+    let messages =
+        session.run(|client| client.simple_query(sql)).await.map_err(|e| problem(doing, &e))?;
+    let rows = messages.into_iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => {
+            Some((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect())
+        }
+        _ => None,
+    });
+    Ok(rows.collect())
+}
+
+/// Finds the table, and makes it where it is missing.
+pub(super) async fn find(session: &mut Session, table: &Table) -> Result<Found, Problem> {
+    if let Some(found) = look(session, table).await? {
+        return Ok(found);
+    }
+    let doing = format!("make the table {}", table.quoted());
+    // Two that make it at once would get in each other's way, IF NOT EXISTS or not.
+    let sql = format!(
+        "BEGIN; SET LOCAL client_min_messages = warning; \
+         SELECT pg_advisory_xact_lock(hashtext('namel3ss-safety: make the table')); {} COMMIT",
+        ddl(Dialect::Postgres, table)
+    );
+    if let Err(error) = session.run(|client| client.batch_execute(&sql)).await {
+        let problem = problem(&doing, &error);
+        let _ = session.run(|client| client.batch_execute("ROLLBACK")).await;
+        return Err(problem);
+    }
+    let gone = || AdapterError::transient(format!("{doing}: it is not there")).into();
+    look(session, table).await?.ok_or_else(gone)
+}
+
+/// The table by the name that it has for this session, if it is there.
+async fn look(session: &mut Session, table: &Table) -> Result<Option<Found>, Problem> {
+    let doing = format!("look at the table {}", table.quoted());
+    let sql = format!(
+        "SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind::text \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.oid = pg_catalog.to_regclass('{}')",
+        table.quoted()
+    );
+    let rows = query(session, &doing, &sql).await?;
+    let Some([Some(oid), Some(quoted), Some(kind)]) = rows.first().map(Vec::as_slice) else {
+        return Ok(None);
+    };
+    let sql = format!(
+        "SELECT a.attname::text, quote_ident(n.nspname) || '.' || quote_ident(t.typname) \
+         FROM pg_catalog.pg_attribute a \
+         JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
+         JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
+         WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''"
+    );
+    let columns: Vec<(String, String)> = query(session, &doing, &sql)
+        .await?
+        .into_iter()
+        .filter_map(|row| Some((row.first()?.clone()?, row.get(1)?.clone()?)))
+        .collect();
+    let matching = Matching::of(&columns, quoted)?;
+    // A name with a line break in it is none of ours.
+    let sql = format!(
+        "SELECT string_agg(a.attname::text, E'\\n') FROM pg_catalog.pg_index i \
+         CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(number, place) \
+         JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number \
+         WHERE i.indrelid = {oid} AND i.indisunique AND i.indimmediate AND i.indisvalid \
+         AND i.indpred IS NULL AND i.indexprs IS NULL \
+         AND k.place <= i.indnkeyatts GROUP BY i.indexrelid"
+    );
+    let keys = query(session, &doing, &sql).await?;
+    let keys = keys.into_iter().filter_map(|row| row.into_iter().next().flatten());
+    let key = columns::key(keys.map(|key| key.lines().map(str::to_owned).collect()).collect());
+    let is_table = matches!(kind.as_str(), "r" | "p");
+    Ok(Some(Found::new(matching, key, quoted.clone(), is_table)))
+}
+
+impl Found {
+    fn new(matching: Matching, key: Option<Vec<String>>, quoted: String, is_table: bool) -> Self {
+        let columns = &matching.columns;
+        let list = |name: &dyn Fn(&Column) -> String| {
+            columns.iter().map(name).collect::<Vec<_>>().join(", ")
+        };
+        let theirs = list(&|column| quote(&column.theirs));
+        let ours = list(&|column| format!("\"{}\"", columns::name(column.ours)));
+        let as_they_are = columns.iter().all(|column| same_form(column.ours, &column.sql_type));
+        let conflict = key.as_ref().map_or_else(String::new, |key| {
+            let names: Vec<String> = key.iter().map(|name| quote(name)).collect();
+            format!(" ON CONFLICT ({}) DO NOTHING", names.join(", "))
+        });
+        let insert = format!(
+            "INSERT INTO {quoted} ({theirs}) SELECT {} FROM {STAGE}{conflict}",
+            list(&|column| cast(column.ours, &column.sql_type))
+        );
+        Self {
+            copy: (is_table && as_they_are)
+                .then(|| format!("COPY {quoted} ({theirs}) FROM STDIN (FORMAT binary)")),
+            stage: format!("COPY {STAGE} ({ours}) FROM STDIN (FORMAT binary)"),
+            insert,
+            has_key: key.is_some(),
+            matching,
+            quoted,
+        }
+    }
+}
+
+fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The type of one of our columns, as the stage and our own table have it.
+fn our_type(column: usize) -> &'static str {
+    match column {
+        TIMESTAMP => "pg_catalog.timestamptz",
+        CATEGORIES => "pg_catalog._text",
+        CONFIDENCE | LATENCY => "pg_catalog.float8",
+        METADATA => "pg_catalog.jsonb",
+        JOURNAL => "pg_catalog.uuid",
+        SEQ => "pg_catalog.int8",
+        _ => "pg_catalog.text",
+    }
+}
+
+fn is_text(sql_type: &str) -> bool {
+    matches!(sql_type, "pg_catalog.text" | "pg_catalog.varchar" | "pg_catalog.bpchar")
+}
+
+/// Whether a column of that type takes our column's binary form.
+fn same_form(column: usize, sql_type: &str) -> bool {
+    let ours = our_type(column);
+    ours == sql_type || (is_text(ours) && is_text(sql_type))
+}
+
+/// A value of the stage, as a column of that type takes it.
+fn cast(column: usize, sql_type: &str) -> String {
+    let name = format!("\"{}\"", columns::name(column));
+    if same_form(column, sql_type) {
+        return name;
+    }
+    let text = is_text(sql_type);
+    match column {
+        TIMESTAMP if text => {
+            format!("to_char({name} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
+        }
+        TIMESTAMP => format!("CAST({name} AT TIME ZONE 'UTC' AS {sql_type})"),
+        CATEGORIES if text => format!("to_json({name})::text"),
+        CATEGORIES if sql_type.ends_with(".json") || sql_type.ends_with(".jsonb") => {
+            format!("to_jsonb({name})::{sql_type}")
+        }
+        JOURNAL if text => format!("replace({name}::text, '-', '')"),
+        // Through the text of both: to an enum, to a domain, to a number.
+        _ => format!("CAST({name}::text AS {sql_type})"),
+    }
+}

@@ -1,0 +1,323 @@
+//! Rows that a server can't hold as they are: what is stored in their place, and how they read back
+//! unchanged.
+//!
+//! PostgreSQL has no U+0000 in texts, MySQL no infinities and no year 10,000, MariaDB no JSON of more
+//! than 32 levels. Such a value is stored as well as can be: U+FFFD for U+0000, the nearest moment,
+//! null, the metadata without the entry. Its field as it was logged stands beside it, as JSON text
+//! in the metadata under `row.exact`. An event whose own metadata has that key is treated so too:
+//! what a reader finds there is always ours.
+
+use std::borrow::Cow;
+
+use namel3ss_safety::codec::ValueRef;
+use namel3ss_safety::{FIELDS, Row, Timestamp, json};
+use serde_json::{Map, Value};
+
+use super::columns::{CATEGORIES, CONFIDENCE, JOURNAL, LATENCY, METADATA, SEQ, TIMESTAMP, name};
+
+/// The key in a row's metadata under which its fields stand as they were logged.
+const EXACT: &str = "row.exact";
+
+/// What a kind of server can hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Holds {
+    /// U+0000 in texts.
+    pub(crate) nul: bool,
+    /// Infinities, and not only numbers.
+    pub(crate) infinities: bool,
+    /// The first and the last moment.
+    pub(crate) moments: (Timestamp, Timestamp),
+    /// Levels of JSON, the outermost included.
+    pub(crate) depth_max: usize,
+    /// Bytes in a key of a JSON object.
+    pub(crate) key_bytes_max: usize,
+}
+
+/// A row as its server can hold it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fitted<'a> {
+    pub(crate) row: Row<'a>,
+    holds: &'a Holds,
+    /// A bit for each field that is not stored as it was logged.
+    misfits: u32,
+    /// The metadata can't be written out as they are.
+    rewrite: bool,
+}
+
+impl<'a> Fitted<'a> {
+    pub(crate) fn new(row: Row<'a>, holds: &'a Holds) -> Self {
+        let mut fitted = Self { row, holds, misfits: 0, rewrite: false };
+        let event = &row.event;
+        let mut note = |field: usize, fits: bool| fitted.misfits |= u32::from(!fits) << field;
+        note(0, holds.text(event.event_id));
+        note(TIMESTAMP, (holds.moments.0..=holds.moments.1).contains(&event.timestamp));
+        for (field, text) in (2..).zip(event.texts()) {
+            note(field, text.is_none_or(|text| holds.text(text)));
+        }
+        note(CATEGORIES, event.categories().all(|text| holds.text(text)));
+        note(13, holds.text(event.severity));
+        note(CONFIDENCE, holds.float(event.confidence));
+        note(LATENCY, holds.float(event.latency_ms));
+        let mut rewrite = false;
+        let fits = event.metadata().all(|(key, value)| {
+            key != EXACT && holds.key(key) && holds.value(value, 1, &mut rewrite)
+        });
+        note(METADATA, fits);
+        fitted.rewrite = rewrite || fitted.misfits != 0;
+        fitted
+    }
+
+    /// A text of the row, as it is stored.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.holds.fitted(text)
+    }
+
+    /// The row's moment, or the nearest one.
+    pub(crate) fn timestamp(&self) -> Timestamp {
+        self.row.event.timestamp.clamp(self.holds.moments.0, self.holds.moments.1)
+    }
+
+    /// A number, unless it is none that the server has.
+    #[cfg(feature = "mysql")]
+    pub(crate) fn number(&self, n: f64) -> Option<f64> {
+        (self.holds.infinities || n.is_finite()).then_some(n)
+    }
+
+    /// Appends the metadata as JSON, with what is exact and the fields in `rest`, which have no
+    /// column.
+    pub(crate) fn write_metadata(&self, rest: &[usize], out: &mut Vec<u8>) {
+        let metadata = self.row.event.metadata();
+        if rest.is_empty() && !self.rewrite {
+            return json::write_object(metadata, out);
+        }
+        let mut stored = Map::new();
+        for (key, value) in metadata {
+            if key != EXACT
+                && self.holds.key_bytes_max >= key.len()
+                && let Some(value) = self.holds.fitted_value(value.to_value(), 1)
+            {
+                stored.insert(self.holds.fitted(key).into_owned(), value);
+            }
+        }
+        for field in rest {
+            let value = self.holds.fitted_value(self.value(*field), 1).unwrap_or_default();
+            if !value.is_null() {
+                let name = name(*field);
+                let taken = stored.contains_key(name);
+                let name = if taken { format!("row.{name}") } else { name.to_owned() };
+                stored.insert(name, value);
+            }
+        }
+        if self.misfits != 0 {
+            let misfits = (0..FIELDS.len()).filter(|field| self.misfits >> field & 1 == 1);
+            let exact: Map<String, Value> =
+                misfits.map(|field| (name(field).to_owned(), self.value(field))).collect();
+            stored.insert(EXACT.to_owned(), Value::Object(exact).to_string().into());
+        }
+        out.extend_from_slice(Value::Object(stored).to_string().as_bytes());
+    }
+
+    /// A field as every dataset's JSON has it.
+    fn value(&self, field: usize) -> Value {
+        let event = &self.row.event;
+        let written = |write: &dyn Fn(&mut Vec<u8>)| {
+            let mut text = Vec::new();
+            write(&mut text);
+            String::from_utf8(text).unwrap_or_default()
+        };
+        let number = |n: f64| {
+            // What JSON has no number for is a text there.
+            serde_json::from_str(&written(&|out| json::write_float(n, out))).unwrap_or_default()
+        };
+        match field {
+            0 => event.event_id.into(),
+            TIMESTAMP => written(&|out| json::write_timestamp(event.timestamp, out)).into(),
+            2..=9 => event.texts()[field - 2].into(),
+            10 => event.direction.as_str().into(),
+            11 => event.action.as_str().into(),
+            CATEGORIES => event.categories().collect::<Vec<_>>().into(),
+            13 => event.severity.into(),
+            CONFIDENCE => number(event.confidence),
+            LATENCY => number(event.latency_ms),
+            METADATA => Value::Object(event.metadata().to_map()),
+            JOURNAL => self.row.journal.to_string().into(),
+            _ => {
+                debug_assert_eq!(field, SEQ);
+                self.row.seq.0.into()
+            }
+        }
+    }
+}
+
+impl Holds {
+    fn text(&self, text: &str) -> bool {
+        self.nul || !text.as_bytes().contains(&0)
+    }
+
+    fn key(&self, key: &str) -> bool {
+        self.text(key) && key.len() <= self.key_bytes_max
+    }
+
+    /// NaN has a form of its own everywhere.
+    fn float(&self, n: f64) -> bool {
+        self.infinities || !n.is_infinite()
+    }
+
+    /// Whether `value`, `depth` levels down, can be stored; sets `rewrite` where another form of it
+    /// is as good.
+    fn value(&self, value: ValueRef<'_>, depth: usize, rewrite: &mut bool) -> bool {
+        match value {
+            ValueRef::String(text) => self.text(text),
+            ValueRef::Number(_) => {
+                // It may have a million digits, or stand for that many.
+                *rewrite = true;
+                true
+            }
+            ValueRef::Array(mut items) => {
+                depth < self.depth_max && items.all(|item| self.value(item, depth + 1, rewrite))
+            }
+            ValueRef::Object(mut entries) => {
+                depth < self.depth_max
+                    && entries
+                        .all(|(key, value)| self.key(key) && self.value(value, depth + 1, rewrite))
+            }
+            ValueRef::Null
+            | ValueRef::Bool(_)
+            | ValueRef::Int(_)
+            | ValueRef::UInt(_)
+            | ValueRef::Float(_) => true,
+        }
+    }
+
+    fn fitted<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.text(text) {
+            Cow::Borrowed(text)
+        } else {
+            Cow::Owned(text.replace('\0', "\u{fffd}"))
+        }
+    }
+
+    /// The value as it is stored; nothing where it has no form.
+    fn fitted_value(&self, value: Value, depth: usize) -> Option<Value> {
+        Some(match value {
+            Value::String(text) => Value::String(self.fitted(&text).into_owned()),
+            Value::Array(items) => {
+                let items = items.into_iter().map(|item| self.fitted_value(item, depth + 1));
+                return (depth < self.depth_max)
+                    .then(|| items.collect())
+                    .flatten()
+                    .map(Value::Array);
+            }
+            Value::Object(entries) => {
+                let entries = entries.into_iter().map(|(key, value)| {
+                    let key = (key.len() <= self.key_bytes_max).then(|| self.fitted(&key))?;
+                    Some((key.into_owned(), self.fitted_value(value, depth + 1)?))
+                });
+                let entries = (depth < self.depth_max).then(|| entries.collect::<Option<_>>());
+                return entries.flatten().map(Value::Object);
+            }
+            other => other,
+        })
+    }
+}
+
+/// Puts what stands under `row.exact` back into a row that was read.
+pub(crate) fn restore(fields: &mut Map<String, Value>) {
+    let Some(Value::Object(metadata)) = fields.get_mut("metadata") else { return };
+    let Some(Value::String(text)) = metadata.get(EXACT) else { return };
+    // Not ours, or not whole: left where it is.
+    let Ok(Value::Object(exact)) = serde_json::from_str(text) else { return };
+    metadata.remove(EXACT);
+    for (name, value) in exact {
+        if FIELDS.contains(&name.as_str()) {
+            fields.insert(name, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use namel3ss_safety::conformance::{buffer, hostile_events, plain_event};
+    use namel3ss_safety::{JournalId, SafetyEvent};
+    use serde_json::json;
+
+    /// A server that can hold next to nothing.
+    const NEXT_TO_NOTHING: Holds = Holds {
+        nul: false,
+        infinities: false,
+        moments: (Timestamp::from_micros(0), Timestamp::from_micros(i64::MAX / 2)),
+        depth_max: 3,
+        key_bytes_max: 40,
+    };
+
+    fn stored(event: &SafetyEvent, rest: &[usize]) -> Map<String, Value> {
+        let rows = buffer(JournalId([7; 16]), 1, std::slice::from_ref(event));
+        let row = rows.batch().rows().next().unwrap();
+        let mut out = Vec::new();
+        Fitted::new(row, &NEXT_TO_NOTHING).write_metadata(rest, &mut out);
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    fn holds_nul(value: &Value) -> bool {
+        match value {
+            Value::String(text) => text.contains('\0'),
+            Value::Array(items) => items.iter().any(holds_nul),
+            Value::Object(map) => {
+                map.iter().any(|(key, value)| key.contains('\0') || holds_nul(value))
+            }
+            _ => false,
+        }
+    }
+
+    #[test]
+    fn what_fits_is_left_alone_and_what_does_not_stands_beside_it() {
+        let event = |metadata: Value| SafetyEvent {
+            metadata: metadata.as_object().cloned().unwrap(),
+            ..plain_event(1)
+        };
+        assert_eq!(json!(stored(&event(json!({"a": [{}]})), &[])), json!({"a": [{}]}));
+        assert_eq!(
+            json!(stored(&event(json!({"a\0": "\0", "b": [[[1]]], "c": 1})), &[])),
+            json!({
+                "a\u{fffd}": "\u{fffd}", "c": 1,
+                "row.exact": r#"{"metadata":{"a\u0000":"\u0000","b":[[[1]]],"c":1}}"#,
+            })
+        );
+        assert_eq!(
+            json!(stored(
+                &event(json!({"row.exact": "{\"reason\":\"forged\"}", "seq": 0})),
+                &[0, SEQ]
+            )),
+            json!({
+                "seq": 0, "row.seq": 1, "event_id": "event-1",
+                "row.exact": r#"{"metadata":{"row.exact":"{\"reason\":\"forged\"}","seq":0}}"#,
+            })
+        );
+    }
+
+    #[test]
+    fn every_hostile_row_is_restored() {
+        let events = hostile_events();
+        let rows = buffer(JournalId([7; 16]), 1, &events);
+        for row in rows.batch().rows() {
+            let fitted = Fitted::new(row, &NEXT_TO_NOTHING);
+            let mut out = Vec::new();
+            fitted.write_metadata(&[], &mut out);
+            let metadata: Value = serde_json::from_slice(&out).unwrap();
+            assert!(!holds_nul(&metadata), "{metadata}");
+            // What a reader would find in the columns.
+            let mut fields: Map<String, Value> =
+                (0..METADATA).map(|field| (name(field).to_owned(), fitted.value(field))).collect();
+            for field in (0..METADATA).filter(|field| fitted.misfits >> field & 1 == 1) {
+                fields.insert(name(field).to_owned(), Value::Null);
+            }
+            fields.insert("metadata".to_owned(), metadata);
+            restore(&mut fields);
+            let read = SafetyEvent::from_json(Value::Object(fields)).unwrap();
+            let sent = row.event.to_event();
+            assert!(namel3ss_safety::conformance::same_event(&sent, &read), "{sent:?}\n{read:?}");
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Datasets of objects pass the suite, in every store and format, and what is particular to them.
+
+mod common;
+mod folder;
+#[cfg(all(feature = "object", feature = "parquet"))]
+mod server;
+#[cfg(all(feature = "object", feature = "parquet"))]
+mod xml_store;
+#[cfg(all(feature = "object", feature = "parquet"))]
+mod stores;
+#[cfg(all(feature = "object", feature = "parquet"))]
+mod kills;
+#[cfg(all(feature = "object", feature = "parquet"))]
+mod readers;

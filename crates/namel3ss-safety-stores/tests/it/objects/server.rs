@@ -1,0 +1,50 @@
+//! Real servers, from `scripts/servers`: each of them lives as long as its value.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+fn script() -> Command {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    Command::new(root.join("scripts/servers"))
+}
+
+/// A server with an empty folder of data.
+pub(super) struct Server {
+    child: Child,
+    _folder: tempfile::TempDir,
+    pub(super) port: u16,
+}
+
+impl Server {
+    pub(super) fn start(kind: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut child = script()
+            .args(["run", kind])
+            .arg(folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("scripts/servers runs");
+        let mut said = String::new();
+        let out = child.stdout.take().expect("it is piped");
+        BufReader::new(out).read_line(&mut said).expect("it says something");
+        let port = said.strip_prefix("ready ").and_then(|port| port.trim().parse().ok());
+        Self { child, _folder: folder, port: port.unwrap_or_else(|| panic!("{kind}: {said:?}")) }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It ends when its standard input does.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// A Python that has these packages.
+pub(super) fn python_with(packages: &[&str]) -> String {
+    let said = script().arg("python").args(packages).output().expect("scripts/servers runs");
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    String::from_utf8(said.stdout).expect("a path").trim().to_owned()
+}

@@ -1,0 +1,261 @@
+//! A small store in memory that speaks the XML interface which Google Cloud Storage and S3 share:
+//! PUT, GET, and lists in pages, with the preconditions of either. No emulator of Google's honours
+//! them. It can also misbehave as real stores do.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// So few that every test meets several pages.
+const PAGE: usize = 7;
+
+/// What it does with preconditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Honours {
+    Google,
+    Amazon,
+    /// Overwrites whatever is there.
+    Nothing,
+    /// Answers 501.
+    Refuses,
+}
+
+#[derive(Debug)]
+struct State {
+    honours: Honours,
+    objects: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// So many writes of events are stored, and their connections closed without an answer.
+    lost_answers: AtomicU32,
+    /// So many requests are answered with 503 and `Retry-After: 7`.
+    busy: AtomicU32,
+    /// Lists are answered with 403.
+    blind: AtomicBool,
+    lists: AtomicUsize,
+    /// Everything that clients sent but bodies.
+    heard: Mutex<String>,
+    stopping: AtomicBool,
+}
+
+/// The store; it ends with its value.
+#[derive(Debug)]
+pub(super) struct XmlStore {
+    pub(super) port: u16,
+    state: Arc<State>,
+}
+
+struct Request {
+    method: String,
+    key: String,
+    query: BTreeMap<String, String>,
+    headers: BTreeMap<String, String>,
+    body: Vec<u8>,
+}
+
+impl XmlStore {
+    pub(super) fn start(honours: Honours) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let state = Arc::new(State {
+            honours,
+            objects: Mutex::default(),
+            lost_answers: AtomicU32::new(0),
+            busy: AtomicU32::new(0),
+            blind: AtomicBool::new(false),
+            lists: AtomicUsize::new(0),
+            heard: Mutex::default(),
+            stopping: AtomicBool::new(false),
+        });
+        let shared = state.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                if shared.stopping.load(Ordering::SeqCst) {
+                    return;
+                }
+                let state = shared.clone();
+                std::thread::spawn(move || serve(&state, stream));
+            }
+        });
+        Self { port, state }
+    }
+
+    pub(super) fn lose_answers(&self, count: u32) {
+        self.state.lost_answers.store(count, Ordering::SeqCst);
+    }
+
+    pub(super) fn be_busy(&self, count: u32) {
+        self.state.busy.store(count, Ordering::SeqCst);
+    }
+
+    pub(super) fn be_blind(&self) {
+        self.state.blind.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn keys(&self) -> Vec<String> {
+        self.state.objects.lock().unwrap().keys().cloned().collect()
+    }
+
+    pub(super) fn lists(&self) -> usize {
+        self.state.lists.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn heard(&self) -> String {
+        self.state.heard.lock().unwrap().clone()
+    }
+}
+
+impl Drop for XmlStore {
+    fn drop(&mut self) {
+        self.state.stopping.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
+}
+
+fn take(left: &AtomicU32) -> bool {
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok()
+}
+
+fn serve(state: &State, stream: TcpStream) {
+    let mut input = BufReader::new(stream.try_clone().expect("a second handle"));
+    let mut output = stream;
+    while let Some(request) = read(&mut input, state) {
+        let events = request.key.contains("events_");
+        let (status, extra, body) = answer(state, &request);
+        if status == "200 OK" && request.method == "PUT" && events && take(&state.lost_answers) {
+            return;
+        }
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nETag: \"1\"\r\nx-goog-generation: 1\r\n\
+             Last-Modified: Sun, 01 Mar 2026 00:00:00 GMT\r\n{extra}\r\n",
+            body.len()
+        );
+        if output.write_all(&[head.as_bytes(), &body].concat()).is_err() {
+            return;
+        }
+    }
+}
+
+fn read(input: &mut BufReader<TcpStream>, state: &State) -> Option<Request> {
+    let mut line = || -> Option<String> {
+        let mut text = String::new();
+        input.read_line(&mut text).ok().filter(|n| *n > 0)?;
+        state.heard.lock().unwrap().push_str(&text);
+        Some(text.trim_end().to_owned())
+    };
+    let first = line()?;
+    let mut headers = BTreeMap::new();
+    loop {
+        let header = line()?;
+        let Some((name, value)) = header.split_once(':') else { break };
+        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+    let length = headers.get("content-length").and_then(|n| n.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    input.read_exact(&mut body).ok()?;
+    let mut words = first.split(' ');
+    let (method, target) = (words.next()?.to_owned(), words.next()?);
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    // The bucket comes first.
+    let key = path.trim_start_matches('/').split_once('/').map_or("", |(_, key)| key);
+    let query = query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (name.to_owned(), unescaped(value)))
+        .collect();
+    Some(Request { method, key: unescaped(key), query, headers, body })
+}
+
+fn unescaped(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        rest = after;
+        if *first == b'%' {
+            let hex = std::str::from_utf8(&after[..2]).expect("two digits");
+            bytes.push(u8::from_str_radix(hex, 16).expect("two digits"));
+            rest = &after[2..];
+        } else {
+            bytes.push(*first);
+        }
+    }
+    String::from_utf8(bytes).expect("UTF-8")
+}
+
+type Answer = (&'static str, &'static str, Vec<u8>);
+
+fn error(status: &'static str, code: &str) -> Answer {
+    let body = format!("<?xml version='1.0'?><Error><Code>{code}</Code></Error>");
+    (status, "", body.into_bytes())
+}
+
+fn answer(state: &State, request: &Request) -> Answer {
+    if take(&state.busy) {
+        let (_, _, body) = error("", "SlowDown");
+        return ("503 Slow Down", "Retry-After: 7\r\n", body);
+    }
+    let mut objects = state.objects.lock().unwrap();
+    match (request.method.as_str(), request.key.is_empty()) {
+        ("PUT", false) => {
+            let only_new = match state.honours {
+                Honours::Google => {
+                    request.headers.get("x-goog-if-generation-match").is_some_and(|g| g == "0")
+                }
+                Honours::Amazon => request.headers.get("if-none-match").is_some_and(|e| e == "*"),
+                Honours::Nothing => false,
+                Honours::Refuses if request.headers.contains_key("if-none-match") => {
+                    return error("501 Not Implemented", "NotImplemented");
+                }
+                Honours::Refuses => false,
+            };
+            if only_new && objects.contains_key(&request.key) {
+                return error("412 Precondition Failed", "PreconditionFailed");
+            }
+            objects.insert(request.key.clone(), request.body.clone());
+            ("200 OK", "", Vec::new())
+        }
+        ("GET", false) => match objects.get(&request.key) {
+            Some(bytes) => ("200 OK", "", bytes.clone()),
+            None => error("404 Not Found", "NoSuchKey"),
+        },
+        ("GET", true) if state.blind.load(Ordering::SeqCst) => {
+            error("403 Forbidden", "AccessDenied")
+        }
+        ("GET", true) => {
+            state.lists.fetch_add(1, Ordering::SeqCst);
+            ("200 OK", "", list(&objects, &request.query).into_bytes())
+        }
+        _ => error("405 Method Not Allowed", "MethodNotAllowed"),
+    }
+}
+
+fn list(objects: &BTreeMap<String, Vec<u8>>, query: &BTreeMap<String, String>) -> String {
+    let text = |name: &str| query.get(name).map_or("", String::as_str);
+    let (prefix, delimiter) = (text("prefix"), text("delimiter"));
+    let after = text("continuation-token").max(text("start-after")).to_owned();
+    let (mut contents, mut folders, mut last) = (String::new(), Vec::<String>::new(), None);
+    let wanted = objects.iter().filter(|(key, _)| key.starts_with(prefix) && **key > after);
+    for (count, (key, bytes)) in wanted.enumerate() {
+        if count == PAGE {
+            let token = last.unwrap_or_default();
+            contents.push_str(&format!(
+                "<IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken>"
+            ));
+            break;
+        }
+        last = Some(key.clone());
+        match key[prefix.len()..].split_once(delimiter).filter(|_| !delimiter.is_empty()) {
+            Some((folder, _)) => folders.push(format!("{prefix}{folder}{delimiter}")),
+            None => contents.push_str(&format!(
+                "<Contents><Key>{key}</Key><LastModified>2026-03-01T00:00:00.000Z</LastModified>\
+                 <ETag>\"1\"</ETag><Size>{}</Size></Contents>",
+                bytes.len()
+            )),
+        }
+    }
+    folders.dedup();
+    for folder in folders {
+        contents.push_str(&format!("<CommonPrefixes><Prefix>{folder}</Prefix></CommonPrefixes>"));
+    }
+    format!("<?xml version='1.0'?><ListBucketResult>{contents}</ListBucketResult>")
+}

@@ -20,8 +20,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from namel3ss.safety import AdapterRegistry, JSONAdapter, SafetyAction, SafetyEvent
-from namel3ss.safety import SafetyEventLogger, SQLAdapter
+from namel3ss.safety import (
+    AdapterRegistry,
+    JSONAdapter,
+    SafetyAction,
+    SafetyEvent,
+    SafetyEventLogger,
+    SQLAdapter,
+)
 
 CALLS = 20_000
 ROUNDS = 15
@@ -108,7 +114,12 @@ async def calls(home: str) -> None:
     loop = await best(nothing)
     show("an empty coroutine, awaited", loop)
 
-    least = {"ready": float("inf"), "made": float("inf"), "mapping": float("inf"), "own": float("inf")}
+    least = {
+        "ready": float("inf"),
+        "made": float("inf"),
+        "mapping": float("inf"),
+        "own": float("inf"),
+    }
     for _ in range(ROUNDS):
         for name in least:
             began = time.perf_counter()
@@ -173,7 +184,8 @@ async def burst(home: str) -> None:
         await logger.stop()
         times.sort()
         worst.append(times[BURST * 999 // 1000])
-        print(f"  p50 {times[BURST // 2]} p99 {times[BURST * 99 // 100]} p99.9 {worst[-1]} max {times[-1]}")
+        p50, p99 = times[BURST // 2], times[BURST * 99 // 100]
+        print(f"  p50 {p50} p99 {p99} p99.9 {worst[-1]} max {times[-1]}")
     show(f"burst of {BURST:,} into JSON lines, p99.9", min(worst), "under 5,000")
 
 

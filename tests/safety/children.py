@@ -151,7 +151,9 @@ class Ended:
 class Child:
     """A process that runs."""
 
-    def __init__(self, python: str, home: Path, environ: dict[str, str], argument: str = "") -> None:
+    def __init__(
+        self, python: str, home: Path, environ: dict[str, str], argument: str = ""
+    ) -> None:
         """Start it."""
         self.python = python
         self.home = home
@@ -160,7 +162,7 @@ class Child:
         }
         environment.update(NAMEL3SS_SAFETY_HOME=str(home), PYTHONDONTWRITEBYTECODE="1", **environ)
         self._began = time.monotonic()
-        self.process = subprocess.Popen(  # noqa: S603
+        self.process = subprocess.Popen(
             [python, "-X", "faulthandler", str(home / "case.py"), *argument.split()],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

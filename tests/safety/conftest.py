@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-
 from namel3ss.safety.logging import set_global_logger
 
 if TYPE_CHECKING:

@@ -61,7 +61,7 @@ for i in range({EVENTS}):
         check(children.run(python, home, body, SETUPS[kind]), kind, code)
 
     turns = {f"run-{at}": next(ways) for at in range(1000)}
-    children.each(tmp_path, 16, case)
+    children.each(tmp_path, 12, case)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "Adapter", "SlowAdapter"])
@@ -154,7 +154,7 @@ sys.exit(3)
 """
         children.run(python, home, body, SETUPS[kind]).check(3)
 
-    children.each(tmp_path, 12, case)
+    children.each(tmp_path, 8, case)
 
 
 def test_a_daemon_thread_that_waits_at_exit(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ sys.exit(3)
         setup += "backlog_limit_bytes=1 << 20)"
         children.run(python, home, body, setup).check(3)
 
-    children.each(tmp_path, 12, case)
+    children.each(tmp_path, 8, case)
 
 
 AT_THE_END = {

@@ -1,4 +1,4 @@
-"""Sinks, adapters, registries and writers: how events get to their dataset, and what if they don't."""
+"""Sinks, adapters, registries and writers: how events get to their dataset, or not."""
 
 from __future__ import annotations
 
@@ -19,9 +19,6 @@ from unittest.mock import AsyncMock, MagicMock, Mock
 
 import pytest
 import sqlalchemy
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import StaticPool
-
 from namel3ss.safety import (
     AdapterRegistry,
     CSVAdapter,
@@ -37,6 +34,8 @@ from namel3ss.safety import (
     SafetyEventWriteError,
     SQLAdapter,
 )
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import StaticPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -224,7 +223,7 @@ class TestSafetyEventSink:
         sink = sink_for(Failing(), tmp_path / "fb", retry_delay_seconds=0.1)
         await sink.write_events(events(1))
         assert 0.09 <= at[1] - at[0] <= 0.19
-        assert 0.18 <= at[2] - at[1]
+        assert at[2] - at[1] >= 0.18
 
     @pytest.mark.asyncio
     @pytest.mark.parametrize(
@@ -256,7 +255,7 @@ class TestSafetyEventSink:
 
         def insert(rows: list[dict[str, Any]]) -> None:
             if "evt-003" in ids(rows):
-                raise ValueError("a row is wrong")  # noqa: EM101, TRY003
+                raise ValueError("a row is wrong")  # noqa: EM101
             stored.extend(rows)
 
         adapter = Mock()
@@ -588,7 +587,7 @@ class TestDatasetAdapters:
         assert not [cell for cell in cells if cell.startswith(tuple("=+-@\t\r"))]
         code = "import sys; from namel3ss.safety._cli import main; sys.exit(main())"
         command = [sys.executable, "-c", code, "ingest", "--to", f"file://{back}", str(path)]
-        subprocess.run(command, check=True, timeout=60, capture_output=True)  # noqa: S603
+        subprocess.run(command, check=True, timeout=60, capture_output=True)
         read = [json.loads(line)["reason"] for line in back.read_text().splitlines()]
         assert read == texts
 
@@ -643,7 +642,7 @@ class TestDatasetAdapters:
         try:
             adapter = ObjectStoreAdapter(f"file://{tmp_path}/bucket", format="json")
         except ValueError as error:
-            assert "build" in str(error)  # noqa: PT017
+            assert "build" in str(error)
             pytest.skip("object stores are not in this build")
         sink_for(adapter).write_events_sync(events(1))
         assert list((tmp_path / "bucket").rglob("events_*"))
@@ -670,6 +669,15 @@ class TestSQLAdapter:
         assert adapter.exactly_once
         sink_for(adapter).write_events_sync(events(2))
         assert ids(table_rows(tmp_path / "a.db")) == ["evt-001", "evt-002"]
+
+    def test_readers_in_the_same_process_take_nothing_away(self, tmp_path: Path) -> None:
+        """Python's own SQLite does not see the native one's locks: on closing the file it removed
+        the write-ahead log, and whatever was stored afterwards was gone.
+        """
+        adapter = SQLAdapter(f"sqlite:///{tmp_path}/a.db")
+        for number, event in enumerate(events(20), 1):
+            adapter.insert([event])
+            assert len(table_rows(tmp_path / "a.db")) == number
 
     def test_url(self, tmp_path: Path) -> None:
         adapter = SQLAdapter(f"sqlite:///{tmp_path}/a.db", "my_events")
@@ -837,7 +845,7 @@ class TestSafetyEventObjectStoreWriter:
         try:
             writer = SafetyEventObjectStoreWriter(f"file://{tmp_path}/bucket", "safety", kind)
         except ValueError as error:
-            assert "build" in str(error)  # noqa: PT017
+            assert "build" in str(error)
             pytest.skip("object stores are not in this build")
         await writer.write_events(events(2))
         (path,) = (tmp_path / "bucket").rglob("events_*")

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from namel3ss.safety import _interpreter  # noqa: F401
 from namel3ss.safety._core import __version__
 from namel3ss.safety.guards import audited, context, guard
 from namel3ss.safety.logging import (

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _TIMEOUT_SECONDS = 60.0
 
 _MESSAGE_CHARS_MAX = 300
+_INFINITY = float("inf")
 # Errors that most likely lie with a row: the batch is cut until the bad ones are found.
 _OF_A_ROW = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError)
 
@@ -140,6 +141,14 @@ class _Server:
         self._loop: asyncio.AbstractEventLoop | None = None
         # Of a batch that failed in the middle: the rows that `append` has taken.
         self._appended: list[dict[str, Any]] = []
+        self._pid = os.getpid()
+
+    def __del__(self) -> None:
+        """Close the loop: left to the collector it would keep its descriptors for long."""
+        loop = getattr(self, "_loop", None)
+        # A forked child's copy is wired to the parent's.
+        if loop is not None and not loop.is_running() and self._pid == os.getpid():
+            loop.close()
 
     def serve(self) -> None:
         if self._busy:
@@ -171,7 +180,7 @@ class _Server:
             return kind, f"insert the rows: {_shown(error, rows)}", [], None
 
     def _hand(self, adapter: Any, rows: list[dict[str, Any]]) -> Answer:  # noqa: ANN401
-        stored = "stored", "", [], None
+        stored: Answer = "stored", "", [], None
         if callable(getattr(adapter, "insert", None)):
             self._finish(adapter.insert(rows))
             return stored
@@ -181,7 +190,7 @@ class _Server:
         if callable(getattr(adapter, "write", None)):
             self._finish(adapter.write(rows))
             return stored
-        records = getattr(adapter, "records", None)
+        records: Any = getattr(adapter, "records", None)
         if callable(getattr(records, "extend", None)):
             records.extend(rows)
             return stored
@@ -221,7 +230,21 @@ def to_json(row: dict[str, Any]) -> str:
     """One row as JSON text; what is not JSON as its ``str()``."""
     import json
 
-    return json.dumps(row, default=str, ensure_ascii=False)
+    try:
+        return json.dumps(row, default=str, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(row), default=str, ensure_ascii=False)
+
+
+def _finite(value: object) -> object:
+    """Write what JSON has no number for as the datasets do."""
+    if isinstance(value, float) and not -_INFINITY < value < _INFINITY:
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"  # noqa: PLR0124
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return value
 
 
 def _shown(error: BaseException, rows: list[dict[str, Any]]) -> str:

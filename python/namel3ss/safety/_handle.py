@@ -8,7 +8,7 @@ from namel3ss.safety import _core, _life, _waiting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import ModuleType
     from typing import Any
 
@@ -43,13 +43,13 @@ class Handle:
 
     def connections(self) -> Sequence[Connection]:
         """Those of its dataset."""
-        found: Sequence[Connection] = self.sink._connections()  # noqa: SLF001
+        found: Sequence[Connection] = self.sink._connections()
         return found
 
     def ready(self) -> None:
         """Have the threads that deliver and tell."""
         # Also after the end has begun, since somebody asks for it now.
-        _core.set_exiting(False)  # noqa: FBT003
+        _core.set_exiting(False)
         for connection in self.connections():
             connection.ensure()
         notices = _notices()
@@ -116,6 +116,7 @@ def _wait(handle: Handle, event: _core.Encoded) -> object:
     started = core.is_started()
     if core.overfill(event):
         # It is kept, and in its order; what waits is only its caller, until there is room.
+        over: Callable[[], bool]
         over = (lambda: not core.is_full()) if started else core.begin_make_room().done
     else:
         over = core.begin_log(event).done

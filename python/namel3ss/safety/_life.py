@@ -17,6 +17,9 @@ EXIT_SECONDS = 2.0
 """How long a process that ends waits for what is on its way; the rest stays in the journal."""
 
 _FORK_SECONDS = 0.1
+# What is native comes to an end by itself, and a child can't write to an SQLite file to which its
+# parent was writing when it was forked.
+_FORK_NATIVE_SECONDS = 1.0
 # Threads in `log()` come back within microseconds, but for those that wait for a processor.
 _GATE_SECONDS = 1.0
 
@@ -64,8 +67,14 @@ def _prepare() -> None:
 
 
 def _before_fork() -> None:
+    import time
+
+    until = time.monotonic() + _FORK_NATIVE_SECONDS
     for handle in handles.all():
-        handle.core.pause(_FORK_SECONDS)  # type: ignore[attr-defined]
+        left = max(0.0, until - time.monotonic())
+        if handle.connections():  # type: ignore[attr-defined]
+            left = min(left, _FORK_SECONDS)
+        handle.core.pause(left)  # type: ignore[attr-defined]
 
 
 def _after_fork_in_parent() -> None:
@@ -83,19 +92,19 @@ def _after_fork_in_child() -> None:
 
 
 def _at_exit() -> None:
-    """Deliver what is on its way, for a while. Durability does not rest on this: the journal has it."""
+    """Deliver what is on its way, for a while; what is left, the journal has."""
     import time
 
     until = time.monotonic() + EXIT_SECONDS
     for handle in handles.all():
         handle.drain(max(0.0, until - time.monotonic()))  # type: ignore[attr-defined]
     # Nothing more is given to adapters of Python's, unless somebody asks for it.
-    _core.set_exiting(True)  # noqa: FBT003
+    _core.set_exiting(True)
     until = time.monotonic() + _GATE_SECONDS
     while _core.close_gate() and time.monotonic() < until:
         time.sleep(0.001)
 
 
 def can_start_threads() -> bool:
-    """Whether a thread that is started begins: up to 3.11 an interpreter that ends waits for ever."""
+    """Whether a thread that is started begins: while 3.11 ends it never does."""
     return not sys.is_finalizing()

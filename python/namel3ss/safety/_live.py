@@ -15,7 +15,9 @@ class Live:
         """Remember it while it lives."""
         key = id(item)
         items = self._items
-        items[key] = weakref.ref(item, lambda gone: _remove(items, key, gone))
+        # Held by the function itself: modules are emptied before the last objects go.
+        remove = _remove
+        items[key] = weakref.ref(item, lambda gone: remove(items, key, gone))
 
     def all(self) -> list[object]:
         """What lives now."""

@@ -57,7 +57,7 @@ class Making:
             if target_frame is not None:
                 adapter_registry.register(target_dataset, target_frame)
             else:
-                adapter_registry._table.set(target_dataset, _default(target_dataset))  # noqa: SLF001
+                adapter_registry._table.set(target_dataset, _default(target_dataset))
         self._home = self._fallback
         self.sink = SafetyEventSink(
             target_dataset,
@@ -100,13 +100,13 @@ class Making:
         interval = check_number("flush_interval_seconds", flush_interval_seconds)
         check_text("overflow_strategy", overflow_strategy)
         check_text("durability", durability)
-        self.sink._identify()  # noqa: SLF001
+        self.sink._identify()
         core = _core.Logger(
             target_dataset=self.dataset,
             buffer_size=buffer_size,
             flush_interval_seconds=interval,
             overflow_strategy=overflow_strategy,
-            sink=self.sink._core,  # noqa: SLF001
+            sink=self.sink._core,
             journal=_journal(journal),
             durability=durability,
             backlog_limit_bytes=backlog_limit_bytes,
@@ -168,7 +168,7 @@ def registry_of(urls: Sequence[str], dataset: str) -> AdapterRegistry:
         raise ValueError(text)
     check_text("url", urls[0])
     registry = AdapterRegistry()
-    registry._table.set(dataset, _core.Native.open(urls[0]))  # noqa: SLF001
+    registry._table.set(dataset, _core.Native.open(urls[0]))
     return registry
 
 

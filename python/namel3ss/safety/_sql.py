@@ -1,4 +1,4 @@
-"""Databases by a URL or a SQLAlchemy engine: natively where that can be, else through the engine."""
+"""Databases by a URL or a SQLAlchemy engine: natively where that can be, else through it."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class EngineAdapter(DatasetAdapter):
         metadata = sql.MetaData(schema=schema or None)
         if sql.inspect(connection).has_table(name, schema=schema or None):
             return sql.Table(name, metadata, autoload_with=connection)
-        kinds = {"confidence": sql.Float, "latency_ms": sql.Float}
+        kinds: dict[str, Any] = {"confidence": sql.Float, "latency_ms": sql.Float}
         kinds |= {"categories": sql.JSON, "metadata": sql.JSON}
         columns = [sql.Column(field, kinds.get(field, sql.Text)) for field in _core.FIELDS]
         table = sql.Table(name, metadata, *columns)

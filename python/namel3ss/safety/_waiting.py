@@ -1,7 +1,7 @@
 """Waiting for what goes on in a native thread, without blocking an event loop or Ctrl-C.
 
-All waiting is done here, in Python, by sleeping a little: no native code waits on behalf of a thread
-of Python's, so none can be met by an interpreter that shuts down.
+All waiting is done here, in Python, by sleeping a little: no native code waits on behalf of a
+thread of Python's, so none can be met by an interpreter that shuts down.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _GRACE_SECONDS = 0.05
 
 
 def in_event_loop() -> bool:
-    """Whether an asyncio event loop runs in this thread; others have to be waited for as threads are."""
+    """Whether an asyncio event loop runs in this thread; others are waited for as threads."""
     events = sys.modules.get("asyncio.events")
-    return events is not None and events._get_running_loop() is not None  # noqa: SLF001
+    return events is not None and events._get_running_loop() is not None
 
 
 def wait_sync(over: Callable[[], bool], serve: Callable[[], None]) -> None:
@@ -53,8 +53,9 @@ async def wait(over: Callable[[], bool], serve: Callable[[], None]) -> None:
 
 
 def over(ticket: Ticket, timeout: float | None) -> Callable[[], bool]:
-    """Whether a ticket is done, or ``timeout`` seconds have passed: an adapter that hangs keeps the
-    native side longer, which then goes on by itself.
+    """Whether a ticket is done, or ``timeout`` seconds have passed.
+
+    An adapter that hangs keeps the native side longer, which then goes on by itself.
     """
     if timeout is None:
         return ticket.done
@@ -75,7 +76,7 @@ def result_sync(ticket: Ticket, serve: Callable[[], None]) -> dict[str, Any]:
 
 
 class Pending:
-    """What ``log()`` returns where its strategy has to wait: awaited, it waits; forgotten, it does not.
+    """What ``log()`` returns where its strategy has to wait: awaited, it waits; forgotten, not.
 
     The event is kept either way.
     """

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, TypeVar
 
+    from typing_extensions import Self
+
     F = TypeVar("F", bound=Callable[..., Any])
 
 __all__ = ["Guard", "audited", "context", "guard"]
@@ -66,12 +68,16 @@ class context:  # noqa: N801
 class Guard:
     """Times a block and records what was decided in it; made by ``guard``.
 
-    Without a word of its own it is recorded as ``allow``. Where the guardrail itself raises, that is
-    recorded (``alert``, with the error's type in ``metadata["error"]``) and goes on.
+    Without a word of its own it is recorded as ``allow``. Where the guardrail itself raises, that
+    is recorded (``alert``, with the error's type in ``metadata["error"]``) and goes on.
     """
 
     def __init__(
-        self, policy: str, direction: str, logger: Any, fields: dict[str, Any]  # noqa: ANN401
+        self,
+        policy: str,
+        direction: str,
+        logger: Any,  # noqa: ANN401
+        fields: dict[str, Any],
     ) -> None:
         """Begin nothing yet."""
         self.fields: dict[str, Any] = {**fields, "policy_name": policy, "direction": direction}
@@ -109,7 +115,7 @@ class Guard:
         """Record that somebody was told."""
         self.decide(SafetyAction.ALERT, **fields)
 
-    def __enter__(self) -> Guard:
+    def __enter__(self) -> Self:
         """Start the clock."""
         self._began = time.perf_counter()
         return self
@@ -132,7 +138,7 @@ class Guard:
         logger = get_global_logger() if self._logger is None else self._logger
         self._pending = logger.log(SafetyEvent(**fields))
 
-    async def __aenter__(self) -> Guard:
+    async def __aenter__(self) -> Self:
         """Start the clock."""
         return self.__enter__()
 

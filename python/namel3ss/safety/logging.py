@@ -14,12 +14,13 @@ from namel3ss.safety.runtime import SafetyAction, SafetyViolation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Awaitable, Iterable, Mapping
     from types import TracebackType
     from typing import Any
 
     from namel3ss.safety._handle import Handle
     from namel3ss.safety.persistence import SafetyEventSink
+    from typing_extensions import Self
 
 __all__ = [
     "SafetyEvent",
@@ -37,28 +38,30 @@ BACKLOG_LIMIT_BYTES = 1 << 30
 def _dataclass_fields() -> dict[str, Any]:
     """Make ``SafetyEvent.__dataclass_fields__`` when somebody asks: dataclasses import slowly."""
     global _fields  # noqa: PLW0603
-    if _fields is None:
-        import dataclasses
-        from datetime import datetime, timezone
+    if _fields is not None:
+        return _fields
+    import dataclasses
+    from datetime import datetime, timezone
 
-        texts: dict[str, tuple[Any, Any]] = {
-            name: (str | None, dataclasses.field(default=None)) for name in _core.FIELDS
-        }
-        texts["event_id"] = (str, dataclasses.field(default_factory=lambda: SafetyEvent().event_id))
-        now = dataclasses.field(default_factory=lambda: datetime.now(timezone.utc))
-        texts["timestamp"] = (datetime, now)
-        texts["direction"] = (str, dataclasses.field(default="input"))
-        texts["action"] = (SafetyAction, dataclasses.field(default=SafetyAction.ALLOW))
-        texts["categories"] = (list, dataclasses.field(default_factory=list))
-        texts["severity"] = (str, dataclasses.field(default="none"))
-        texts["confidence"] = (float, dataclasses.field(default=1.0))
-        texts["latency_ms"] = (float, dataclasses.field(default=0.0))
-        texts["metadata"] = (dict, dataclasses.field(default_factory=dict))
-        made = dataclasses.make_dataclass(
-            "SafetyEvent", [(name, kind, field) for name, (kind, field) in texts.items()]
-        )
-        _fields = made.__dataclass_fields__
-    return _fields
+    texts: dict[str, tuple[Any, Any]] = {
+        name: (str | None, dataclasses.field(default=None)) for name in _core.FIELDS
+    }
+    texts["event_id"] = (str, dataclasses.field(default_factory=lambda: SafetyEvent().event_id))
+    now = dataclasses.field(default_factory=lambda: datetime.now(timezone.utc))
+    texts["timestamp"] = (datetime, now)
+    texts["direction"] = (str, dataclasses.field(default="input"))
+    texts["action"] = (SafetyAction, dataclasses.field(default=SafetyAction.ALLOW))
+    texts["categories"] = (list, dataclasses.field(default_factory=list))
+    texts["severity"] = (str, dataclasses.field(default="none"))
+    texts["confidence"] = (float, dataclasses.field(default=1.0))
+    texts["latency_ms"] = (float, dataclasses.field(default=0.0))
+    texts["metadata"] = (dict, dataclasses.field(default_factory=dict))
+    made = dataclasses.make_dataclass(
+        "SafetyEvent", [(name, kind, field) for name, (kind, field) in texts.items()]
+    )
+    fields: dict[str, Any] = vars(made)["__dataclass_fields__"]
+    _fields = fields
+    return fields
 
 
 _fields: dict[str, Any] | None = None
@@ -69,9 +72,7 @@ def _signature() -> Any:  # noqa: ANN401
     import inspect
 
     kinds = inspect.Parameter
-    parameters = [
-        kinds(name, kinds.POSITIONAL_OR_KEYWORD, default=None) for name in _core.FIELDS
-    ]
+    parameters = [kinds(name, kinds.POSITIONAL_OR_KEYWORD, default=None) for name in _core.FIELDS]
     return inspect.Signature([*parameters, kinds("fields", kinds.VAR_KEYWORD)])
 
 
@@ -94,7 +95,14 @@ _log.__qualname__ = "SafetyEventLogger.log"
 
 def _marked(log: _core.Log) -> _core.Log:
     """Mark a native ``log`` as the coroutine function that it serves as."""
-    for name in ("__name__", "__qualname__", "__doc__", "__code__", "__defaults__", "__kwdefaults__"):
+    for name in (
+        "__name__",
+        "__qualname__",
+        "__doc__",
+        "__code__",
+        "__defaults__",
+        "__kwdefaults__",
+    ):
         setattr(log, name, getattr(_log, name))
     log.__annotations__ = {}
     return log
@@ -109,13 +117,13 @@ class _LogMethod:
     __code__ = _log.__code__
     __defaults__ = None
     __kwdefaults__ = None
-    __annotations__: dict[str, Any] = {}  # noqa: RUF012
+    __annotations__: dict[str, Any] = {}
 
     def __get__(self, instance: Any, owner: object = None) -> Any:  # noqa: ANN401
-        return self if instance is None else instance._native_log  # noqa: SLF001
+        return self if instance is None else instance._native_log
 
     def __call__(self, instance: Any, event: Any) -> Any:  # noqa: ANN401
-        return instance._native_log(event)  # noqa: SLF001
+        return instance._native_log(event)
 
 
 class _Logging:
@@ -125,7 +133,12 @@ class _Logging:
     _native_log: _core.Log
     _context: _core.Context | None = None
 
-    log = _LogMethod()
+    if TYPE_CHECKING:
+
+        def log(self, event: Any) -> Awaitable[None]:  # noqa: ANN401
+            ...
+    else:
+        log = _LogMethod()
 
     def _ready_log(self) -> None:
         native = _marked(self._handle.core.log(self._context))
@@ -134,9 +147,10 @@ class _Logging:
             # Found at once, before any look at the class.
             self.__dict__["log"] = native
 
-    def log_many(self, events: Iterable[Any]) -> Any:  # noqa: ANN401
+    def log_many(self, events: Iterable[Any]) -> Awaitable[None]:
         """Keep each event, in order; as ``log`` does."""
-        return self._native_log.many(events)
+        done: Awaitable[None] = self._native_log.many(events)
+        return done
 
     def bind(self, **context: Any) -> BoundLogger:  # noqa: ANN401
         """Return a logger that fills in what its events leave open.
@@ -148,12 +162,12 @@ class _Logging:
         """
         return BoundLogger(self._handle, _core.Context(context, self._context))
 
-    def start(self) -> Any:  # noqa: ANN401
+    def start(self) -> Awaitable[None]:
         """Start delivering; it can't fail. Awaited or not, it is done when it returns."""
         self._handle.start()
         return _core.DONE
 
-    async def flush(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
+    async def flush(self, timeout: float | None = None) -> None:
         """Return when everything accepted before the call is delivered or in a fallback file.
 
         Works without ``start()``. Never raises; returns early after ``timeout`` seconds, or where
@@ -173,7 +187,7 @@ class _Logging:
         _waiting.wait_sync(_waiting.over(ticket, timeout), handle.serve)
         handle.pull()
 
-    async def stop(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
+    async def stop(self, timeout: float | None = None) -> None:
         """Flush, then stop the worker; what ``timeout`` leaves stays in the journal.
 
         A second call does no harm. Events may still be logged; they are kept for the next
@@ -193,7 +207,7 @@ class _Logging:
         _waiting.wait_sync(_waiting.over(ticket, timeout), handle.serve)
         handle.pull()
 
-    def sync(self) -> Any:  # noqa: ANN401
+    def sync(self) -> Awaitable[None]:
         """Make everything logged so far survive a power cut; raises OSError where it can't.
 
         Waits for the disk, for some milliseconds. Awaited or not, it is done when it returns.
@@ -205,7 +219,7 @@ class _Logging:
         """Count: ``total_logged = total_flushed + total_fallback + total_dropped + pending``."""
         return self._handle.core.stats()
 
-    async def __aenter__(self) -> Any:  # noqa: ANN401
+    async def __aenter__(self) -> Self:
         """Start."""
         self.start()
         return self
@@ -219,7 +233,7 @@ class _Logging:
         """Stop."""
         await self.stop()
 
-    def __enter__(self) -> Any:  # noqa: ANN401
+    def __enter__(self) -> Self:
         """Start."""
         self.start()
         return self
@@ -262,7 +276,7 @@ class SafetyEventLogger(_Logging):
     ) -> None:
         """Raise ValueError for a wrong argument, naming it; after that nothing raises.
 
-        ``target_frame``: a dataset's name, or an object that takes its rows, in place of a registry.
+        ``target_frame``: a dataset's name, or an object that takes its rows; no registry then.
         ``buffer_size``: events that are handed to the worker at once, 1 to 10,000,000.
         ``flush_interval_seconds``: how long an event waits for that at most, 0.001 to 86,400.
         ``overflow_strategy``: ``drop_oldest``, ``drop_newest`` or ``block``.
@@ -354,7 +368,7 @@ def get_global_logger() -> SafetyEventLogger:
     found = _global
     if found is None:
         found = SafetyEventLogger.from_env()
-        found._handle.core.start_at_first_event()  # noqa: SLF001
+        found._handle.core.start_at_first_event()
         if _global is None:
             _global = found
         found = _global
@@ -363,12 +377,12 @@ def get_global_logger() -> SafetyEventLogger:
 
 def set_global_logger(logger: SafetyEventLogger | None) -> SafetyEventLogger | None:
     """Put another in its place, or None for a new one; return the former one."""
-    global _global  # noqa: PLW0603
+    global _global
     former, _global = _global, logger
     return former
 
 
-def log_safety_event(event: Any = None, **fields: Any) -> Any:  # noqa: ANN401
+def log_safety_event(event: Any = None, **fields: Any) -> Awaitable[None]:  # noqa: ANN401
     """Log an event, or one made of ``fields``, with the global logger; as its ``log`` does."""
     return get_global_logger().log(SafetyEvent(**fields) if event is None else event)
 
@@ -384,7 +398,7 @@ def create_safety_event_from_enforcement(  # noqa: PLR0913
     trace_id: str | None = None,
     **fields: Any,  # noqa: ANN401
 ) -> SafetyEvent:
-    """Return the event of an enforcement: what was found comes from the violation, if there is one."""
+    """Return the event of an enforcement: what was found comes from the violation, if any."""
     found: dict[str, Any] = {}
     if violation is not None:
         found = {

@@ -137,7 +137,7 @@ class SQLAdapter(_NativeAdapter):
     dialects that are not native, rows are inserted through the engine itself, at least once.
     """
 
-    def __new__(cls, engine: object = None, table: str = "safety_events") -> Any:  # noqa: ANN401, PYI034
+    def __new__(cls, engine: object = None, table: str = "safety_events") -> Any:  # noqa: ANN401
         """Find out how the database is reached."""
         from namel3ss.safety import _sql
 
@@ -160,7 +160,10 @@ class ObjectStoreAdapter(_NativeAdapter):
     """
 
     def __init__(
-        self, bucket_name: str, prefix: str = "safety_events", format: str = "parquet"  # noqa: A002
+        self,
+        bucket_name: str,
+        prefix: str = "safety_events",
+        format: str = "parquet",  # noqa: A002
     ) -> None:
         """Name bucket, prefix and format: parquet, json, jsonl or csv."""
         self._native = _core.Native.object_store(bucket_name, prefix, format)

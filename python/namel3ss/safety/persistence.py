@@ -126,7 +126,7 @@ class SafetyEventSink:
         return self._find_connections()
 
     def _identify(self) -> None:
-        """Name where rows land, for a journal; of a registry of the user's own it has to be asked."""
+        """Name where rows land, for a journal; a registry of the user's own is asked."""
         if isinstance(self._registry, AdapterRegistry):
             return
         try:
@@ -157,7 +157,7 @@ def _look_up(
 ) -> tuple[_core.Table, Callable[[], Sequence[_bridge.Connection]]]:
     """Connect a registry: ours, which the worker reads itself, or one of the user's own."""
     if isinstance(registry, AdapterRegistry):
-        return registry._table, registry._connections  # noqa: SLF001
+        return registry._table, registry._connections
     get = getattr(registry, "get", None)
     if not callable(get):
         text = f"adapter_registry is a {type(registry).__name__}: it takes an object with get(name)"
@@ -226,7 +226,7 @@ def _insert(adapter: Any, rows: Iterable[Any]) -> None:  # noqa: ANN401
                 await done
 
             asyncio.run(awaited())
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         text = f"failed to insert the rows: {type(error).__name__}; look at the database's log"
         raise SafetyEventWriteError(text) from None
 
@@ -295,7 +295,10 @@ class SafetyEventObjectStoreWriter(_Writer):
     """
 
     def __init__(
-        self, bucket_name: str, prefix: str = "safety_events", format: str = "parquet"  # noqa: A002
+        self,
+        bucket_name: str,
+        prefix: str = "safety_events",
+        format: str = "parquet",  # noqa: A002
     ) -> None:
         """Raise ValueError for a wrong argument."""
         super().__init__()
@@ -317,6 +320,9 @@ def check_text(name: str, value: object) -> None:
     """Refuse what is no text, with ValueError."""
     if not isinstance(value, str) or not value:
         text = f"{name} is {_short(value)}: it takes a text"
+        raise ValueError(text)
+    if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+        text = f"{name} is {value[:40]!a}: it takes text without lone surrogates"
         raise ValueError(text)
 
 

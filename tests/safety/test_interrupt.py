@@ -1,0 +1,129 @@
+"""Ctrl-C while Python waits for a delivery: met at once, and ends the program as it ends any."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import children
+import pytest
+
+HANGING = "logger = made(HangingAdapter(), {})"
+# No more of it than this fits: then log() waits.
+BLOCK = "overflow_strategy='block', backlog_limit_bytes=1 << 20"
+
+WAITS = {
+    "flush_sync": "logger.flush_sync()",
+    "stop_sync": "logger.stop_sync()",
+    "log": "while True: logger.log(event(1, reason='x' * 10_000))",
+    "log, not started": "while True: stopped.log(event(1))",
+    "sink": "sink.write_events_sync([event(1)])",
+    "await flush": "asyncio.run(logger.flush())",
+    "await stop": "asyncio.run(logger.stop())",
+    "await log": """
+async def main():
+    while True: await logger.log(event(1, reason="x" * 10_000))
+asyncio.run(main())
+""",
+}
+
+
+def setup_of(wait: str) -> str:
+    """Where it waits for ever."""
+    made = HANGING.format(BLOCK if "log" in wait else "")
+    return f"""
+{made}
+stopped = made(HangingAdapter(), overflow_strategy='block')
+registry = AdapterRegistry(); registry.register("safety_events", HangingAdapter())
+sink = SafetyEventSink(adapter_registry=registry)
+"""
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_met_at_once(wait: str, tmp_path: Path) -> None:
+    """Within 0.2 s, in each of the places that wait."""
+
+    def case(python: str, home: Path) -> None:
+        inside = "".join(f"    {line}\n" for line in WAITS[wait].splitlines())
+        body = f"""
+logger.start()
+logger.log(event(0))
+def interrupt():
+    time.sleep(0.7)
+    say("sent=" + str(time.monotonic()))
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=interrupt, daemon=True).start()
+try:
+{inside}
+    say("it did not wait")
+except KeyboardInterrupt:
+    say("met=" + str(time.monotonic()))
+os._exit(0)
+"""
+        # `setup_of` makes more than one logger, whose recovery is not what is asked here.
+        ended = children.run(python, home, setup_of(wait) + body).check()
+        assert children.seconds_between(ended.said, "sent", "met") < 0.2, ended
+
+    children.each(tmp_path, 4, case)
+
+
+def test_ends_as_any_program(tmp_path: Path) -> None:
+    """With the usual traceback and the usual code, within the two seconds of the exit handler."""
+
+    def case(python: str, home: Path) -> None:
+        body = "logger.start(); logger.log(event(0)); say('waits'); logger.flush_sync()"
+        child = children.start(python, home, body, HANGING.format(""))
+        child.until("waits")
+        time.sleep(0.3)
+        began = time.monotonic()
+        ended = child.end(signal.SIGINT).check(-signal.SIGINT)
+        assert time.monotonic() - began < 4
+        assert ended.err.rstrip().endswith("KeyboardInterrupt"), ended.err
+        assert "flush_sync" in ended.err
+        children.recover(ended)
+        children.assert_once(ended, {"0"})
+
+    children.each(tmp_path, 4, case)
+
+
+def test_twice(tmp_path: Path) -> None:
+    """Who presses it again while the exit handler waits does not wait."""
+
+    def case(python: str, home: Path) -> None:
+        body = "logger.start(); logger.log(event(0)); say('waits'); logger.flush_sync()"
+        child = children.start(python, home, body, HANGING.format(""))
+        child.until("waits")
+        time.sleep(0.3)
+        child.process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        began = time.monotonic()
+        ended = child.end(signal.SIGINT)
+        assert time.monotonic() - began < 1
+        assert "Fatal" not in ended.err, ended.err
+        children.recover(ended)
+        children.assert_once(ended, {"0"})
+
+    children.each(tmp_path, 4, case)
+
+
+@pytest.mark.parametrize("kind", ["Adapter", "AsyncAdapter", "SlowAdapter"])
+def test_waiting_never_holds_the_interpreter(kind: str, tmp_path: Path) -> None:
+    """A wait in native code that held the interpreter's lock hung 20 of 20 times: the adapter could
+    not run for which it waited."""
+
+    def case(python: str, home: Path) -> None:
+        body = """
+for _ in range(10):
+    logger.start()
+    for i in range(20): logger.log(event(i))
+    logger.flush_sync()
+    for i in range(20): logger.log(event(i))
+    logger.stop_sync()
+    logger.stop_sync()
+assert logger.get_stats()["total_flushed"] == 400, logger.get_stats()
+"""
+        ended = children.run(python, home, body, f"logger = made({kind}())").check()
+        assert ended.ids() == dict.fromkeys(children.numbers(20), 20)
+
+    children.each(tmp_path, 4, case)

@@ -1,0 +1,231 @@
+"""What a process pays for having loggers: import time, threads, descriptors, memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import children
+import pytest
+
+# The import may take this long beyond bare Python, on a machine that does nothing else.
+IMPORT_SECONDS = 0.015
+
+
+IMPORT = """
+import sys, time
+begun = time.process_time()
+import namel3ss.safety.logging
+print(time.process_time() - begun)
+heavy = {"asyncio", "dataclasses", "datetime", "json", "logging", "re", "threading", "typing"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+"""
+
+
+@pytest.mark.parametrize("python", children.PYTHONS)
+def test_import_time(python: str, tmp_path: Path) -> None:
+    """The best of some, of the processor's time: what the machine does meanwhile is not ours."""
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    # An installed package is compiled.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    command = [python, "-c", IMPORT]
+    took = [float(subprocess.check_output(command, env=environment, text=True)) for _ in range(10)]
+    assert min(took) < IMPORT_SECONDS, took
+
+
+COUNTS = """
+def threads():
+    return len(os.listdir("/proc/self/task"))
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+def settle(count, wanted):
+    until = time.monotonic() + 5
+    while count() > wanted and time.monotonic() < until:
+        time.sleep(0.01)
+    return count()
+"""
+
+MADE = {
+    "sqlite": "made()",
+    "jsonl": "made(JSONAdapter(HOME + '/rows.jsonl'))",
+    "Adapter": "made(Adapter())",
+    "AsyncAdapter": "made(AsyncAdapter())",
+    "own registry": "SafetyEventLogger(adapter_registry={'safety_events': Adapter()}, "
+    "fallback_path=HOME + '/fallback')",
+}
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_dropped_without_stop(kind: str, tmp_path: Path) -> None:
+    """200 loggers, one after the other: neither threads nor descriptors stay, and an idle one's
+    end takes no time."""
+
+    def case(python: str, home: Path) -> None:
+        body = f"""
+{COUNTS}
+def one(i):
+    logger = {MADE[kind]}
+    logger.start()
+    logger.log(event(i))
+    logger.flush_sync()
+    began = time.perf_counter()
+    del logger
+    return time.perf_counter() - began
+one(-1)
+gc.collect()
+time.sleep(0.2)
+before = threads(), descriptors()
+took = sorted(one(i) for i in range(200))
+assert took[100] < 0.06, took[100]
+assert took[-10] < 0.09, took[-10:]
+assert settle(threads, before[0]) <= before[0], (before, threads())
+assert settle(descriptors, before[1]) <= before[1], (before, descriptors())
+"""
+        ended = children.run(python, home, body).check()
+        children.assert_once(ended, children.numbers(200) | {"-1"})
+
+    children.each(tmp_path, 4, case)
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_dropped_with_events(kind: str, tmp_path: Path) -> None:
+    """What was not delivered is adopted by the next logger of the dataset."""
+
+    def case(python: str, home: Path) -> None:
+        setup = f"logger = {MADE[kind]}"
+        body = f"""
+del logger
+for n in range(20):
+    logger = {MADE[kind]}
+    if n % 2: logger.start()
+    for i in range(5): logger.log(event(n * 5 + i))
+    began = time.perf_counter()
+    del logger
+    took = time.perf_counter() - began
+    assert took < 0.5, took
+"""
+        ended = children.run(python, home, body, setup).check()
+        children.recover(ended)
+        if kind in ("sqlite", "jsonl"):
+            children.assert_once(ended, children.numbers(100))
+        else:
+            children.assert_none_lost(ended, children.numbers(100))
+
+    children.each(tmp_path, 4, case)
+
+
+def test_dropped_in_the_middle_of_a_delivery(tmp_path: Path) -> None:
+    """The end of a logger waits for its adapter, for 100 ms at most; the other threads, event loops
+    among them, stood still meanwhile."""
+
+    def case(python: str, home: Path) -> None:
+        body = """
+sys.setswitchinterval(0.001)
+ticks = [0]
+def tick():
+    while True:
+        time.sleep(0.002)
+        ticks[0] += 1
+threading.Thread(target=tick, daemon=True).start()
+class Slower:
+    def insert(self, rows):
+        entered.set()
+        time.sleep(1)
+ticked = took = 0
+for i in range(5):
+    entered = threading.Event()
+    logger = made(Slower(), buffer_size=1)
+    logger.start()
+    logger.log(event(i))
+    entered.wait()
+    before, began = ticks[0], time.monotonic()
+    del logger
+    took = max(took, time.monotonic() - began)
+    ticked += ticks[0] - before
+assert ticked > 20, ticked
+assert took < 0.5, took
+os._exit(0)
+"""
+        children.run(python, home, body).check()
+
+    children.each(tmp_path, 4, case)
+
+
+def test_cycles_are_collected(tmp_path: Path) -> None:
+    """An adapter that refers to its logger, a logger that refers to itself, a bound one."""
+
+    def case(python: str, home: Path) -> None:
+        body = f"""
+import weakref
+{COUNTS}
+def cycle(i):
+    adapter = Adapter()
+    registry = AdapterRegistry()
+    registry.register("safety_events", adapter)
+    registry.own = registry
+    logger = SafetyEventLogger(adapter_registry=registry, fallback_path=HOME + "/fallback")
+    adapter.logger = logger
+    logger.bound = logger.bind(app_name="app")
+    logger.itself = logger
+    logger.start()
+    logger.bound.log(event(i))
+    logger.flush_sync()
+    return [weakref.ref(item) for item in (adapter, registry, logger, logger._handle)]
+cycle(-1); gc.collect(); time.sleep(0.2)
+before = threads(), descriptors()
+references = [reference for i in range(20) for reference in cycle(i)]
+gc.collect()
+time.sleep(0.1)
+gc.collect()
+alive = [reference() for reference in references if reference() is not None]
+assert not alive, alive
+assert settle(threads, before[0]) <= before[0], (before, threads())
+assert settle(descriptors, before[1]) <= before[1], (before, descriptors())
+"""
+        ended = children.run(python, home, body).check()
+        children.assert_once(ended, children.numbers(20) | {"-1"})
+
+    children.each(tmp_path, 4, case)
+
+
+SUBINTERPRETER = """
+import sys
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+program = '''
+import sys
+sys.path[:] = {path!r}
+try:
+    import namel3ss.safety
+except ImportError as error:
+    text = str(error)
+    assert "interpreter" in text, text
+else:
+    raise SystemError("it was imported")
+'''.format(path=sys.path)
+if {before}:
+    import namel3ss.safety
+one = interpreters.create()
+failed = interpreters.run_string(one, program)
+assert failed is None, failed
+interpreters.destroy(one)
+import namel3ss.safety
+namel3ss.safety.SafetyEvent()
+"""
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_subinterpreters_are_refused(before: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    """By an ImportError that says so, whether the main one has imported it or not."""
+
+    def case(python: str, home: Path) -> None:
+        home.mkdir(parents=True)
+        program = SUBINTERPRETER.replace("{before}", str(before))
+        (home / "case.py").write_text(program)
+        child = children.Child(python, home, {}, "")
+        child.end().check()
+
+    children.each(tmp_path, 4, case)

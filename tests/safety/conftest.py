@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import os
+import pathlib
 from typing import TYPE_CHECKING
 
 import pytest
+from namel3ss.safety import _core
 from namel3ss.safety.logging import set_global_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_fallback_files_left() -> Iterator[None]:
+    """Take away what tests of the documented default have left in its folder."""
+    folder = pathlib.Path(_core.default_fallback_path())
+    before = set(folder.glob("*.json"))
+    yield
+    for path in set(folder.glob("*.json")) - before:
+        path.unlink()
 
 
 @pytest.fixture(autouse=True)

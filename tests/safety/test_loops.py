@@ -202,9 +202,8 @@ async def main():
     ticker.cancel()
     await logger.stop()
     say("waited=" + str(waited))
-    # A loop that is blocked sees a wait as one gap; a busy machine makes a few of its own.
-    blocked = sum(gap for gap in gaps if gap > 0.1)
-    assert blocked < waited / 2, (blocked, waited)
+    # A loop that is blocked ticks hardly at all, however long that is; a busy machine makes gaps.
+    assert len(gaps) >= 20, (len(gaps), max(gaps, default=0), waited)
 loop = {loop}.new_event_loop()
 loop.run_until_complete(main())
 assert logger.get_stats()["total_flushed"] == 600, logger.get_stats()

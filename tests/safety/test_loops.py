@@ -198,12 +198,15 @@ async def main():
     began = time.monotonic()
     for i in range(600):
         await logger.log(event(i, reason="x" * 20_000))
+        # The limit is looked at every 60 ms at most; without a pause all would be logged by then.
+        if i % 20 == 0: await asyncio.sleep(0.01)
     waited = time.monotonic() - began
     ticker.cancel()
     await logger.stop()
     say("waited=" + str(waited))
-    # A loop that is blocked ticks hardly at all, however long that is; a busy machine makes gaps.
-    assert len(gaps) >= 20, (len(gaps), max(gaps, default=0), waited)
+    # A loop that is blocked sees a wait as one gap; a busy machine makes a few of its own.
+    blocked = sum(gap for gap in gaps if gap > 0.1)
+    assert blocked < waited / 2, (blocked, waited)
 loop = {loop}.new_event_loop()
 loop.run_until_complete(main())
 assert logger.get_stats()["total_flushed"] == 600, logger.get_stats()
@@ -213,7 +216,7 @@ assert logger.get_stats()["total_flushed"] == 600, logger.get_stats()
         setup += "logger = made(Slower(), overflow_strategy='block', "
         setup += "backlog_limit_bytes=1 << 20, buffer_size=50)"
         ended = children.run(python, home, body, setup).check()
-        assert float(ended.out.split("=")[1]) > 0.1, ended.out
+        assert float(ended.out.split("=")[1]) > 0.4, ended.out
         children.assert_once(ended, children.numbers(600))
 
     children.each(tmp_path, 4, case)

@@ -9,7 +9,7 @@ pub(crate) fn command(py: Python<'_>, args: Vec<std::ffi::OsString>) -> u8 {
     py.detach(|| run(args, Io::process())) as u8
 }
 
-/// The table's definition for a database: `sqlite`, `postgres`, `mysql`.
+/// The folder of journals and of the embedded dataset.
 #[pyfunction]
 pub(crate) fn home() -> std::path::PathBuf {
     namel3ss_safety::home::home()
@@ -21,7 +21,7 @@ pub(crate) fn default_fallback_path() -> std::path::PathBuf {
     namel3ss_safety::sink::default_fallback_path()
 }
 
-/// Whether nothing new is given to adapters of Python's, since the process is ending.
+/// Sets whether the process is ending: then nothing new is given to adapters of Python's.
 #[pyfunction]
 pub(crate) fn set_exiting(exiting: bool) {
     crate::bridge::EXITING.store(exiting, std::sync::atomic::Ordering::SeqCst);

@@ -56,6 +56,13 @@ class Handle:
         if notices is not None:
             notices.ensure()
 
+    def begun(
+        self, begin: Callable[[float | None], _core.Ticket], timeout: float | None
+    ) -> Callable[[], bool]:
+        """Begin a flush or a stop; whether it is over, or its time."""
+        self.ready()
+        return _waiting.over(begin(timeout), timeout)
+
     def serve(self) -> None:
         """Do what its threads would do, where they are not to be had."""
         for connection in self.connections():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from namel3ss.safety import _core
+from namel3ss.safety.logging import DATASET
 from namel3ss.safety.logic_adapters import AdapterRegistry
 from namel3ss.safety.persistence import (
     SafetyEventSink,
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from namel3ss.safety._handle import Handle
 
-_DATASET = "safety_events"
 _PREFIX = "NAMEL3SS_SAFETY_"
 _TEXTS = ("target_dataset", "overflow_strategy", "fallback_path", "journal", "durability")
 _INTS = ("buffer_size", "backlog_limit_bytes", "max_retries")
@@ -44,7 +44,7 @@ class Making:
     ) -> None:
         """Find the dataset and the sink."""
         check_text("target_dataset", target_dataset)
-        if isinstance(target_frame, str) and target_frame and target_dataset == _DATASET:
+        if isinstance(target_frame, str) and target_frame and target_dataset == DATASET:
             target_dataset, target_frame = target_frame, None
         self.dataset = target_dataset
         self._fallback = check_path("fallback_path", fallback_path)
@@ -69,7 +69,7 @@ class Making:
 
     def _taken(self, sink: Any) -> SafetyEventSink:  # noqa: ANN401
         if isinstance(sink, SafetyEventSink):
-            if self.dataset == _DATASET:
+            if self.dataset == DATASET:
                 self.dataset = sink.dataset_name
             return sink
         write = getattr(sink, "write_events", None)
@@ -188,6 +188,6 @@ def options_of(environ: Mapping[str, str]) -> dict[str, Any]:
             raise ValueError(text) from None
     url = environ.get(f"{_PREFIX}URL")
     if url and url != os.environ.get(f"{_PREFIX}URL"):
-        dataset = options.get("target_dataset", _DATASET)
+        dataset = options.get("target_dataset", DATASET)
         options["adapter_registry"] = registry_of((url,), dataset)
     return options

@@ -23,6 +23,10 @@ _LONGEST_SECONDS = 0.02
 _GRACE_SECONDS = 0.05
 
 
+def _nothing() -> None:
+    """Serve nobody: what is waited for needs nothing of Python's."""
+
+
 def in_event_loop() -> bool:
     """Whether an asyncio event loop runs in this thread; others are waited for as threads."""
     events = sys.modules.get("asyncio.events")
@@ -38,7 +42,7 @@ def wait_sync(over: Callable[[], bool], serve: Callable[[], None]) -> None:
         seconds = min(seconds * 1.5, _LONGEST_SECONDS)
 
 
-async def wait(over: Callable[[], bool], serve: Callable[[], None]) -> None:
+async def wait(over: Callable[[], bool], serve: Callable[[], None] = _nothing) -> None:
     """Wait in whatever event loop runs; where that is none of asyncio's, in the thread."""
     if not in_event_loop():
         wait_sync(over, serve)
@@ -63,13 +67,13 @@ def over(ticket: Ticket, timeout: float | None) -> Callable[[], bool]:
     return lambda: ticket.done() or time.monotonic() >= until
 
 
-async def result(ticket: Ticket, serve: Callable[[], None]) -> dict[str, Any]:
+async def result(ticket: Ticket, serve: Callable[[], None] = _nothing) -> dict[str, Any]:
     """Wait for a ticket; what came of it."""
     await wait(ticket.done, serve)
     return ticket.result()
 
 
-def result_sync(ticket: Ticket, serve: Callable[[], None]) -> dict[str, Any]:
+def result_sync(ticket: Ticket, serve: Callable[[], None] = _nothing) -> dict[str, Any]:
     """Wait for a ticket; what came of it."""
     wait_sync(ticket.done, serve)
     return ticket.result()

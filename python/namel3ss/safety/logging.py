@@ -174,17 +174,13 @@ class _Logging:
         neither the dataset nor a fallback file takes it: the journal has it then.
         """
         handle = self._handle
-        handle.ready()
-        ticket = handle.core.begin_flush(timeout)
-        await _waiting.wait(_waiting.over(ticket, timeout), handle.serve)
+        await _waiting.wait(handle.begun(handle.core.begin_flush, timeout), handle.serve)
         handle.pull()
 
     def flush_sync(self, timeout: float | None = None) -> None:
         """As ``flush``, in this thread."""
         handle = self._handle
-        handle.ready()
-        ticket = handle.core.begin_flush(timeout)
-        _waiting.wait_sync(_waiting.over(ticket, timeout), handle.serve)
+        _waiting.wait_sync(handle.begun(handle.core.begin_flush, timeout), handle.serve)
         handle.pull()
 
     async def stop(self, timeout: float | None = None) -> None:
@@ -194,17 +190,13 @@ class _Logging:
         ``start()``, ``flush()`` or run.
         """
         handle = self._handle
-        handle.ready()
-        ticket = handle.core.begin_stop(timeout)
-        await _waiting.wait(_waiting.over(ticket, timeout), handle.serve)
+        await _waiting.wait(handle.begun(handle.core.begin_stop, timeout), handle.serve)
         handle.pull()
 
     def stop_sync(self, timeout: float | None = None) -> None:
         """As ``stop``, in this thread."""
         handle = self._handle
-        handle.ready()
-        ticket = handle.core.begin_stop(timeout)
-        _waiting.wait_sync(_waiting.over(ticket, timeout), handle.serve)
+        _waiting.wait_sync(handle.begun(handle.core.begin_stop, timeout), handle.serve)
         handle.pull()
 
     def sync(self) -> Awaitable[None]:

@@ -50,7 +50,7 @@ class _NativeAdapter(DatasetAdapter):
 
         Rows that are inserted by hand are in no journal: what is inserted twice is there twice.
         """
-        result = _waiting.result_sync(self._native.begin_insert(rows), _nothing)
+        result = _waiting.result_sync(self._native.begin_insert(rows))
         if result["error"] is not None:
             text = f"failed to {result['error']}"
             raise OSError(text)
@@ -68,10 +68,6 @@ class _NativeAdapter(DatasetAdapter):
     def __repr__(self) -> str:
         """Show where rows land, without secrets."""
         return f"<{type(self).__name__} {self.identity}>"
-
-
-def _nothing() -> None:
-    pass
 
 
 def _path(path: object, kind: str) -> str:

@@ -91,13 +91,15 @@ class SafetyEventSink:
         """Deliver events, or put them into a fallback file; never raises, never blocks the loop."""
         begun = self._begin(events)
         if begun is not None:
-            self._tell(await _waiting.result(begun, self._serve))
+            await _waiting.result(begun, self._serve)
+            self._tell()
 
     def write_events_sync(self, events: Iterable[Any]) -> None:
         """As ``write_events``, in this thread."""
         begun = self._begin(events)
         if begun is not None:
-            self._tell(_waiting.result_sync(begun, self._serve))
+            _waiting.result_sync(begun, self._serve)
+            self._tell()
 
     def _begin(self, events: Iterable[Any]) -> _core.Ticket | None:
         from namel3ss.safety import _notices
@@ -117,7 +119,7 @@ class SafetyEventSink:
             _notices.tell([("critical", "lost", text, 1)], self._window)
         return ticket
 
-    def _tell(self, _result: dict[str, Any]) -> None:
+    def _tell(self) -> None:
         from namel3ss.safety import _notices
 
         _notices.tell(self._core.notices(), self._window)
@@ -178,9 +180,6 @@ _INT_BITS = 63
 class _Writer:
     """Writes rows without a journal: all of a call, or none."""
 
-    def __init__(self) -> None:
-        self._native: _core.Native | None = None
-
     def _open(self) -> Any:  # noqa: ANN401
         raise NotImplementedError
 
@@ -188,7 +187,7 @@ class _Writer:
         """Write all rows, or raise one SafetyEventWriteError that says what to do."""
         adapter = self._open()
         if isinstance(adapter, _core.Native):
-            _check(await _waiting.result(adapter.begin_insert(_listed(rows)), _nothing))
+            _check(await _waiting.result(adapter.begin_insert(_listed(rows))))
             return
         await _in_thread(lambda: _insert(adapter, rows))
 
@@ -196,7 +195,7 @@ class _Writer:
         """As ``write_events``, in this thread."""
         adapter = self._open()
         if isinstance(adapter, _core.Native):
-            _check(_waiting.result_sync(adapter.begin_insert(_listed(rows)), _nothing))
+            _check(_waiting.result_sync(adapter.begin_insert(_listed(rows))))
             return
         _insert(adapter, rows)
 
@@ -244,13 +243,9 @@ async def _in_thread(work: Callable[[], None]) -> None:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    await _waiting.wait(lambda: not thread.is_alive(), _nothing)
+    await _waiting.wait(lambda: not thread.is_alive())
     if raised:
         raise raised[0]
-
-
-def _nothing() -> None:
-    pass
 
 
 class SafetyEventDatabaseWriter(_Writer):
@@ -262,7 +257,6 @@ class SafetyEventDatabaseWriter(_Writer):
 
     def __init__(self, connection_string: str, table_name: str = "safety_events") -> None:
         """Raise ValueError for a wrong argument."""
-        super().__init__()
         from namel3ss.safety import _sql
 
         check_text("connection_string", connection_string)
@@ -301,7 +295,6 @@ class SafetyEventObjectStoreWriter(_Writer):
         format: str = "parquet",  # noqa: A002
     ) -> None:
         """Raise ValueError for a wrong argument."""
-        super().__init__()
         check_text("bucket_name", bucket_name)
         self.bucket_name = bucket_name
         self.prefix = prefix

@@ -4,9 +4,8 @@ Blocks stand in the page's order; ``await`` at their top level runs in an event 
 leaves open comes from ``_open_names``, and the only texts that are replaced in it are in
 ``_replacements``: folders and servers that are not there on every machine.
 
-``N3_SAFETY_TEST_POSTGRES`` names a database (``postgresql://user@host/db``), ``N3_SAFETY_TEST_S3``
-a bucket (``s3://name``, with the usual AWS variables): the two blocks that need such a server are
-run against it, and without it as far as they go.
+The two blocks that need a server are run against one, and what they wrote is read by clients of
+others.
 """
 
 from __future__ import annotations
@@ -15,16 +14,17 @@ import ast
 import asyncio
 import inspect
 import json
-import os
 import re
 import sqlite3
 import subprocess
 import sys
 import uuid
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+import servers
 import sqlalchemy
 from namel3ss.safety import (
     AdapterRegistry,
@@ -41,8 +41,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "quick-reference.md"
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
-POSTGRES = os.environ.get("N3_SAFETY_TEST_POSTGRES")
-S3 = os.environ.get("N3_SAFETY_TEST_S3")
 
 
 def _blocks() -> dict[str, str]:
@@ -61,20 +59,26 @@ def _blocks() -> dict[str, str]:
 BLOCKS = _blocks()
 
 
-def _replacements(folder: Path) -> dict[str, str]:
+def _replacements(folder: Path, postgres: str) -> dict[str, str]:
     """Say what in a block is replaced by what."""
     return {
         "/var/log/safety": str(folder / "var-log-safety"),
         "/data/": f"{folder}/data/",
         "/tmp/test_safety": str(folder / "test_safety"),
-        # Nobody listens there.
-        "postgresql://localhost/safety": POSTGRES or "postgresql://127.0.0.1:1/safety",
-        "my-safety-bucket": S3 or "my-safety-bucket",
+        # Nobody listens there, but for the test that says otherwise.
+        "postgresql://localhost/safety": postgres,
     }
 
 
 def _rows() -> list[dict[str, Any]]:
-    return [SafetyEvent(event_id=str(uuid.uuid4()), action="block").to_dict() for _ in range(3)]
+    # All of one day, wherever the test finds itself.
+    now = datetime.now(timezone.utc).replace(microsecond=123456)
+    return [
+        SafetyEvent(
+            event_id=str(uuid.uuid4()), timestamp=now, action="block", metadata={"rule": [number]}
+        ).to_dict()
+        for number in range(3)
+    ]
 
 
 def _open_names(folder: Path) -> dict[str, Any]:
@@ -92,10 +96,12 @@ def _open_names(folder: Path) -> dict[str, Any]:
     }
 
 
-def run(heading: str, folder: Path, **names: Any) -> dict[str, Any]:
+def run(
+    heading: str, folder: Path, postgres: str = "postgresql://127.0.0.1:1/safety", **names: Any
+) -> dict[str, Any]:
     """Run a block; what its names are afterwards."""
     source = BLOCKS[heading]
-    for text, replacement in _replacements(folder).items():
+    for text, replacement in _replacements(folder, postgres).items():
         source = source.replace(text, replacement)
     (folder / "data").mkdir(exist_ok=True)
     code = compile(source, str(PAGE), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
@@ -181,44 +187,50 @@ def test_custom_sink_falls_back_to_the_path_that_it_names(tmp_path: Path) -> Non
     assert [row["event_id"] for row in json.loads(path.read_bytes())] == logged
 
 
-def _without_a_server(heading: str, folder: Path) -> str | None:
-    """Run a block whose server is missing; say why it can't be gone on with."""
-    try:
-        run(heading, folder)
-    except ValueError as error:
-        assert "not in this build" in str(error)
-        return str(error)
-    except SafetyEventWriteError as error:
-        assert str(error).startswith("failed to ")
-        return str(error)
-    pytest.fail("nobody is there, and the rows were written?")
-
-
 def test_database_writer(tmp_path: Path) -> None:
-    if POSTGRES is None:
-        why = _without_a_server("Database Writer (Optional)", tmp_path)
-        pytest.skip(f"set N3_SAFETY_TEST_POSTGRES to a database's URL; without: {why}")
-    scope = run("Database Writer (Optional)", tmp_path)
-    asyncio.run(scope["writer"].write_events(_rows()))
+    rows = _rows()
+    with servers.postgres("safety") as url:
+        scope = run("Database Writer (Optional)", tmp_path, postgres=url, rows=rows)
+        found = servers.ask("psycopg", "psycopg-binary", program=servers.ROWS_OF_TABLE, url=url)
+    assert found == rows
     assert "safety_events" in repr(scope["writer"])
 
 
+def test_database_writer_without_a_server(tmp_path: Path) -> None:
+    with pytest.raises(SafetyEventWriteError, match="failed to connect"):
+        run("Database Writer (Optional)", tmp_path)
+
+
 def test_object_store_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if S3 is None:
-        for name, value in {
-            "AWS_ENDPOINT": "http://127.0.0.1:1",
-            "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
-            "AWS_ALLOW_HTTP": "true",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "testtest",
-            "AWS_REGION": "us-east-1",
-        }.items():
+    rows = _rows()
+    bucket = "my-safety-bucket"
+    with servers.s3(tmp_path / "s3", bucket) as variables:
+        for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        why = _without_a_server("Object Store Writer (Optional)", tmp_path)
-        pytest.skip(f"set N3_SAFETY_TEST_S3 to a bucket; without: {why}")
-    scope = run("Object Store Writer (Optional)", tmp_path)
-    asyncio.run(scope["writer"].write_events(_rows()))
-    assert "events/safety" in repr(scope["writer"])
+        scope = run("Object Store Writer (Optional)", tmp_path, rows=rows)
+        assert "events/safety" in repr(scope["writer"])
+        got = {"bucket": bucket, "folder": str(tmp_path)}
+        objects = servers.ask("boto3", program=servers.OBJECTS, environ=variables, **got)
+    stored = [(key, path) for key, path in objects if key.endswith(".parquet")]
+    ((key, path),) = stored
+    year, month, day = rows[0]["timestamp"][:10].split("-")
+    assert key.startswith(f"events/safety/year={year}/month={month}/day={day}/events_")
+    found = servers.ask("pyarrow", program=servers.ROWS_OF_PARQUET, path=path)
+    assert found == rows
+
+
+def test_object_store_writer_without_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "testtest",
+        "AWS_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SafetyEventWriteError, match="failed to"):
+        run("Object Store Writer (Optional)", tmp_path)
 
 
 def test_integration_with_datasets(tmp_path: Path) -> None:

@@ -39,8 +39,7 @@ impl Context {
     #[new]
     #[pyo3(signature = (values, base=None))]
     fn new(values: &Bound<'_, PyDict>, base: Option<&Self>) -> PyResult<Self> {
-        let py = values.py();
-        let mut slots = field::no_slots();
+        let mut slots = field::Slots::new();
         let mut extras = Vec::new();
         for (key, value) in values.iter() {
             match field::index_of(&key) {
@@ -62,7 +61,7 @@ impl Context {
         let defaults =
             Defaults { event_id: "", timestamp: Timestamp::from_micros(0), contexts: [None, None] };
         // Through the codec, so that a context's values are cut and read as an event's are.
-        let payload = Payload::of(&Draft::new(py, &slots, &defaults, &extras));
+        let payload = Payload::of(&Draft::new(values.py(), &slots, &defaults, &extras));
         let event = codec::decode(payload.bytes());
         let event = event.map_err(|error| PyTypeError::new_err(error.to_string()))?;
         let mut made = Self {

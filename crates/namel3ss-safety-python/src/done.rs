@@ -1,21 +1,24 @@
 //! What `log()` returns: an awaitable that is already done. There is one for all calls: it holds
 //! nothing, no loop, no task, and may be awaited any number of times, or never.
 
+use pyo3::PyTypeInfo as _;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use crate::raw;
+
 /// See the module. It has a coroutine's methods, so that `create_task` and `gather` take it.
-#[pyclass(frozen, module = "namel3ss.safety._core")]
+#[pyclass(frozen, subclass, module = "namel3ss.safety._core")]
 #[derive(Debug)]
 pub(crate) struct Done;
 
-static DONE: PyOnceLock<Py<Done>> = PyOnceLock::new();
+static DONE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 /// The one there is.
 #[inline]
 pub(crate) fn done(py: Python<'_>) -> Py<PyAny> {
     match DONE.get(py) {
-        Some(done) => done.clone_ref(py).into_any(),
+        Some(done) => done.clone_ref(py),
         None => first(py),
     }
 }
@@ -23,22 +26,19 @@ pub(crate) fn done(py: Python<'_>) -> Py<PyAny> {
 #[cold]
 fn first(py: Python<'_>) -> Py<PyAny> {
     // Without memory for one object there is nothing to return either.
-    let made = DONE.get_or_try_init(py, || Py::new(py, Done));
-    made.map_or_else(|_| py.None(), |done| done.clone_ref(py).into_any())
+    let made = DONE.get_or_try_init(py, || {
+        let class = raw::ended_class(&Done::type_object(py), c"namel3ss.safety._core.Done")?;
+        class.call0().map(Bound::unbind)
+    });
+    made.map_or_else(|_: PyErr| py.None(), |done| done.clone_ref(py))
 }
 
+/// What it does as an iterator, and awaited, [`raw::ended_class`] does.
 #[pymethods]
 impl Done {
-    fn __await__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __iter__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __next__(&self) -> Option<()> {
-        None
+    #[new]
+    fn new() -> Self {
+        Self
     }
 
     /// Ends at once, as a coroutine that returns does.

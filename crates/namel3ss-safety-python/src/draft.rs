@@ -16,6 +16,7 @@ use pyo3::types::{PyDict, PyFloat, PyFrozenSet, PyList, PySet, PyString, PyTuple
 
 use crate::context::Context;
 use crate::field::{self, Slots};
+use crate::gate::Inside;
 use crate::moment::{self, Zone};
 use crate::{text, value};
 
@@ -125,9 +126,8 @@ impl<'a, 'py> Draft<'a, 'py> {
     }
 
     /// With bytes of the host's own behind it.
-    pub(crate) fn with_tail(mut self, tail: &'a [u8]) -> Self {
+    pub(crate) fn set_tail(&mut self, tail: &'a [u8]) {
         self.tail = tail;
-        self
     }
 
     /// Whether the field at `at` will read back as what was given.
@@ -169,6 +169,7 @@ fn float(value: &Bound<'_, PyAny>) -> Option<f64> {
     if let Ok(text) = value.cast::<PyString>() {
         return text::of_str(text).trim().parse().ok();
     }
+    let _inside = Inside::enter(value.py());
     value.extract().ok()
 }
 
@@ -249,6 +250,7 @@ impl Draft<'_, '_> {
 
     #[cold]
     fn other_metadata(&self, given: &Bound<'_, PyAny>, into: &mut Entries<'_, '_>) {
+        let _inside = Inside::enter(given.py());
         if let Some(entries) = value::copied(given) {
             value::dict(into, &entries);
         } else if let Some(entries) = json_object(given) {
@@ -283,6 +285,7 @@ fn json_object(given: &Bound<'_, PyAny>) -> Option<serde_json::Map<String, serde
 /// One text, a tuple or set of them, or a text that holds a list as JSON, as CSV files do.
 #[cold]
 fn other_categories(given: &Bound<'_, PyAny>, into: &mut Texts<'_, '_>) {
+    let _inside = Inside::enter(given.py());
     if let Ok(text) = given.cast::<PyString>() {
         let text = text::of_str(text);
         let list = || serde_json::from_str::<Vec<String>>(&text).ok();

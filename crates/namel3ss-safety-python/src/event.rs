@@ -17,6 +17,7 @@ use pyo3::types::{PyDict, PyFloat, PyList, PyString, PyTuple, PyType};
 use crate::draft::{Defaults, Draft};
 use crate::field::{self, Slots};
 use crate::moment::{self, Zone};
+use crate::raw::{self, Args, Call};
 use crate::row;
 
 /// What a guardrail decided about one input or output of a model: a record of 17 fields.
@@ -48,14 +49,15 @@ pub(crate) struct SafetyEvent {
 
 /// The default action: `SafetyAction.ALLOW`.
 static ALLOW: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-/// Tells the class what Python's side of it knows.
+
+/// Tells the class what Python's side of it knows; says whether calling it is fast.
 #[pyfunction]
 pub(crate) fn complete_event_class(
     py: Python<'_>,
     allow: Py<PyAny>,
     dataclass_fields: Py<PyAny>,
     signature: Py<PyAny>,
-) -> PyResult<()> {
+) -> PyResult<bool> {
     let _ = ALLOW.set(py, allow);
     let class = PyType::new::<SafetyEvent>(py);
     class.setattr("__dataclass_fields__", Py::new(py, Lazy(dataclass_fields))?)?;
@@ -64,7 +66,9 @@ pub(crate) fn complete_event_class(
         class.setattr(name.bind(py), Py::new(py, Field(at))?)?;
     }
     let names = field::names(py).iter().map(|name| name.bind(py));
-    class.setattr("__match_args__", PyTuple::new(py, names)?)
+    class.setattr("__match_args__", PyTuple::new(py, names)?)?;
+    // Where that can't be done, `__new__` does the same, more slowly.
+    raw::construct_by::<SafetyEvent>(&class)
 }
 
 /// An attribute of the class, made by a function when somebody asks: importing `dataclasses` takes
@@ -81,6 +85,33 @@ impl Lazy {
         owner: &Bound<'_, PyAny>,
     ) -> PyResult<Py<PyAny>> {
         self.0.call0(owner.py())
+    }
+}
+
+/// The class called, without a dict for what it is called with.
+impl Call for SafetyEvent {
+    #[inline]
+    fn call<'py>(callable: &Bound<'py, PyAny>, args: &Args<'_, 'py>) -> PyResult<Py<PyAny>> {
+        let py = callable.py();
+        let positional = args.positional();
+        let from = |first: usize| (first..).map_while(|at| args.get(at));
+        // It is filled where it will stay: a copy of fields just written waits for them to arrive.
+        let made = Bound::new(py, Self::empty())?;
+        let mut event = made.borrow_mut();
+        match args.names() {
+            Some(names) if positional == 0 => match field::indexes_of(names) {
+                // As in most programs: keywords only, each a field's name.
+                Some(indexes) => event.fill(indexes.iter().zip(from(0))),
+                None => event.fill_any(py, 0, [].into_iter(), names.iter().zip(from(0)))?,
+            },
+            names => {
+                let named = names.into_iter().flat_map(|names| names.iter());
+                let named = named.zip(from(positional));
+                event.fill_any(py, positional, from(0).take(positional), named)?;
+            }
+        }
+        drop(event);
+        Ok(made.into_any().unbind())
     }
 }
 
@@ -164,33 +195,11 @@ impl Field {
 impl SafetyEvent {
     #[new]
     #[pyo3(signature = (*args, **fields))]
-    #[inline]
     fn new(args: &Bound<'_, PyTuple>, fields: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
-        let mut event = Self {
-            slots: field::no_slots(),
-            id: EventId::default(),
-            made: Timestamp::from_micros(0),
-        };
-        let positional = args.len();
-        if positional > 0 {
-            event.set_positional(args)?;
-        }
-        let Some(fields) = fields else { return Ok(event.born()) };
-        let mut extras = Vec::new();
-        for (name, value) in fields.iter() {
-            match field::index_of(&name) {
-                Some(at) if at < positional => {
-                    let text = format!("SafetyEvent() got multiple values for {}", FIELDS[at]);
-                    return Err(PyTypeError::new_err(text));
-                }
-                Some(at) => event.put(at, value),
-                None => extras.push((name, value)),
-            }
-        }
-        if !extras.is_empty() {
-            event.add_extras(args.py(), extras)?;
-        }
-        Ok(event.born())
+        let named = fields.into_iter().flat_map(|fields| fields.iter());
+        let mut event = Self::empty();
+        event.fill_any(args.py(), args.len(), args.iter(), named)?;
+        Ok(event)
     }
 
     /// The 17 fields, in the order in which datasets store them: `timestamp` as ISO 8601 text,
@@ -292,31 +301,60 @@ impl SafetyEvent {
         self.slots[at] = given.then(|| value.unbind());
     }
 
-    /// With an id and a moment of its own, where none was given.
-    #[inline]
-    fn born(mut self) -> Self {
-        self.bear();
-        self
+    fn empty() -> Self {
+        let made = Timestamp::from_micros(0);
+        Self { slots: Slots::new(), id: EventId::default(), made }
     }
 
+    /// Takes values of fields, each by its number.
+    #[inline]
+    fn fill<'py>(&mut self, values: impl Iterator<Item = (usize, Bound<'py, PyAny>)>) {
+        for (at, value) in values {
+            self.put(at, value);
+        }
+        self.bear();
+    }
+
+    /// Takes values by position and by name.
+    fn fill_any<'py>(
+        &mut self,
+        py: Python<'py>,
+        positional: usize,
+        values: impl Iterator<Item = Bound<'py, PyAny>>,
+        named: impl Iterator<Item = (Bound<'py, PyAny>, Bound<'py, PyAny>)>,
+    ) -> PyResult<()> {
+        if positional > field::COUNT {
+            let text = format!("SafetyEvent() takes {} values, got {positional}", field::COUNT);
+            return Err(PyTypeError::new_err(text));
+        }
+        for (at, value) in values.enumerate() {
+            self.put(at, value);
+        }
+        let mut extras = Vec::new();
+        for (name, value) in named {
+            match field::index_of(&name) {
+                Some(at) if at < positional => {
+                    let text = format!("SafetyEvent() got multiple values for {}", FIELDS[at]);
+                    return Err(PyTypeError::new_err(text));
+                }
+                Some(at) => self.put(at, value),
+                None => extras.push((name, value)),
+            }
+        }
+        if !extras.is_empty() {
+            self.add_extras(py, extras)?;
+        }
+        self.bear();
+        Ok(())
+    }
+
+    /// Gives it an id and a moment of its own, where none was given.
     #[inline]
     fn bear(&mut self) {
         if self.slots[field::EVENT_ID].is_none() || self.slots[field::TIMESTAMP].is_none() {
             self.made = Timestamp::now();
             self.id = EventId::new(self.made, fastrand::u128(..));
         }
-    }
-
-    #[cold]
-    fn set_positional(&mut self, args: &Bound<'_, PyTuple>) -> PyResult<()> {
-        if args.len() > field::COUNT {
-            let text = format!("SafetyEvent() takes {} values, got {}", field::COUNT, args.len());
-            return Err(PyTypeError::new_err(text));
-        }
-        for (at, value) in args.iter().enumerate() {
-            self.put(at, value);
-        }
-        Ok(())
     }
 
     /// Keeps unknown names in the metadata; in a copy of it, since the dict is the caller's.

@@ -4,17 +4,21 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
+use smallvec::SmallVec;
 
 use crate::field::{self, Slots};
-use crate::value;
+use crate::{raw, value};
 
 /// One as it was found: values of the 17 fields, all others, and the order of both.
 pub(crate) struct Foreign<'py> {
     pub(crate) slots: Slots,
     pub(crate) extras: Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
     /// By position: the number of a field, or [`EXTRA`].
-    pub(crate) order: Vec<u8>,
+    pub(crate) order: Order,
 }
+
+/// Of as many names as events usually have, without an allocation.
+pub(crate) type Order = SmallVec<[u8; 40]>;
 
 /// In [`Foreign::order`]: the next of the extras.
 pub(crate) const EXTRA: u8 = 17;
@@ -30,28 +34,31 @@ impl<'py> Foreign<'py> {
         self.slots[at].is_some()
     }
 
-    /// Reads `object`.
+    /// One of which nothing is known.
+    pub(crate) fn new() -> Self {
+        Self { slots: Slots::new(), extras: Vec::new(), order: Order::new() }
+    }
+
+    /// Reads `object`, once.
     ///
     /// # Errors
     /// If it is nothing of the kind, or its own code raises.
-    pub(crate) fn of(object: &Bound<'py, PyAny>) -> PyResult<Self> {
+    pub(crate) fn read(&mut self, object: &Bound<'py, PyAny>) -> PyResult<()> {
         let py = object.py();
-        let mut found =
-            Self { slots: field::no_slots(), extras: Vec::new(), order: Vec::with_capacity(24) };
         if let Ok(entries) = object.cast::<PyDict>() {
-            found.take(entries, None);
-            return Ok(found);
+            self.take(entries, None);
+            return Ok(());
         }
         let class = object.get_type();
         let known = DATACLASSES.get_or_init(py, || PyDict::new(py).unbind()).bind(py);
         if let Some(fields) = known.get_item(&class)? {
-            found.take_dataclass(object, &fields.cast_into::<PyDict>()?)?;
-            return Ok(found);
+            self.take_dataclass(object, &fields.cast_into::<PyDict>()?)?;
+            return Ok(());
         }
         if let Some(method) = object.getattr_opt(pyo3::intern!(py, "to_dict"))? {
             let given = method.call0()?;
-            found.take(&as_dict(&given)?, None);
-            return Ok(found);
+            self.take(&as_dict(&given)?, None);
+            return Ok(());
         }
         if let Some(fields) = class.getattr_opt(pyo3::intern!(py, "__dataclass_fields__"))? {
             let fields = fields.cast_into::<PyDict>()?;
@@ -59,11 +66,11 @@ impl<'py> Foreign<'py> {
                 known.clear();
             }
             known.set_item(&class, &fields)?;
-            found.take_dataclass(object, &fields)?;
-            return Ok(found);
+            self.take_dataclass(object, &fields)?;
+            return Ok(());
         }
-        found.take(&as_dict(object)?, None);
-        Ok(found)
+        self.take(&as_dict(object)?, None);
+        Ok(())
     }
 
     fn take(&mut self, entries: &Bound<'py, PyDict>, only: Option<&Bound<'py, PyDict>>) {
@@ -95,12 +102,10 @@ impl<'py> Foreign<'py> {
         object: &Bound<'py, PyAny>,
         fields: &Bound<'py, PyDict>,
     ) -> PyResult<()> {
-        let own = object.getattr_opt(pyo3::intern!(object.py(), "__dict__"))?;
-        let own = own.as_ref().and_then(|own| own.cast::<PyDict>().ok());
-        match own {
+        match raw::own_attributes(object) {
             // One look-up instead of seventeen.
-            Some(own) if own.len() == fields.len() => self.take(own, None),
-            Some(own) if own.len() > fields.len() => self.take(own, Some(fields)),
+            Some(own) if own.len() == fields.len() => self.take(&own, None),
+            Some(own) if own.len() > fields.len() => self.take(&own, Some(fields)),
             _ => {
                 for key in fields.keys().iter() {
                     let name = key.cast::<pyo3::types::PyString>()?;

@@ -21,7 +21,7 @@ use crate::ticket::{Outcome, Ticket};
 #[pyclass(frozen, weakref, module = "namel3ss.safety._core")]
 #[derive(Debug)]
 pub(crate) struct Logger {
-    host: Arc<Host>,
+    pub(crate) host: Arc<Host>,
 }
 
 fn wrong(error: impl std::fmt::Display) -> PyErr {
@@ -83,8 +83,8 @@ impl Logger {
 
     /// A `log` of this logger's that fills in what `bound` knows.
     #[pyo3(signature = (bound=None))]
-    fn log(&self, bound: Option<Py<Context>>) -> Log {
-        Log { host: self.host.clone(), bound }
+    fn log<'py>(slf: &Bound<'py, Self>, bound: Option<Py<Context>>) -> PyResult<Bound<'py, PyAny>> {
+        Log::of(slf, bound)
     }
 
     fn start(&self, py: Python<'_>) {

@@ -14,6 +14,7 @@ use namel3ss_safety::FIELDS;
 use namel3ss_safety::codec;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use smallvec::SmallVec;
 
 use crate::draft::Draft;
 use crate::field;
@@ -26,42 +27,48 @@ const INLINE: u8 = 18;
 const NAIVE: u8 = 19;
 const AWARE: u8 = 20;
 
-/// The tail of an event that `found` gave and `draft` is made of.
-pub(crate) fn write(found: &Foreign<'_>, draft: &Draft<'_, '_>, py: Python<'_>) -> Vec<u8> {
+/// Without an allocation where all that there is to say is the names.
+pub(crate) type Tail = SmallVec<[u8; 64]>;
+
+/// The tail of an event that `found` gave and `draft` is made of, into an empty one.
+pub(crate) fn write(found: &Foreign<'_>, draft: &Draft<'_, '_>, py: Python<'_>, out: &mut Tail) {
     let metadata = found.slots[field::METADATA].as_ref().map(|given| given.bind(py));
     let own = match metadata {
         None => Some(0),
         Some(given) if given.is_none() => Some(0),
         Some(given) => given.cast::<PyDict>().ok().map(|entries| entries.len()),
     };
-    let mut out = Vec::with_capacity(16 + found.order.len());
-    out.push(VERSION);
-    out.extend(u32::try_from(own.unwrap_or(0)).unwrap_or(0).to_le_bytes());
+    let own_entries = u32::try_from(own.unwrap_or(0)).unwrap_or(0).to_le_bytes();
     let names = u16::try_from(found.order.len()).unwrap_or(u16::MAX);
-    out.extend(names.to_le_bytes());
+    let [a, b, c, d] = own_entries;
+    let [n1, n2] = names.to_le_bytes();
+    out.extend_from_slice(&[VERSION, a, b, c, d, n1, n2]);
     let order_at = out.len();
+    out.extend_from_slice(&found.order[..names.into()]);
     let mut any_inline = false;
     let mut extras = found.extras.iter();
-    for code in found.order.iter().take(names.into()).copied() {
-        let code = if code == EXTRA {
+    for code in &mut out[order_at..] {
+        if *code == EXTRA {
             let key = extras.next().map(|(key, _)| text::of_any(key));
             let kept = own.is_some() && key.is_some_and(|key| !draft.has_metadata(&key));
-            if kept { EXTRA } else { INLINE }
-        } else if draft.is_as_given(code.into()) {
-            match (usize::from(code), draft.zone) {
-                (field::TIMESTAMP, Some(Zone::Naive)) => NAIVE,
-                (field::TIMESTAMP, Some(Zone::Aware)) => AWARE,
-                _ => code,
+            if !kept {
+                *code = INLINE;
             }
-        } else {
-            INLINE
-        };
-        any_inline |= code == INLINE;
-        out.push(code);
+        } else if !draft.is_as_given((*code).into()) {
+            *code = INLINE;
+        } else if usize::from(*code) == field::TIMESTAMP {
+            match draft.zone {
+                Some(Zone::Naive) => *code = NAIVE,
+                Some(Zone::Aware) => *code = AWARE,
+                None => {}
+            }
+        }
+        any_inline |= *code == INLINE;
     }
     if any_inline {
-        let codes = out[order_at..].to_vec();
+        let codes = &out[order_at..];
         let mut extras = found.extras.iter();
+        let mut inline = Vec::new();
         codec::encode_object(
             |into| {
                 for (code, as_found) in codes.iter().zip(&found.order) {
@@ -80,10 +87,10 @@ pub(crate) fn write(found: &Foreign<'_>, draft: &Draft<'_, '_>, py: Python<'_>) 
                     };
                 }
             },
-            &mut out,
+            &mut inline,
         );
+        out.extend_from_slice(&inline);
     }
-    out
 }
 
 /// The row as the object gave it; `None` if the event came from no such object.

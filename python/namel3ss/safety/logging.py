@@ -76,7 +76,8 @@ def _signature() -> Any:  # noqa: ANN401
     return inspect.Signature([*parameters, kinds("fields", kinds.VAR_KEYWORD)])
 
 
-_core.complete_event_class(SafetyAction.ALLOW, _dataclass_fields, _signature)
+# Whether calls of the class take the interpreter's fast way; it does the same, in half the time.
+_is_called_fast = _core.complete_event_class(SafetyAction.ALLOW, _dataclass_fields, _signature)
 
 
 async def _log(event: Any) -> None:  # noqa: ANN401

@@ -38,32 +38,29 @@ pub(crate) fn write(found: &Foreign<'_>, draft: &Draft<'_, '_>, py: Python<'_>, 
         Some(given) if given.is_none() => Some(0),
         Some(given) => given.cast::<PyDict>().ok().map(|entries| entries.len()),
     };
-    let own_entries = u32::try_from(own.unwrap_or(0)).unwrap_or(0).to_le_bytes();
+    out.push(VERSION);
+    out.extend_from_slice(&u32::try_from(own.unwrap_or(0)).unwrap_or(0).to_le_bytes());
     let names = u16::try_from(found.order.len()).unwrap_or(u16::MAX);
-    let [a, b, c, d] = own_entries;
-    let [n1, n2] = names.to_le_bytes();
-    out.extend_from_slice(&[VERSION, a, b, c, d, n1, n2]);
+    out.extend_from_slice(&names.to_le_bytes());
     let order_at = out.len();
-    out.extend_from_slice(&found.order[..names.into()]);
     let mut any_inline = false;
     let mut extras = found.extras.iter();
-    for code in &mut out[order_at..] {
-        if *code == EXTRA {
+    for code in found.order.iter().take(names.into()).copied() {
+        let code = if code == EXTRA {
             let key = extras.next().map(|(key, _)| text::of_any(key));
             let kept = own.is_some() && key.is_some_and(|key| !draft.has_metadata(&key));
-            if !kept {
-                *code = INLINE;
+            if kept { EXTRA } else { INLINE }
+        } else if draft.is_as_given(code.into()) {
+            match (usize::from(code), draft.zone) {
+                (field::TIMESTAMP, Some(Zone::Naive)) => NAIVE,
+                (field::TIMESTAMP, Some(Zone::Aware)) => AWARE,
+                _ => code,
             }
-        } else if !draft.is_as_given((*code).into()) {
-            *code = INLINE;
-        } else if usize::from(*code) == field::TIMESTAMP {
-            match draft.zone {
-                Some(Zone::Naive) => *code = NAIVE,
-                Some(Zone::Aware) => *code = AWARE,
-                None => {}
-            }
-        }
-        any_inline |= *code == INLINE;
+        } else {
+            INLINE
+        };
+        any_inline |= code == INLINE;
+        out.push(code);
     }
     if any_inline {
         let codes = &out[order_at..];

@@ -9,3 +9,5 @@ mod postgres;
 mod mysql;
 #[cfg(any(feature = "object", feature = "parquet"))]
 mod objects;
+#[cfg(all(feature = "object", feature = "parquet", feature = "postgres", feature = "mysql"))]
+mod faults;

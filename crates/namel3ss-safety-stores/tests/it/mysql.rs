@@ -23,7 +23,7 @@ fn server() -> &'static TestServer {
 }
 
 /// What the server's own client prints.
-fn sql_on(server: &TestServer, database: &str, text: &str) -> String {
+pub(crate) fn sql_on(server: &TestServer, database: &str, text: &str) -> String {
     let ran = Command::new("mariadb")
         .args(["--no-defaults", "-h", "127.0.0.1", "-P", &server.port.to_string(), "-u", "root"])
         .args(["--default-character-set=utf8mb4", "-N", "-B", "-r", "-e", text, database])

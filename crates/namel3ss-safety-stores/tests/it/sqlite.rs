@@ -20,7 +20,7 @@ fn adapter(path: &Path) -> SqliteAdapter {
     SqliteAdapter::open(path, Table::default()).expect("a file name")
 }
 
-fn all(path: &Path) -> Vec<ReadRow> {
+pub(crate) fn all(path: &Path) -> Vec<ReadRow> {
     if !path.exists() {
         return Vec::new();
     }

@@ -16,7 +16,7 @@ pub(super) fn conforms(fresh: impl Fn() -> String) {
 }
 
 /// All rows of a dataset.
-pub(super) fn all(url: &str) -> Vec<ReadRow> {
+pub(crate) fn all(url: &str) -> Vec<ReadRow> {
     objects::read(url).expect("a dataset").map(|row| row.expect("a whole row")).collect()
 }
 

@@ -12,3 +12,6 @@ mod stores;
 mod kills;
 #[cfg(all(feature = "object", feature = "parquet"))]
 mod readers;
+
+#[cfg(all(feature = "object", feature = "parquet"))]
+pub(crate) use self::{common::all, server::Server};

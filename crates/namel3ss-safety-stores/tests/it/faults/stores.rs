@@ -1,0 +1,94 @@
+//! The stores that are tried so.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::{Store, hold};
+
+/// A folder for each scene.
+fn folder_of(home: &Path, number: u64) -> String {
+    home.join(number.to_string()).display().to_string()
+}
+
+#[test]
+fn sqlite_holds_every_event_once() {
+    let home = tempfile::tempdir().expect("a folder");
+    hold(&Store {
+        server: None,
+        url: &|number, _| format!("sqlite:///{}.db", folder_of(home.path(), number)),
+        read: &|url| {
+            crate::sqlite::all(Path::new(url.strip_prefix("sqlite:///").expect("its URL")))
+        },
+        restart: None,
+    });
+}
+
+#[test]
+fn a_folder_of_objects_holds_every_event_once() {
+    let home = tempfile::tempdir().expect("a folder");
+    hold(&Store {
+        server: None,
+        url: &|number, _| format!("file://{}/?seconds=0", folder_of(home.path(), number)),
+        read: &crate::objects::all,
+        restart: None,
+    });
+}
+
+#[test]
+fn a_bucket_holds_every_event_once() {
+    let server = Mutex::new(crate::objects::Server::start("s3"));
+    let port = Arc::new(AtomicU16::new(server.lock().expect("a lock").port));
+    hold(&Store {
+        server: Some((port.clone(), b"PUT /")),
+        url: &|number, port| {
+            format!(
+                "s3://safety/faults-{number}?endpoint=http://127.0.0.1:{port}&seconds=0&timeout=1\
+                 &access_key_id=test&secret_access_key=testtest"
+            )
+        },
+        read: &crate::objects::all,
+        restart: Some(&|| {
+            let mut server = server.lock().expect("a lock");
+            server.restart();
+            port.store(server.port, Ordering::SeqCst);
+        }),
+    });
+}
+
+#[test]
+fn postgres_holds_every_event_once() {
+    let server = crate::servers::TestServer::up("postgres", "faults");
+    let port = Arc::new(AtomicU16::new(server.port.try_into().expect("a port")));
+    let table = crate::servers::fresh_table();
+    hold(&Store {
+        server: Some((port, b"COMMIT")),
+        url: &|number, port| {
+            format!(
+                "postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=disable&timeout=1\
+                 &table={table}_{number}"
+            )
+        },
+        read: &crate::servers::all,
+        restart: Some(&|| server.restart()),
+    });
+}
+
+#[test]
+fn mariadb_holds_every_event_once() {
+    let server = crate::servers::TestServer::up("mariadb", "faults");
+    crate::mysql::sql_on(&server, "", "CREATE DATABASE IF NOT EXISTS safety");
+    let port = Arc::new(AtomicU16::new(server.port.try_into().expect("a port")));
+    let table = crate::servers::fresh_table();
+    hold(&Store {
+        server: Some((port, b"COMMIT")),
+        url: &|number, port| {
+            format!(
+                "mysql://root@127.0.0.1:{port}/safety?sslmode=disable&timeout=1\
+                 &table={table}_{number}"
+            )
+        },
+        read: &crate::servers::all,
+        restart: Some(&|| server.restart()),
+    });
+}

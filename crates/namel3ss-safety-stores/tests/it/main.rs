@@ -11,3 +11,5 @@ mod mysql;
 mod objects;
 #[cfg(all(feature = "object", feature = "parquet", feature = "postgres", feature = "mysql"))]
 mod faults;
+#[cfg(all(feature = "object", feature = "parquet", feature = "postgres", feature = "mysql"))]
+mod clients;

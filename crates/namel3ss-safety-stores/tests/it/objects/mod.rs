@@ -14,4 +14,7 @@ mod kills;
 mod readers;
 
 #[cfg(all(feature = "object", feature = "parquet"))]
-pub(crate) use self::{common::all, server::Server};
+pub(crate) use self::{
+    common::all,
+    server::{Server, python_with},
+};

@@ -59,7 +59,7 @@ impl Drop for Server {
 }
 
 /// A Python that has these packages.
-pub(super) fn python_with(packages: &[&str]) -> String {
+pub(crate) fn python_with(packages: &[&str]) -> String {
     let said = script().arg("python").args(packages).output().expect("scripts/servers runs");
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
     String::from_utf8(said.stdout).expect("a path").trim().to_owned()

@@ -1,0 +1,61 @@
+//! Other people's clients read our tables.
+
+use std::process::Command;
+
+use namel3ss_safety::conformance::{buffer, hostile_events};
+use namel3ss_safety::{JournalId, SafetyEvent};
+use namel3ss_safety_stores::open;
+
+use crate::objects::python_with;
+use crate::servers::{TestServer, fresh_table};
+
+/// Stores hostile events in a table and as JSON lines, and has a client compare them.
+fn reads_back(kind: &str, packages: &[&str], url: &str, place: &str, table: &str) {
+    // What Python's calendar can name.
+    let years = -62_135_596_800_000_000..253_402_300_800_000_000_i64;
+    let events: Vec<SafetyEvent> = hostile_events()
+        .into_iter()
+        .filter(|event| years.contains(&event.timestamp.micros()))
+        .collect();
+    let folder = tempfile::tempdir().expect("a folder");
+    let lines = folder.path().join("events.jsonl").display().to_string();
+    let rows = buffer(JournalId::generate(), 1, &events);
+    for url in [url, &format!("file://{lines}")] {
+        open(url).expect("a URL").insert(&rows.batch()).expect("stored");
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/clients.py");
+    let done = Command::new(python_with(packages))
+        .args([script, kind, place, table, &lines])
+        .output()
+        .expect("Python runs");
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(done.status.success(), "{said}{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(said, format!("read back {} rows\n", events.len()));
+}
+
+#[test]
+fn psycopg_reads_every_row_as_it_was() {
+    let server = TestServer::up("postgres", "shared");
+    let (place, table) =
+        (format!("postgresql://postgres@127.0.0.1:{}/postgres", server.port), fresh_table());
+    let url = format!("{place}?table={table}");
+    reads_back("postgres", &["psycopg", "psycopg-binary"], &url, &place, &table);
+}
+
+#[test]
+fn pymysql_reads_every_row_as_it_was() {
+    let server = TestServer::up("mariadb", "shared");
+    crate::mysql::sql_on(&server, "", "CREATE DATABASE IF NOT EXISTS safety");
+    let table = fresh_table();
+    let url = format!("mysql://root@127.0.0.1:{}/safety?table={table}", server.port);
+    let place = format!("127.0.0.1/{}/safety", server.port);
+    reads_back("mysql", &["pymysql"], &url, &place, &table);
+}
+
+#[test]
+fn pythons_sqlite3_reads_every_row_as_it_was() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("safety.db").display().to_string();
+    // Any package will do: the client is Python's own.
+    reads_back("sqlite", &["pymysql"], &format!("sqlite:///{path}"), &path, "safety_events");
+}

@@ -9,3 +9,5 @@ mod postgres;
 mod mysql;
 #[cfg(any(feature = "object", feature = "parquet"))]
 mod objects;
+#[cfg(feature = "delta")]
+mod delta;

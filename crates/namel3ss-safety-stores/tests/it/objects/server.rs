@@ -10,14 +10,14 @@ fn script() -> Command {
 }
 
 /// A server with an empty folder of data.
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
     _folder: tempfile::TempDir,
-    pub(super) port: u16,
+    pub(crate) port: u16,
 }
 
 impl Server {
-    pub(super) fn start(kind: &str) -> Self {
+    pub(crate) fn start(kind: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut child = script()
             .args(["run", kind])
@@ -43,7 +43,7 @@ impl Drop for Server {
 }
 
 /// A Python that has these packages.
-pub(super) fn python_with(packages: &[&str]) -> String {
+pub(crate) fn python_with(packages: &[&str]) -> String {
     let said = script().arg("python").args(packages).output().expect("scripts/servers runs");
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
     String::from_utf8(said.stdout).expect("a path").trim().to_owned()

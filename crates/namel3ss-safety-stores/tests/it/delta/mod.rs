@@ -1,0 +1,4 @@
+//! Delta Lake tables.
+
+mod common;
+mod table;

@@ -2,3 +2,5 @@
 
 mod common;
 mod table;
+mod others;
+mod kills;

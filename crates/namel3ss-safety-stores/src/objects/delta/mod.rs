@@ -256,3 +256,43 @@ impl DatasetAdapter for DeltaAdapter {
         self.place.place.batching
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use namel3ss_safety::conformance::{buffer, plain_event};
+
+    use super::*;
+
+    #[test]
+    fn a_log_that_was_cleaned_up_meanwhile_is_not_written_into() {
+        // A logger slept for long; others went on, summed the log up and removed its beginning. The
+        // next version that it knew of was free again, and a commit there would never be read.
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = format!("delta+file://{}?checkpoint=5", folder.path().display());
+        let open =
+            || DeltaAdapter::open(DeltaPlace::parse(&url).expect("a URL")).expect("an adapter");
+        let journal = JournalId::generate();
+        let send = |adapter: &DeltaAdapter, first: u64| {
+            adapter.insert(&buffer(journal, first, &[plain_event(first)]).batch()).expect("stored");
+        };
+        let (sleeper, other) = (open(), open());
+        send(&sleeper, 1);
+        (2..=8).for_each(|seq| send(&other, seq));
+        for version in 0..5 {
+            let name = format!("_delta_log/{version:020}.json");
+            std::fs::remove_file(folder.path().join(name)).expect("a commit");
+        }
+        let mut state = sleeper.state.lock().expect("nobody panicked");
+        state.table.as_mut().expect("it was used").seen = SystemTime::UNIX_EPOCH;
+        drop(state);
+        send(&sleeper, 9);
+        let mut seqs: Vec<u64> = read(&url)
+            .expect("a table")
+            .map(|row| row.expect("a row").id.expect("its place").1.0)
+            .collect();
+        seqs.sort_unstable();
+        assert_eq!(seqs, (1..=9).collect::<Vec<_>>());
+    }
+}

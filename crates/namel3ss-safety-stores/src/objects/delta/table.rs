@@ -23,7 +23,7 @@ pub(super) struct Table {
     pub(super) stored: Stored,
     /// The newest checkpoint that we know of.
     pub(super) checkpoint: u64,
-    seen: SystemTime,
+    pub(super) seen: SystemTime,
 }
 
 /// What a log's actions add up to, as far as a writer cares.

@@ -36,6 +36,14 @@ pub(super) struct Listing {
     pub(super) last: u64,
 }
 
+/// One commit.
+#[derive(Clone, Debug)]
+pub(super) struct Commit {
+    pub(super) actions: Vec<Value>,
+    /// CRC-32C of its bytes: tells it from the one of the same version in a table that was made anew.
+    pub(super) mark: u32,
+}
+
 impl Listing {
     /// The version of the first commit that the checkpoint does not hold.
     pub(super) fn first(&self) -> u64 {
@@ -61,31 +69,44 @@ impl Log {
         self.key(&format!("{FOLDER}/{name}"))
     }
 
-    /// Makes the commit of `version`, unless there is one.
-    pub(super) fn create(&self, version: u64, actions: &[Value]) -> Result<bool, AdapterError> {
+    fn commit_key(&self, version: u64) -> String {
+        self.file(&format!("{version:020}.json"))
+    }
+
+    /// Makes the commit of `version`, unless there is one; gives its mark if it was made.
+    pub(super) fn create(
+        &self,
+        version: u64,
+        actions: &[Value],
+    ) -> Result<Option<u32>, AdapterError> {
         let mut text = String::with_capacity(1024);
         for action in actions {
             text.push_str(&action.to_string());
             text.push('\n');
         }
-        let key = self.file(&format!("{version:020}.json"));
         // Synced always: after a power cut, a commit that is there and whose rows are not would
         // make the whole table unreadable.
+        let key = self.commit_key(version);
         match self.store.create(&key, text.as_bytes(), Durability::Power)? {
-            Created::New => Ok(true),
-            Created::Exists => Ok(false),
+            Created::New => Ok(Some(crc32c::crc32c(text.as_bytes()))),
+            Created::Exists => Ok(None),
             Created::Unsupported => Err(refuse()),
         }
     }
 
-    /// The actions of a commit; `None` where there is none of `version`.
-    pub(super) fn commit(&self, version: u64) -> Result<Option<Vec<Value>>, AdapterError> {
-        let key = self.file(&format!("{version:020}.json"));
-        let Some(bytes) = self.store.get(&key)? else { return Ok(None) };
+    /// A commit; `None` where there is none of `version`.
+    pub(super) fn commit(&self, version: u64) -> Result<Option<Commit>, AdapterError> {
+        let Some(bytes) = self.store.get(&self.commit_key(version))? else { return Ok(None) };
         let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
         let actions: Result<_, _> = lines.map(serde_json::from_slice).collect();
-        let no_json = |_| unreadable(&format!("commit {version} is no JSON"));
-        actions.map(Some).map_err(no_json)
+        let actions = actions.map_err(|_| unreadable(&format!("commit {version} is no JSON")))?;
+        Ok(Some(Commit { actions, mark: crc32c::crc32c(&bytes) }))
+    }
+
+    /// The mark of a commit; `None` where there is none of `version`.
+    pub(super) fn mark(&self, version: u64) -> Result<Option<u32>, AdapterError> {
+        let bytes = self.store.get(&self.commit_key(version))?;
+        Ok(bytes.map(|bytes| crc32c::crc32c(&bytes)))
     }
 
     /// The bytes of a checkpoint's part.

@@ -113,7 +113,7 @@ impl DeltaAdapter {
             state.asked = true;
         }
         let known = match state.table.take() {
-            Some(table) if table.is_fresh() => Some(table),
+            Some(table) if table.is_current(&self.log)? => Some(table),
             _ => Table::open(&self.log)?,
         };
         let table = match known {
@@ -162,8 +162,8 @@ impl DeltaAdapter {
             };
             let txns = table.stored.with(journal, seqs.iter().copied());
             let actions = commit(&adds, &txns, journal, seqs.len());
-            if self.log.create(table.version + 1, &actions)? {
-                table.committed(&txns);
+            if let Some(mark) = self.log.create(table.version + 1, &actions)? {
+                table.committed(mark, &txns);
                 checkpoint::after_commit(&self.log, table, self.place.checkpoint);
                 return Ok(());
             }

@@ -34,7 +34,7 @@ pub(super) fn replay(
     let mut since: BTreeMap<(&str, String), Value> = BTreeMap::new();
     for version in listing.first()..=listing.last {
         let gone = || AdapterError::transient("read the Delta table's log: it was cleaned up");
-        for action in log.commit(version)?.ok_or_else(gone)? {
+        for action in log.commit(version)?.ok_or_else(gone)?.actions {
             if let Some(about) = about(&action) {
                 since.insert(about, action);
             }

@@ -7,7 +7,7 @@ use namel3ss_safety::AdapterError;
 use serde_json::Value;
 
 use super::checkpoint;
-use super::log::{Listing, Log, unreadable};
+use super::log::{Commit, Listing, Log, unreadable};
 use super::runs::Stored;
 use super::schema::{self, Layout};
 
@@ -24,6 +24,8 @@ pub(super) struct Table {
     /// The newest checkpoint that we know of.
     pub(super) checkpoint: u64,
     pub(super) seen: SystemTime,
+    /// The mark of the commit `version`, where it is still in the log.
+    mark: Option<u32>,
 }
 
 /// What a log's actions add up to, as far as a writer cares.
@@ -61,15 +63,17 @@ impl Table {
                 Ok(())
             })?;
         }
+        let mut mark = None;
         for version in listing.first()..=listing.last {
-            let actions = log.commit(version)?;
             let gone = || AdapterError::transient("read the Delta table's log: it was cleaned up");
-            actions.ok_or_else(gone)?.iter_mut().for_each(|action| all.take(action));
+            let mut commit = log.commit(version)?.ok_or_else(gone)?;
+            commit.actions.iter_mut().for_each(|action| all.take(action));
+            mark = Some(commit.mark);
         }
-        Self::of(&listing, all).map(Some)
+        Self::of(&listing, all, mark).map(Some)
     }
 
-    fn of(listing: &Listing, all: Gathered) -> Result<Self, AdapterError> {
+    fn of(listing: &Listing, all: Gathered, mark: Option<u32>) -> Result<Self, AdapterError> {
         let (Some(protocol), Some(metadata)) = (all.protocol, all.metadata) else {
             return Err(unreadable("it has no protocol or no metadata"));
         };
@@ -80,24 +84,29 @@ impl Table {
             stored: all.stored,
             checkpoint: listing.first().saturating_sub(1),
             seen: SystemTime::now(),
+            mark,
         })
     }
 
-    /// Whether the next commit may be tried without looking first.
-    pub(super) fn is_fresh(&self) -> bool {
-        self.seen.elapsed().is_ok_and(|age| age < TRUSTED)
+    /// Whether the next commit may be tried on what is known: it was looked at not long ago, and
+    /// nobody has removed the table since, or made it anew. A commit behind one that is not there
+    /// would never be read.
+    pub(super) fn is_current(&self, log: &Log) -> Result<bool, AdapterError> {
+        let young = self.seen.elapsed().is_ok_and(|age| age < TRUSTED);
+        Ok(young && self.mark.is_some() && log.mark(self.version)? == self.mark)
     }
 
     /// Takes in our own commit.
-    pub(super) fn committed(&mut self, txns: &[(String, i64)]) {
+    pub(super) fn committed(&mut self, mark: u32, txns: &[(String, i64)]) {
         self.version += 1;
+        self.mark = Some(mark);
         self.seen = SystemTime::now();
         txns.iter().for_each(|(app_id, version)| self.stored.apply(app_id, *version));
     }
 
     /// Takes in the commits that others have made since.
     pub(super) fn catch_up(&mut self, log: &Log) -> Result<(), AdapterError> {
-        while let Some(mut actions) = log.commit(self.version + 1)? {
+        while let Some(Commit { mut actions, mark }) = log.commit(self.version + 1)? {
             let mut new =
                 Gathered { stored: std::mem::take(&mut self.stored), ..Gathered::default() };
             actions.iter_mut().for_each(|action| new.take(action));
@@ -107,6 +116,7 @@ impl Table {
                 self.layout = schema::layout(&metadata)?;
             }
             self.version += 1;
+            self.mark = Some(mark);
         }
         self.seen = SystemTime::now();
         Ok(())

@@ -180,6 +180,26 @@ fn opening_reads_from_the_last_checkpoint_on() {
 }
 
 #[test]
+fn a_table_that_is_removed_or_made_anew_is_noticed() {
+    // The next version was free, and the commit made there was behind others that were no more.
+    with_table(|path, url| {
+        let journal = JournalId::generate();
+        let (adapter, other) = (open(url).expect("a URL"), open(url).expect("a URL"));
+        adapter.insert(&rows(journal, 1, 5).batch()).expect("stored");
+        adapter.insert(&rows(journal, 6, 5).batch()).expect("stored");
+        std::fs::remove_dir_all(path).expect("it is there");
+        adapter.insert(&rows(journal, 11, 5).batch()).expect("stored");
+        assert_eq!(seqs(url), (11..=15).collect::<Vec<_>>());
+        adapter.insert(&rows(journal, 16, 5).batch()).expect("stored");
+
+        std::fs::remove_dir_all(path).expect("it is there");
+        (0..3).for_each(|n| other.insert(&rows(journal, 21 + n, 1).batch()).expect("stored"));
+        adapter.insert(&rows(journal, 11, 10).batch()).expect("the new table has none of them");
+        assert_eq!(seqs(url), (11..=23).collect::<Vec<_>>());
+    });
+}
+
+#[test]
 fn tables_that_ask_for_too_much_are_refused_by_name() {
     with_table(|path, url| {
         let journal = JournalId::generate();

@@ -9,7 +9,7 @@ use namel3ss_safety_stores::open;
 use serde_json::Value;
 
 /// Runs the suite on tables that `fresh` names, none of which is there.
-pub(super) fn conforms(fresh: impl Fn() -> String) {
+pub(crate) fn conforms(fresh: impl Fn() -> String) {
     run(|| {
         let url = fresh();
         let (again, place) = (url.clone(), url.clone());
@@ -19,38 +19,38 @@ pub(super) fn conforms(fresh: impl Fn() -> String) {
 }
 
 /// All rows of a table.
-pub(super) fn all(url: &str) -> Vec<ReadRow> {
+pub(crate) fn all(url: &str) -> Vec<ReadRow> {
     delta::read(url).expect("a table").map(|row| row.expect("a whole row")).collect()
 }
 
 /// The seqs in a table, in order.
-pub(super) fn seqs(url: &str) -> Vec<u64> {
+pub(crate) fn seqs(url: &str) -> Vec<u64> {
     let mut seqs: Vec<u64> = all(url).iter().filter_map(|row| Some(row.id?.1.0)).collect();
     seqs.sort_unstable();
     seqs
 }
 
 /// A table in a folder, and its URL.
-pub(super) fn with_table(check: impl Fn(&Path, &str)) {
+pub(crate) fn with_table(check: impl Fn(&Path, &str)) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("events");
     check(&path, &format!("delta+file://{}", path.display()));
 }
 
 /// The actions of a commit of the table in `folder`.
-pub(super) fn commit(folder: &Path, version: u64) -> Vec<Value> {
+pub(crate) fn commit(folder: &Path, version: u64) -> Vec<Value> {
     let path = folder.join(format!("_delta_log/{version:020}.json"));
     let text = std::fs::read_to_string(path).expect("a commit");
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
 /// Those of `actions` that are of `kind`.
-pub(super) fn of<'a>(actions: &'a [Value], kind: &str) -> Vec<&'a Value> {
+pub(crate) fn of<'a>(actions: &'a [Value], kind: &str) -> Vec<&'a Value> {
     actions.iter().filter_map(|action| action.get(kind)).collect()
 }
 
 /// The URL of a table in the bucket `safety` of an S3 server on this machine.
-pub(super) fn s3(port: u16, place: &str) -> String {
+pub(crate) fn s3(port: u16, place: &str) -> String {
     let with = if place.contains('?') { '&' } else { '?' };
     format!(
         "delta+s3://safety/{place}{with}endpoint=http://127.0.0.1:{port}&access_key_id=test\

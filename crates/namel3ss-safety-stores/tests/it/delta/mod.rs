@@ -1,6 +1,6 @@
 //! Delta Lake tables.
 
-mod common;
+pub(crate) mod common;
 mod table;
 mod others;
 mod kills;

@@ -148,13 +148,32 @@ fn a_store_that_can_not_be_listed_is_refused() {
 }
 
 #[test]
+fn a_batch_costs_one_short_read_and_two_writes() {
+    let store = XmlStore::start(Honours::Amazon);
+    let adapter = open(&s3(store.port, "p?checkpoint=0")).expect("a URL");
+    let journal = JournalId::generate();
+    let noon = "2026-03-01T12:00:00Z".parse().expect("a time");
+    let event = |n| SafetyEvent { timestamp: noon, ..plain_event(n) };
+    let send = |n| adapter.insert(&buffer(journal, n, &[event(n)]).batch()).expect("stored");
+    send(1);
+    let requests = || {
+        let heard = store.heard();
+        ["GET /", "PUT /"].map(|verb| heard.lines().filter(|line| line.starts_with(verb)).count())
+    };
+    let (before, lists) = (requests(), store.lists());
+    (2..=31).for_each(send);
+    let after = requests();
+    assert_eq!([after[0] - before[0], after[1] - before[1]], [30, 60], "reads and writes");
+    assert_eq!(store.lists(), lists, "nothing is listed");
+}
+
+#[test]
 fn opening_reads_from_the_last_checkpoint_on() {
     with_table(|path, url| {
         let url = format!("{url}?checkpoint=10");
         let journal = JournalId::generate();
         let adapter = open(&url).expect("a URL");
         for batch in 0..25 {
-            // The first two journals of ours are older than every checkpoint.
             adapter.insert(&rows(journal, batch * 10 + 1, 10).batch()).expect("stored");
         }
         let log = path.join("_delta_log");

@@ -1235,6 +1235,24 @@ class TestEnvironment:
         with pytest.raises(ValueError, match="NAMEL3SS_SAFETY_URL"):
             SafetyEventLogger()
 
+    def test_a_delta_table_is_a_dataset(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        url = f"delta+file://{tmp_path}/events"
+        monkeypatch.setenv("NAMEL3SS_SAFETY_URL", url)
+        for logger in [SafetyEventLogger(), SafetyEventLogger.from_url(url)]:
+            with logger:
+                for _ in range(3):
+                    logger.log(SafetyEvent())
+        commits = sorted((tmp_path / "events" / "_delta_log").glob("*.json"))
+        lines = [line for commit in commits for line in commit.read_text().splitlines()]
+        adds = [json.loads(line)["add"] for line in lines if '"add":' in line]
+        assert sum(json.loads(add["stats"])["numRecords"] for add in adds) == 6
+        assert all((tmp_path / "events" / add["path"]).exists() for add in adds)
+        with pytest.raises(ValueError, match="did you mean checkpoint=") as refused:
+            SafetyEventLogger.from_url("delta+s3://safety/t?secret_access_key=canary&chekpoint=7")
+        assert "canary" not in str(refused.value)
+
     @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.db"])
     def test_from_url(self, tmp_path: Path, name: str) -> None:
         scheme = "sqlite:///" if name.endswith("db") else "file://"

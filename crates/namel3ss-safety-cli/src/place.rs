@@ -79,6 +79,11 @@ impl Place {
                 "read objects: only csv, json, jsonl and SQL datasets and journals can be read \
                  here; use DuckDB or pyarrow",
             )),
+            #[cfg(feature = "delta")]
+            Target::Delta(_) => Err(Error::usage(
+                "read a Delta table: only csv, json, jsonl and SQL datasets and journals can be \
+                 read here; use deltalake, polars or DuckDB",
+            )),
         }
     }
 

@@ -25,6 +25,8 @@ use namel3ss_safety::{CsvAdapter, DatasetAdapter, JsonAdapter};
 pub use crate::mysql::MysqlAdapter;
 #[cfg(any(feature = "object", feature = "parquet"))]
 pub use crate::objects::ObjectStoreAdapter;
+#[cfg(feature = "delta")]
+pub use crate::objects::delta::DeltaAdapter;
 #[cfg(feature = "postgres")]
 pub use crate::postgres::PostgresAdapter;
 pub use crate::schema::{Dialect, Table, ddl};
@@ -37,7 +39,8 @@ pub use crate::url::{OpenError, Target};
 /// `mysql://…` with [options](crate::server), `file:///absolute.csv`, `.json`, `.jsonl`, `.ndjson`,
 /// or a plain path with one of these extensions or `.db`, `.sqlite`, `.sqlite3`. Objects: see
 /// `objects::Place::parse` for `s3://`, `gs://`, `az://`, and folders, which end in a slash:
-/// `file:///absolute/`.
+/// `file:///absolute/`. Delta Lake tables: `delta+` before the URL of a bucket or folder, see
+/// `objects::delta::DeltaPlace`.
 ///
 /// Nothing is connected to before the first insert.
 ///
@@ -57,6 +60,8 @@ pub fn open(url: &str) -> Result<Arc<dyn DatasetAdapter>, OpenError> {
         Target::Json(path) => Arc::new(JsonAdapter::new(path)?),
         #[cfg(any(feature = "object", feature = "parquet"))]
         Target::Objects(place) => Arc::new(ObjectStoreAdapter::open(place)?),
+        #[cfg(feature = "delta")]
+        Target::Delta(place) => Arc::new(objects::delta::DeltaAdapter::open(place)?),
         #[cfg(feature = "sqlite")]
         Target::Sqlite { path, table } => Arc::new(SqliteAdapter::open(path, table)?),
         #[cfg(not(feature = "sqlite"))]

@@ -35,6 +35,9 @@ pub enum Target {
     /// Objects in a store or a folder.
     #[cfg(any(feature = "object", feature = "parquet"))]
     Objects(crate::objects::Place),
+    /// A Delta Lake table in a store or a folder.
+    #[cfg(feature = "delta")]
+    Delta(crate::objects::delta::DeltaPlace),
     /// A table in an SQLite file.
     Sqlite {
         /// The database file.
@@ -139,6 +142,9 @@ impl From<TableError> for OpenError {
 /// # Errors
 /// See [`OpenError`].
 pub fn parse(url: &str) -> Result<Target, OpenError> {
+    if let Some(table) = delta(url) {
+        return table;
+    }
     if let Some(objects) = objects(url) {
         return objects;
     }
@@ -192,6 +198,16 @@ fn objects(url: &str) -> Option<Result<Target, OpenError>> {
         Some(scheme) => OBJECTS.contains(&scheme),
     };
     ours.then(|| Ok(Target::Objects(crate::objects::Place::parse(url)?)))
+}
+
+/// A URL of a Delta Lake table.
+fn delta(url: &str) -> Option<Result<Target, OpenError>> {
+    let scheme = url.split_once("://")?.0.to_ascii_lowercase();
+    let meant = scheme == "delta" || scheme.starts_with("delta+");
+    #[cfg(feature = "delta")]
+    return meant.then(|| Ok(Target::Delta(crate::objects::delta::DeltaPlace::parse(url)?)));
+    #[cfg(not(feature = "delta"))]
+    return meant.then_some(Err(OpenError::NotInThisBuild { scheme: "delta" }));
 }
 
 #[cfg(not(any(feature = "object", feature = "parquet")))]
@@ -293,6 +309,16 @@ mod tests {
         check("gopher://me:canary@host/db", Err("use sqlite or postgresql or"));
         #[cfg(feature = "object")]
         check("s3://me:canary@host/db", Err("no user and no password"));
+        #[cfg(feature = "delta")]
+        {
+            check("delta://me:canary@host/db", Err("write delta+s3://"));
+            check("delta+s3://me:canary@host/db", Err("no user and no password"));
+            check("delta+file:///t?format=json&canary", Err("leave format= out"));
+            check("delta+file:///t?chekpoint=canary", Err("did you mean checkpoint=?"));
+            check("delta+file:///t?checkpoint=canary", Err("takes 0 to 100000 commits"));
+        }
+        #[cfg(not(feature = "delta"))]
+        check("delta+s3://me:canary@host/db", Err("delta is not in this build"));
         check("me:canary@host/db", Err("name a file .csv"));
         check("file:///a%zz.csv", Err("%25"));
     }

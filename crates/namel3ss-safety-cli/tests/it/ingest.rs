@@ -41,6 +41,36 @@ fn every_format_goes_into_every_dataset() {
     }
 }
 
+#[cfg(feature = "delta")]
+#[test]
+fn events_land_in_a_delta_table() {
+    let bench = Bench::new();
+    let file = bench.file("a.jsonl", events(250));
+    let table = format!("delta+file://{}", bench.path("events").display());
+    for _ in 0..2 {
+        let json = bench.run(["ingest", &file, "--to", &table, "-o", "json"]).exits(0).json();
+        assert_eq!(json["flushed"], 250);
+    }
+    let log = bench.path("events").join("_delta_log");
+    let commits =
+        ["0", "1", "2"].map(|n| std::fs::read_to_string(log.join(format!("{n:0>20}.json"))));
+    let [made, first, second] = commits.map(|commit| commit.expect("a commit"));
+    assert!(made.contains("\"metaData\""), "{made}");
+    assert!([first, second].iter().all(|commit| commit.contains("\\\"numRecords\\\":")));
+    bench.run(["tail", "--from", &table]).exits(2).says("use deltalake, polars or DuckDB");
+
+    let url = "delta+s3://safety/events?secret_access_key=canary&endpoint=http://127.0.0.1:1";
+    let doctor =
+        Ran::from(bench.command(["doctor"]).env("NAMEL3SS_SAFETY_URL", url).output().unwrap());
+    assert!(doctor.stdout.contains("delta+s3://safety/events?endpoint="), "{doctor:#?}");
+    let wrong = format!("{table}?chekpoint=canary");
+    let refused = bench.run(["ingest", &file, "--to", &wrong]).exits(5);
+    let refused = refused.says("did you mean checkpoint=?");
+    for ran in [doctor, refused] {
+        assert!(!format!("{ran:?}").contains("canary"), "{ran:#?}");
+    }
+}
+
 #[test]
 fn bad_lines_are_counted_with_their_numbers() {
     let bench = Bench::new();

@@ -63,9 +63,9 @@ impl Folder {
         Ok(at)
     }
 
-    fn write(&self, key: &str, bytes: &[u8], sync: bool) -> io::Result<Created> {
+    fn write(&self, key: &str, bytes: &[u8], sync: bool, replace: bool) -> io::Result<Created> {
         let (folder, name) = self.open(key, true, sync)?;
-        if rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+        if !replace && rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
             return exists(&folder, name, sync);
         }
         let hidden = format!(".{name}.tmp");
@@ -76,7 +76,11 @@ impl Folder {
         if sync {
             file.sync_all()?;
         }
-        let renamed = rename(&folder, &hidden, name);
+        let renamed = if replace {
+            rustix::fs::renameat(&folder, hidden.as_str(), &folder, name)
+        } else {
+            rename(&folder, &hidden, name)
+        };
         if renamed.is_err() {
             // Ours while we hold its lock.
             let _ = rustix::fs::unlinkat(&folder, hidden.as_str(), AtFlags::empty());
@@ -208,12 +212,12 @@ impl Store for Folder {
         durability: Durability,
     ) -> Result<Created, AdapterError> {
         let sync = durability == Durability::Power;
-        self.write(key, bytes, sync).map_err(|error| self.failed("create", error))
+        self.write(key, bytes, sync, false).map_err(|error| self.failed("create", error))
     }
 
     fn overwrite(&self, key: &str, bytes: &[u8]) -> Result<(), AdapterError> {
-        // A folder can create without overwriting, so nobody asks for more.
-        self.create(key, bytes, Durability::Process).map(drop)
+        let replaced = self.write(key, bytes, true, true);
+        replaced.map(drop).map_err(|error| self.failed("replace", error))
     }
 
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, AdapterError> {

@@ -24,6 +24,13 @@ impl Day {
         Self(timestamp.micros().div_euclid(DAY_MICROS))
     }
 
+    /// As ISO 8601 writes it; `None` for years that it has no four digits for.
+    #[cfg(feature = "delta")]
+    pub(super) fn date(self) -> Option<String> {
+        let (year, month, day) = civil(self.0);
+        (1..=9999).contains(&year).then(|| format!("{year:04}-{month:02}-{day:02}"))
+    }
+
     /// Its partition under `prefix`.
     pub(super) fn folder(self, prefix: &str) -> String {
         let (year, month, day) = civil(self.0);

@@ -21,7 +21,10 @@ mod store;
 mod folder;
 #[cfg(feature = "object")]
 mod cloud;
+mod probe;
 mod read;
+#[cfg(feature = "delta")]
+pub mod delta;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -40,9 +43,6 @@ use self::store::{Created, Store};
 
 /// How often one part may find its key taken by other rows of its journal.
 const TAKEN_MAX: usize = 64;
-/// The object by which a store is asked whether it can create without overwriting; readers of
-/// partitioned datasets skip names that begin with a dot.
-const PROBE: &str = ".namel3ss-safety-create-only";
 
 /// What is known about a store's create-only requests.
 mod honours {
@@ -217,20 +217,9 @@ impl ObjectStoreAdapter {
         self.store.overwrite(key, bytes).map(|()| Created::New)
     }
 
-    /// Asks the store whether it creates without overwriting: one small object, made twice.
     fn probe(&self, batch: &Batch<'_>) -> Result<(), AdapterError> {
-        let slash = if self.place.prefix.is_empty() { "" } else { "/" };
-        let key = format!("{}{slash}{PROBE}", self.place.prefix);
-        let text = b"This object shows that the store creates objects without overwriting them.\n";
-        let mut honours = honours::NO;
-        for _ in 0..2 {
-            match self.store.create(&key, text, batch.durability())? {
-                Created::Exists => honours = honours::YES,
-                Created::New => continue,
-                Created::Unsupported => {}
-            }
-            break;
-        }
+        let asked = probe::creates_only(&*self.store, &self.place.prefix, batch.durability())?;
+        let honours = if asked { honours::YES } else { honours::NO };
         self.honours.store(honours, Ordering::Release);
         Ok(())
     }

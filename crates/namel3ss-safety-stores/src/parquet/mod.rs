@@ -20,3 +20,5 @@ mod write;
 
 pub use self::read::decode;
 pub use self::write::encode;
+#[cfg(feature = "delta")]
+pub(crate) use self::write::encode_plain;

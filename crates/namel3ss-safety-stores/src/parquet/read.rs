@@ -3,12 +3,12 @@
 use std::fmt::Display;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::DataType;
 use namel3ss_safety::adapter::{ReadError, ReadRow};
 use namel3ss_safety::{SafetyEvent, Seq, Severity, Timestamp};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
 use super::columns;
 
@@ -20,8 +20,11 @@ const UNPACKED_BYTES_MAX: i64 = 1 << 30;
 /// # Errors
 /// If it is no Parquet file, or its columns are others.
 pub fn decode(bytes: Vec<u8>) -> Result<Vec<ReadRow>, ReadError> {
+    // The file's own types, whatever Arrow types its writer had in memory.
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let bytes = bytes::Bytes::from(bytes);
     let file =
-        ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).map_err(wrong)?;
+        ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options).map_err(wrong)?;
     let sizes = file.metadata().row_groups().iter().map(|group| group.total_byte_size());
     if sizes.fold(0, i64::saturating_add) > UNPACKED_BYTES_MAX {
         return Err(ReadError::Dataset("it unpacks to more than 1 GiB".to_owned()));
@@ -58,6 +61,7 @@ impl<'b> Columns<'b> {
             })?;
             let same = match (column.data_type(), field.data_type()) {
                 (DataType::List(_), DataType::List(_)) => true,
+                (there, DataType::Dictionary(_, words)) => *there == **words,
                 (there, here) => there == here,
             };
             if !same {
@@ -77,11 +81,6 @@ impl<'b> Columns<'b> {
             DataType::Utf8 => {
                 let texts = array.as_string::<i32>();
                 texts.is_valid(row).then(|| texts.value(row))
-            }
-            DataType::Dictionary(..) => {
-                let words = array.as_dictionary::<Int32Type>();
-                let key = words.key(row)?;
-                Some(words.values().as_string_opt::<i32>()?.value(key))
             }
             _ => None,
         }

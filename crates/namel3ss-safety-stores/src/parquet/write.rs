@@ -2,6 +2,7 @@
 
 use namel3ss_safety::{AdapterError, Failure, Row};
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -21,6 +22,20 @@ const CHUNK_ROWS: usize = 2_500;
 /// # Errors
 /// `Poison` for seqs beyond 63 bits, which no journal reaches.
 pub fn encode(rows: &[Row<'_>]) -> Result<Vec<u8>, AdapterError> {
+    checked(rows, false)
+}
+
+/// The same without Arrow's own schema in the file, which tells readers of a table that has a schema
+/// something else: that words are to be dictionaries in memory too.
+///
+/// # Errors
+/// As [`encode`].
+#[cfg(feature = "delta")]
+pub(crate) fn encode_plain(rows: &[Row<'_>]) -> Result<Vec<u8>, AdapterError> {
+    checked(rows, true)
+}
+
+fn checked(rows: &[Row<'_>], plain: bool) -> Result<Vec<u8>, AdapterError> {
     let too_large = |row: &Row<'_>| i64::try_from(row.seq.0).is_err();
     let poison: Vec<usize> =
         rows.iter().enumerate().filter(|(_, row)| too_large(row)).map(|(at, _)| at).collect();
@@ -28,12 +43,14 @@ pub fn encode(rows: &[Row<'_>]) -> Result<Vec<u8>, AdapterError> {
         let text = "encode the rows: a seq is beyond 63 bits";
         return Err(AdapterError::new(Failure::Poison(poison), text));
     }
-    written(rows).map_err(|error| AdapterError::config(format!("encode the rows: {error}")))
+    written(rows, plain).map_err(|error| AdapterError::config(format!("encode the rows: {error}")))
 }
 
-fn written(rows: &[Row<'_>]) -> Result<Vec<u8>, ParquetError> {
+fn written(rows: &[Row<'_>], plain: bool) -> Result<Vec<u8>, ParquetError> {
     let out = Vec::with_capacity(rows.len().saturating_mul(80));
-    let mut writer = ArrowWriter::try_new(out, columns::schema(), Some(properties()))?;
+    let options =
+        ArrowWriterOptions::new().with_properties(properties()).with_skip_arrow_metadata(plain);
+    let mut writer = ArrowWriter::try_new_with_options(out, columns::schema(), options)?;
     for chunk in rows.chunks(CHUNK_ROWS) {
         writer.write(&columns::of(chunk)?)?;
     }

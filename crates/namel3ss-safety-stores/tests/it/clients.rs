@@ -6,7 +6,7 @@ use namel3ss_safety::conformance::{buffer, hostile_events};
 use namel3ss_safety::{JournalId, SafetyEvent};
 use namel3ss_safety_stores::open;
 
-use crate::objects::python_with;
+use crate::objects::server::python_with;
 use crate::servers::{TestServer, fresh_table};
 
 /// Stores hostile events in a table and as JSON lines, and has a client compare them.

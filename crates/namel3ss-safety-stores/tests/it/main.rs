@@ -9,7 +9,9 @@ mod postgres;
 mod mysql;
 #[cfg(any(feature = "object", feature = "parquet"))]
 mod objects;
-#[cfg(all(feature = "object", feature = "parquet", feature = "postgres", feature = "mysql"))]
+#[cfg(feature = "delta")]
+mod delta;
+#[cfg(all(feature = "delta", feature = "postgres", feature = "mysql"))]
 mod faults;
-#[cfg(all(feature = "object", feature = "parquet", feature = "postgres", feature = "mysql"))]
+#[cfg(all(feature = "delta", feature = "postgres", feature = "mysql"))]
 mod clients;

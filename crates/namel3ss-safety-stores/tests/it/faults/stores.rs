@@ -30,14 +30,14 @@ fn a_folder_of_objects_holds_every_event_once() {
     hold(&Store {
         server: None,
         url: &|number, _| format!("file://{}/?seconds=0", folder_of(home.path(), number)),
-        read: &crate::objects::all,
+        read: &crate::objects::common::all,
         restart: None,
     });
 }
 
 #[test]
 fn a_bucket_holds_every_event_once() {
-    let server = Mutex::new(crate::objects::Server::start("s3"));
+    let server = Mutex::new(crate::objects::server::Server::start("s3"));
     let port = Arc::new(AtomicU16::new(server.lock().expect("a lock").port));
     hold(&Store {
         server: Some((port.clone(), b"PUT /")),
@@ -47,12 +47,28 @@ fn a_bucket_holds_every_event_once() {
                  &access_key_id=test&secret_access_key=testtest"
             )
         },
-        read: &crate::objects::all,
+        read: &crate::objects::common::all,
         restart: Some(&|| {
             let mut server = server.lock().expect("a lock");
             server.restart();
             port.store(server.port, Ordering::SeqCst);
         }),
+    });
+}
+
+#[test]
+fn a_delta_table_holds_every_event_once() {
+    let server = crate::objects::server::Server::start("s3");
+    hold(&Store {
+        server: Some((Arc::new(AtomicU16::new(server.port)), b"PUT /")),
+        url: &|number, port| {
+            format!(
+                "delta+s3://safety/faults-{number}?endpoint=http://127.0.0.1:{port}&seconds=0\
+                 &timeout=1&access_key_id=test&secret_access_key=testtest"
+            )
+        },
+        read: &crate::delta::common::all,
+        restart: None,
     });
 }
 

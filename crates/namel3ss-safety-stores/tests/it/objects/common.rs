@@ -6,7 +6,7 @@ use namel3ss_safety::{JournalId, RowBuffer, SafetyEvent};
 use namel3ss_safety_stores::{objects, open};
 
 /// Runs the suite on datasets that `fresh` names, each of them empty.
-pub(super) fn conforms(fresh: impl Fn() -> String) {
+pub(crate) fn conforms(fresh: impl Fn() -> String) {
     run(|| {
         let url = fresh();
         let (again, place) = (url.clone(), url.clone());
@@ -21,14 +21,14 @@ pub(crate) fn all(url: &str) -> Vec<ReadRow> {
 }
 
 /// The seqs in a dataset, in order.
-pub(super) fn seqs(url: &str) -> Vec<u64> {
+pub(crate) fn seqs(url: &str) -> Vec<u64> {
     let mut seqs: Vec<u64> = all(url).iter().filter_map(|row| Some(row.id?.1.0)).collect();
     seqs.sort_unstable();
     seqs
 }
 
 /// Rows from the seq `first` on.
-pub(super) fn rows(journal: JournalId, first: u64, count: u64) -> RowBuffer {
+pub(crate) fn rows(journal: JournalId, first: u64, count: u64) -> RowBuffer {
     let events: Vec<SafetyEvent> = (first..first + count).map(plain_event).collect();
     buffer(journal, first, &events)
 }

@@ -1,20 +1,14 @@
 //! Datasets of objects pass the suite, in every store and format, and what is particular to them.
 
-mod common;
+pub(crate) mod common;
 mod folder;
 #[cfg(all(feature = "object", feature = "parquet"))]
-mod server;
+pub(crate) mod server;
 #[cfg(all(feature = "object", feature = "parquet"))]
-mod xml_store;
+pub(crate) mod xml_store;
 #[cfg(all(feature = "object", feature = "parquet"))]
 mod stores;
 #[cfg(all(feature = "object", feature = "parquet"))]
 mod kills;
 #[cfg(all(feature = "object", feature = "parquet"))]
 mod readers;
-
-#[cfg(all(feature = "object", feature = "parquet"))]
-pub(crate) use self::{
-    common::all,
-    server::{Server, python_with},
-};

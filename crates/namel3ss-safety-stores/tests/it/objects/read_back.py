@@ -1,9 +1,7 @@
 """Reads a dataset as its users would, with pyarrow, polars, DuckDB and pandas, and compares every
 row with the same events as JSON lines: read_back.py PARQUET_FOLDER JSONL_FOLDER"""
 
-import datetime
 import glob
-import json
 import sys
 
 import duckdb
@@ -14,35 +12,9 @@ import pyarrow.compute
 import pyarrow.dataset
 import pyarrow.parquet
 
+from rows import COLUMNS, comparable, lines_of
+
 parquet, jsonl = sys.argv[1:]
-COLUMNS = [
-    "event_id", "timestamp", "app_name", "chain_name", "agent_name", "policy_name", "reason",
-    "trace_id", "session_id", "user_id", "direction", "action", "categories", "severity",
-    "confidence", "latency_ms", "metadata", "journal_id", "seq",
-]
-EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-
-
-def micros(moment):
-    return (moment.replace(tzinfo=datetime.timezone.utc) - EPOCH) // datetime.timedelta(microseconds=1)
-
-
-def comparable(row):
-    """A row whose values are equal if and only if they mean the same."""
-    row = {name: row[name] for name in COLUMNS}
-    for name in ["confidence", "latency_ms"]:
-        row[name] = repr(float(row[name]))
-    if isinstance(row["timestamp"], str):
-        row["timestamp"] = micros(datetime.datetime.fromisoformat(row["timestamp"]))
-    elif not isinstance(row["timestamp"], int):
-        row["timestamp"] = micros(row["timestamp"])
-    if isinstance(row["metadata"], str):
-        text, row["metadata"] = row["metadata"], json.loads(row["metadata"])
-        assert list(json.loads(text)) == sorted(json.loads(text)), "keys are sorted"
-    row["categories"] = list(row["categories"])
-    return row
-
-
 def same(reader, rows):
     rows = sorted((comparable(row) for row in rows), key=lambda row: row["seq"])
     assert len(rows) == len(expected), f"{reader}: {len(rows)} rows, not {len(expected)}"
@@ -50,11 +22,7 @@ def same(reader, rows):
         assert there == here, f"{reader}: {there}\nis not {here}"
 
 
-expected = []
-for path in glob.glob(f"{jsonl}/**/*.jsonl", recursive=True):
-    with open(path, encoding="utf-8", newline="\n") as lines:
-        expected += [comparable(json.loads(line)) for line in lines.read().split("\n") if line]
-expected.sort(key=lambda row: row["seq"])
+expected = lines_of(jsonl)
 files = sorted(glob.glob(f"{parquet}/**/*.parquet", recursive=True))
 
 # pyarrow, as a dataset of Hive partitions.

@@ -193,6 +193,12 @@ fn azure_conforms() {
     let csv = prefixes("csv");
     conforms(|| url(&format!("{}?format=csv&compression=zstd", csv())));
 
+    #[cfg(feature = "delta")]
+    {
+        let tables = prefixes("tables");
+        crate::delta::common::conforms(|| format!("delta+{}", url(&tables())));
+    }
+
     let missing = url("p").replace("//safety", "//no-such-container");
     let adapter = open(&missing).expect("a URL");
     let error = adapter.insert(&rows(JournalId::generate(), 1, 1).batch()).unwrap_err();
@@ -206,6 +212,11 @@ fn gcs_conforms() {
     let (parquet, jsonl) = (prefixes("parquet"), prefixes("jsonl"));
     conforms(|| gcs(store.port, &parquet()));
     conforms(|| gcs(store.port, &format!("{}?format=jsonl", jsonl())));
+    #[cfg(feature = "delta")]
+    {
+        let tables = prefixes("tables");
+        crate::delta::common::conforms(|| format!("delta+{}", gcs(store.port, &tables())));
+    }
     let again = gcs(store.port, "parquet/1");
     let adapter = open(&again).expect("a URL");
     let identity = adapter.identity();

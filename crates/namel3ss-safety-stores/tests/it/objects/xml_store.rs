@@ -13,7 +13,7 @@ const PAGE: usize = 7;
 
 /// What it does with preconditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Honours {
+pub(crate) enum Honours {
     Google,
     Amazon,
     /// Overwrites whatever is there.
@@ -26,8 +26,10 @@ pub(super) enum Honours {
 struct State {
     honours: Honours,
     objects: Mutex<BTreeMap<String, Vec<u8>>>,
-    /// So many writes of events are stored, and their connections closed without an answer.
+    /// So many writes of keys that hold `lost_keys` are stored, and their connections closed without
+    /// an answer.
     lost_answers: AtomicU32,
+    lost_keys: Mutex<&'static str>,
     /// So many requests are answered with 503 and `Retry-After: 7`.
     busy: AtomicU32,
     /// Lists are answered with 403.
@@ -40,8 +42,8 @@ struct State {
 
 /// The store; it ends with its value.
 #[derive(Debug)]
-pub(super) struct XmlStore {
-    pub(super) port: u16,
+pub(crate) struct XmlStore {
+    pub(crate) port: u16,
     state: Arc<State>,
 }
 
@@ -54,13 +56,14 @@ struct Request {
 }
 
 impl XmlStore {
-    pub(super) fn start(honours: Honours) -> Self {
+    pub(crate) fn start(honours: Honours) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let state = Arc::new(State {
             honours,
             objects: Mutex::default(),
             lost_answers: AtomicU32::new(0),
+            lost_keys: Mutex::new("events_"),
             busy: AtomicU32::new(0),
             blind: AtomicBool::new(false),
             lists: AtomicUsize::new(0),
@@ -80,27 +83,32 @@ impl XmlStore {
         Self { port, state }
     }
 
-    pub(super) fn lose_answers(&self, count: u32) {
+    pub(crate) fn lose_answers(&self, count: u32) {
+        self.lose_answers_to("events_", count);
+    }
+
+    pub(crate) fn lose_answers_to(&self, keys: &'static str, count: u32) {
+        *self.state.lost_keys.lock().unwrap() = keys;
         self.state.lost_answers.store(count, Ordering::SeqCst);
     }
 
-    pub(super) fn be_busy(&self, count: u32) {
+    pub(crate) fn be_busy(&self, count: u32) {
         self.state.busy.store(count, Ordering::SeqCst);
     }
 
-    pub(super) fn be_blind(&self) {
+    pub(crate) fn be_blind(&self) {
         self.state.blind.store(true, Ordering::SeqCst);
     }
 
-    pub(super) fn keys(&self) -> Vec<String> {
+    pub(crate) fn keys(&self) -> Vec<String> {
         self.state.objects.lock().unwrap().keys().cloned().collect()
     }
 
-    pub(super) fn lists(&self) -> usize {
+    pub(crate) fn lists(&self) -> usize {
         self.state.lists.load(Ordering::SeqCst)
     }
 
-    pub(super) fn heard(&self) -> String {
+    pub(crate) fn heard(&self) -> String {
         self.state.heard.lock().unwrap().clone()
     }
 }
@@ -120,9 +128,9 @@ fn serve(state: &State, stream: TcpStream) {
     let mut input = BufReader::new(stream.try_clone().expect("a second handle"));
     let mut output = stream;
     while let Some(request) = read(&mut input, state) {
-        let events = request.key.contains("events_");
+        let meant = request.key.contains(*state.lost_keys.lock().unwrap());
         let (status, extra, body) = answer(state, &request);
-        if status == "200 OK" && request.method == "PUT" && events && take(&state.lost_answers) {
+        if status == "200 OK" && request.method == "PUT" && meant && take(&state.lost_answers) {
             return;
         }
         let head = format!(

@@ -1,0 +1,111 @@
+//! Checkpoints: all that holds after a commit, in one Parquet file, so that whoever opens the table
+//! reads that and the commits behind it, and not the whole log.
+
+mod columns;
+
+use namel3ss_safety::{AdapterError, Timestamp};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::basic::Compression;
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use serde_json::Value;
+
+use super::log::{Log, unreadable};
+use super::replay::replay;
+use super::schema::Layout;
+use super::table::Table;
+
+/// Actions that are in memory at once, besides those of the commits since the last checkpoint.
+const ROWS: usize = 4096;
+/// For how long the protocol has removed files remembered, unless the table says otherwise: 7 days.
+const REMEMBERED_MILLIS: i64 = 7 * 86_400_000;
+
+/// Hands each action in a checkpoint to `each`; only those of the kinds `wanted`, none for all.
+pub(super) fn read(
+    log: &Log,
+    parts: &[String],
+    wanted: &[&str],
+    mut each: impl FnMut(Value) -> Result<(), AdapterError>,
+) -> Result<(), AdapterError> {
+    let wrong = |_: ParquetError| unreadable("a checkpoint is no Parquet that can be read here");
+    for part in parts {
+        let bytes = bytes::Bytes::from(log.part(part)?);
+        // The types are told by the file itself, not by what some writer's memory looked like.
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let mut file = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)
+            .map_err(wrong)?
+            .with_batch_size(ROWS);
+        if !wanted.is_empty() {
+            let mask = ProjectionMask::columns(file.parquet_schema(), wanted.iter().copied());
+            file = file.with_projection(mask);
+        }
+        for batch in file.build().map_err(wrong)? {
+            let batch = batch.map_err(|error| wrong(error.into()))?;
+            for action in columns::actions(&batch) {
+                each(action)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes a checkpoint where it is time for one, which is after `every` commits. What can't be made
+/// now is tried again later: a table without is as good, and only slower to open.
+pub(super) fn after_commit(log: &Log, table: &mut Table, every: u64) {
+    if every == 0 || !table.layout.checkpoints {
+        return;
+    }
+    // Whoever made the hundredth commit may have been killed before its checkpoint.
+    let late = table.version.saturating_sub(table.checkpoint) >= 2 * every;
+    if (table.version.is_multiple_of(every) || late)
+        && let Ok(newest) = write(log, table.version, table.layout, every)
+    {
+        table.checkpoint = newest;
+    }
+}
+
+/// The version of the newest checkpoint, which is `version` unless there is another nearby.
+fn write(log: &Log, version: u64, layout: Layout, every: u64) -> Result<u64, AdapterError> {
+    let mut listing = log.look()?.ok_or_else(|| unreadable("it is gone"))?;
+    let newest = listing.first().saturating_sub(1);
+    if version < newest.saturating_add(every) && !version.is_multiple_of(every)
+        || version <= newest
+        || version > listing.last
+    {
+        return Ok(newest);
+    }
+    listing.last = version;
+    let failed = |_: ParquetError| unreadable("a checkpoint can't be encoded");
+    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+    let mut file =
+        ArrowWriter::try_new(Vec::new(), columns::schema(), Some(properties)).map_err(failed)?;
+    let mut open: Vec<Value> = Vec::with_capacity(ROWS);
+    let mut count = 0;
+    let mut flush = |open: &mut Vec<Value>| -> Result<(), AdapterError> {
+        let batch = columns::of(open).map_err(|error| failed(error.into()))?;
+        count += open.len() as u64;
+        open.clear();
+        file.write(&batch).map_err(failed)
+    };
+    let forgotten = Timestamp::now().micros() / 1000 - REMEMBERED_MILLIS;
+    replay(log, &listing, |mut action| {
+        if layout.forgets
+            && let Some(removed) = action.get("remove")
+            && removed.get("deletionTimestamp").and_then(Value::as_i64).unwrap_or(0) < forgotten
+        {
+            return Ok(());
+        }
+        if let Some(added) = action.get_mut("add").and_then(Value::as_object_mut) {
+            // It says that a commit changes what the table holds; a checkpoint does not.
+            added.insert("dataChange".to_owned(), Value::Bool(false));
+        }
+        open.push(action);
+        if open.len() == ROWS { flush(&mut open) } else { Ok(()) }
+    })?;
+    flush(&mut open)?;
+    let bytes = file.into_inner().map_err(failed)?;
+    log.put_checkpoint(version, &bytes, count)?;
+    Ok(version)
+}

@@ -1,0 +1,6 @@
+//! Delta Lake tables.
+
+pub(crate) mod common;
+mod table;
+mod others;
+mod kills;

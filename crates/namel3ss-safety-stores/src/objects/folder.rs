@@ -6,18 +6,18 @@
 //! leads to it.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use namel3ss_safety::limits::check_file_size;
-use namel3ss_safety::{AdapterError, Durability};
+use namel3ss_safety::{AdapterError, Durability, Timestamp};
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::store::{Created, OBJECT_BYTES_MAX, Store};
+use super::store::{Created, OBJECT_BYTES_MAX, Object, Store};
 
 /// How long to wait for another process that is writing the same object.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -91,28 +91,45 @@ impl Folder {
         Ok(Created::New)
     }
 
-    fn names(
+    /// What `wanted` makes of the names right under `folder`, by their names.
+    fn names<T>(
         &self,
         folder: &str,
-        wanted: impl Fn(&str) -> bool,
-    ) -> Result<Option<Vec<String>>, AdapterError> {
-        let read = || -> io::Result<Vec<String>> {
+        wanted: impl Fn(&OwnedFd, &str) -> io::Result<Option<T>>,
+    ) -> Result<Option<Vec<T>>, AdapterError> {
+        let read = || -> io::Result<Vec<T>> {
             let folder = self.open_folder(folder, false, false)?;
-            let mut names = Vec::new();
+            let mut found = Vec::new();
             for entry in rustix::fs::Dir::read_from(&folder)? {
                 if let Ok(name) = entry?.file_name().to_str()
-                    && wanted(name)
+                    && let Some(made) = wanted(&folder, name)?
                 {
-                    names.push(name.to_owned());
+                    found.push((name.to_owned(), made));
                 }
             }
-            names.sort_unstable();
-            Ok(names)
+            found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+            Ok(found.into_iter().map(|(_, made)| made).collect())
         };
         match read() {
             Ok(names) => Ok(Some(names)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(Vec::new())),
             Err(error) => Err(self.failed("list", error)),
+        }
+    }
+
+    fn read(&self, key: &str, range: Range<u64>) -> Result<Option<Vec<u8>>, AdapterError> {
+        let read = || -> io::Result<Vec<u8>> {
+            let (folder, name) = self.open(key, false, false)?;
+            let mut bytes = Vec::new();
+            let mut file = open_file(&folder, name, OFlags::RDONLY)?;
+            file.seek(SeekFrom::Start(range.start))?;
+            file.take(range.end - range.start).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        match read() {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.failed("read", error)),
         }
     }
 
@@ -217,20 +234,28 @@ impl Store for Folder {
     }
 
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, AdapterError> {
-        let read = || -> io::Result<Vec<u8>> {
-            let (folder, name) = self.open(key, false, false)?;
-            let mut bytes = Vec::new();
-            let file = open_file(&folder, name, OFlags::RDONLY)?;
-            file.take(OBJECT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        match read() {
-            Ok(bytes) if bytes.len() as u64 > OBJECT_BYTES_MAX => Err(AdapterError::config(
+        match self.read(key, 0..OBJECT_BYTES_MAX + 1)? {
+            Some(bytes) if bytes.len() as u64 > OBJECT_BYTES_MAX => Err(AdapterError::config(
                 "read an object: it is larger than this library makes them, move it away",
             )),
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(self.failed("read", error)),
+            other => Ok(other),
+        }
+    }
+
+    fn range(&self, key: &str, range: Range<u64>) -> Result<Option<Vec<u8>>, AdapterError> {
+        self.read(key, range)
+    }
+
+    fn remove(&self, key: &str) -> Result<(), AdapterError> {
+        let remove = || -> io::Result<()> {
+            let (folder, name) = self.open(key, false, false)?;
+            Ok(rustix::fs::unlinkat(&folder, name, AtFlags::empty())?)
+        };
+        match remove() {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.failed("remove", error))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -238,11 +263,28 @@ impl Store for Folder {
         &self,
         folder: &str,
         range: &Range<String>,
-    ) -> Result<Option<Vec<String>>, AdapterError> {
-        self.names(folder, |name| *range.start <= *name && *name < *range.end)
+    ) -> Result<Option<Vec<Object>>, AdapterError> {
+        self.names(folder, |folder, name| {
+            if *name < *range.start || *name >= *range.end {
+                return Ok(None);
+            }
+            let found = match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(found) => found,
+                // It was taken away meanwhile.
+                Err(Errno::NOENT) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            let micros = i64::try_from(found.st_mtime_nsec).unwrap_or(0) / 1_000;
+            let stored = found.st_mtime.saturating_mul(1_000_000).saturating_add(micros);
+            Ok(Some(Object {
+                name: name.to_owned(),
+                bytes: u64::try_from(found.st_size).unwrap_or(0),
+                stored: Timestamp::from_micros(stored),
+            }))
+        })
     }
 
     fn folders(&self, folder: &str, stem: &str) -> Result<Option<Vec<String>>, AdapterError> {
-        self.names(folder, |name| name.starts_with(stem))
+        self.names(folder, |_, name| Ok(name.starts_with(stem).then(|| name.to_owned())))
     }
 }

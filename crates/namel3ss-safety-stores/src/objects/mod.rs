@@ -15,12 +15,18 @@ mod format;
 mod place;
 mod key;
 mod cut;
+mod ids;
 mod encode;
 mod store;
 #[cfg(unix)]
 mod folder;
 #[cfg(feature = "object")]
 mod cloud;
+mod partition;
+#[cfg(feature = "parquet")]
+mod opened;
+#[cfg(feature = "parquet")]
+mod merged;
 mod read;
 
 use std::collections::HashMap;
@@ -31,7 +37,7 @@ use namel3ss_safety::{AdapterError, Batch, BatchId, Batching, DatasetAdapter, De
 
 pub use self::format::{Compression, Format};
 pub use self::place::Place;
-pub use self::read::read;
+pub use self::read::{Reader, read};
 
 use self::cut::{Part, cut};
 use self::encode::{decode, encode};
@@ -121,9 +127,10 @@ impl ObjectStoreAdapter {
         let extension = self.place.extension();
         let folder = part.day.folder(&self.place.prefix);
         let mut rows = part.rows;
-        if let Some(names) = self.store.objects(&folder, &key::neighbours(&id))? {
+        if let Some(objects) = self.store.objects(&folder, &key::neighbours(&id))? {
             let own = key::name(&id, &extension);
-            for name in names.iter().filter(|name| **name != own) {
+            let names = objects.iter().map(|object| &object.name);
+            for name in names.filter(|name| **name != own) {
                 let Some((first, last)) = key::seqs(name, id.journal, &extension) else { continue };
                 let overlaps = rows.iter().any(|row| (first..=last).contains(&row.seq));
                 if overlaps && let Some(there) = self.store.get(&format!("{folder}/{name}"))? {
@@ -176,8 +183,9 @@ impl ObjectStoreAdapter {
         there: Vec<u8>,
         name: &str,
     ) -> Result<(), AdapterError> {
-        let held =
-            decode(there, self.place.format, self.place.compression).map_err(|_| differs(name))?;
+        let held = decode(there, self.place.format, self.place.compression)
+            .and_then(|rows| rows.into_iter().collect::<Result<Vec<_>, _>>())
+            .map_err(|_| differs(name))?;
         let mut ids = HashMap::with_capacity(held.len());
         for row in held {
             if let Some((journal, seq)) = row.id {

@@ -15,8 +15,10 @@
 //! reader that asks for an hour skips the rest. The same rows give the same bytes.
 
 mod columns;
+mod footer;
 mod read;
 mod write;
 
+pub(crate) use self::footer::{Footer, Part, TAIL_BYTES};
 pub use self::read::decode;
 pub use self::write::encode;

@@ -12,3 +12,5 @@ mod stores;
 mod kills;
 #[cfg(all(feature = "object", feature = "parquet"))]
 mod readers;
+#[cfg(all(feature = "object", feature = "parquet"))]
+mod reading;

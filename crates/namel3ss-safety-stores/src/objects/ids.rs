@@ -62,6 +62,43 @@ impl Ids {
         others.each().all(|(journal, first, last)| self.contains_all(journal, first, last))
     }
 
+    /// The rows that both have.
+    #[cfg(feature = "parquet")]
+    pub(super) fn common(&self, others: &Self) -> Self {
+        let mut common = Self::default();
+        for (journal, first, last) in self.each() {
+            let Some(runs) = others.runs.get(&journal) else { continue };
+            let near = runs.range(..=last.0).rev().take_while(|(_, end)| **end >= first.0);
+            for (from, to) in near {
+                let both = common.runs.entry(journal).or_default();
+                both.insert(first.0.max(*from), last.0.min(*to));
+            }
+        }
+        common
+    }
+
+    /// The rows that `others` does not have.
+    #[cfg(feature = "parquet")]
+    pub(super) fn without(&self, others: &Self) -> Self {
+        let mut rest = self.clone();
+        for (journal, first, last) in self.common(others).each() {
+            // What is common lies within one run of each.
+            let Some(runs) = rest.runs.get_mut(&journal) else { continue };
+            let Some((from, to)) = runs.range(..=first.0).next_back().map(|(a, b)| (*a, *b)) else {
+                continue;
+            };
+            runs.remove(&from);
+            if from < first.0 {
+                runs.insert(from, first.0 - 1);
+            }
+            if to > last.0 {
+                runs.insert(last.0 + 1, to);
+            }
+        }
+        rest.runs.retain(|_, runs| !runs.is_empty());
+        rest
+    }
+
     /// How many rows.
     #[cfg(feature = "parquet")]
     pub(super) fn len(&self) -> u64 {
@@ -158,11 +195,20 @@ mod tests {
             {
                 assert_eq!(ids.len(), plain.len() as u64);
                 let mut others = Ids::default();
+                let before = (ids.clone(), plain.clone());
+                let mut theirs = BTreeSet::new();
                 for _ in 0..random.usize(0..60) {
                     let (journal, seq) = (journals[random.usize(..2)], random.u64(1..100));
                     others.insert(journal, Seq(seq));
+                    theirs.insert((journal, seq));
                     plain.insert((journal, seq));
                 }
+                let of = |ids: &Ids| -> BTreeSet<(JournalId, u64)> {
+                    let runs = ids.each();
+                    runs.flat_map(|(j, a, b)| (a.0..=b.0).map(move |seq| (j, seq))).collect()
+                };
+                assert_eq!(of(&before.0.common(&others)), &before.1 & &theirs);
+                assert_eq!(of(&before.0.without(&others)), &before.1 - &theirs);
                 ids.add(&others);
                 assert!(ids.holds(&others));
                 assert_eq!(ids.len(), plain.len() as u64);

@@ -18,7 +18,7 @@ use super::partition::{Partition, partitions};
 use super::place::Place;
 use super::store::{Object, Store};
 #[cfg(feature = "parquet")]
-use super::{merged, opened::Opened};
+use super::{compact::ids, opened::Opened};
 
 /// How far back a further look looks.
 const LATE_MICROS: i64 = 86_400_000_000;
@@ -177,7 +177,7 @@ impl Reader {
             let Some(opened) = Opened::open(&*self.store, &key, object.bytes)? else {
                 return self.gone(partition);
             };
-            if merged::ids(&opened.footer).is_some_and(|ids| self.given.holds(&ids)) {
+            if ids(&opened.footer).is_some_and(|ids| self.given.holds(&ids)) {
                 return Ok(Vec::new());
             }
             let wanted = (0..opened.footer.groups()).filter(|group| {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
+#[cfg(all(unix, feature = "parquet"))]
+use super::exchange::Exchange;
 use namel3ss_safety::{AdapterError, Durability, Timestamp};
 
 /// The largest object that is fetched to be compared: 1 GiB. Those of this library are cut at
@@ -50,8 +52,15 @@ pub(super) trait Store: fmt::Debug + Send + Sync {
     /// Bytes of an object; `None` where there is none. Fewer than asked for where it ends before.
     fn range(&self, key: &str, range: Range<u64>) -> Result<Option<Vec<u8>>, AdapterError>;
 
-    /// Takes an object away; one that is gone already is no error.
-    fn remove(&self, key: &str) -> Result<(), AdapterError>;
+    /// Takes objects away; one that is gone already is no error.
+    fn remove(&self, keys: &[String]) -> Result<(), AdapterError>;
+
+    /// What puts one object in the place of many at once, below `folder`; `None` where there is no
+    /// such thing.
+    #[cfg(all(unix, feature = "parquet"))]
+    fn exchange(&self, _folder: &str) -> Result<Option<Exchange>, AdapterError> {
+        Ok(None)
+    }
 
     /// The objects right under `folder` whose names lie in `range`, sorted by their names;
     /// `None` where listing is not permitted.

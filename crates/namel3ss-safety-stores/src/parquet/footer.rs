@@ -118,6 +118,12 @@ impl Footer {
         u64::try_from(self.metadata.metadata().row_group(group).num_rows()).unwrap_or(0)
     }
 
+    /// How many bytes a group has before its compression.
+    pub(crate) fn unpacked(&self, group: usize) -> u64 {
+        let bytes = self.metadata.metadata().row_group(group).total_byte_size();
+        u64::try_from(bytes).unwrap_or(0)
+    }
+
     /// Where a group's bytes lie.
     pub(crate) fn range(&self, group: usize) -> Range<u64> {
         let columns = self.metadata.metadata().row_group(group).columns();

@@ -32,6 +32,9 @@ use super::store::{Created, OBJECT_BYTES_MAX, Object, Store};
 /// The most names that one listing takes in.
 const NAMES_MAX: usize = 1_000_000;
 
+/// How many objects one operation removes.
+const REMOVED_AT_ONCE: usize = 500;
+
 /// A store that is reached over the network.
 pub(super) struct Cloud {
     place: Place,
@@ -176,12 +179,22 @@ impl Store for Cloud {
         }
     }
 
-    fn remove(&self, key: &str) -> Result<(), AdapterError> {
-        let path = path(key)?;
-        match self.run("remove an object", |store| async move { store.delete(&path).await }) {
-            Ok(()) | Err(Refused::NotFound(_)) => Ok(()),
-            Err(refused) => Err(refused.into()),
+    fn remove(&self, keys: &[String]) -> Result<(), AdapterError> {
+        for keys in keys.chunks(REMOVED_AT_ONCE) {
+            let paths: Vec<Path> = keys.iter().map(|key| path(key)).collect::<Result<_, _>>()?;
+            self.run("remove objects", |store| async move {
+                let paths = futures_util::stream::iter(paths.into_iter().map(Ok)).boxed();
+                let mut removed = store.delete_stream(paths);
+                while let Some(one) = removed.next().await {
+                    match one {
+                        Ok(_) | Err(Error::NotFound { .. }) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(())
+            })?;
         }
+        Ok(())
     }
 
     fn objects(

@@ -14,3 +14,5 @@ mod kills;
 mod readers;
 #[cfg(all(feature = "object", feature = "parquet"))]
 mod reading;
+#[cfg(all(unix, feature = "object", feature = "parquet"))]
+mod compact;

@@ -1,0 +1,485 @@
+//! Small objects become large ones, and no row is lost or doubled: whoever is killed, writes, sends
+//! again, compacts at the same time, or reads.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use namel3ss_safety::adapter::ReadRow;
+use namel3ss_safety::conformance::{buffer, hostile_events, plain_event};
+use namel3ss_safety::{DatasetAdapter as _, JournalId, RowBuffer, SafetyEvent, Timestamp};
+use namel3ss_safety_stores::objects::{CompactOptions, CompactStep, CompactedDay, Place, compact};
+use namel3ss_safety_stores::open;
+
+use super::common::all;
+use super::server::{Server, python_with};
+
+const JOURNALS: [JournalId; 2] = [JournalId([1; 16]), JournalId([2; 16])];
+/// Batches of each journal in `fill`, and rows of each batch.
+const BATCHES: u64 = 12;
+const ROWS: u64 = 5;
+
+fn s3(port: u16, place: &str) -> String {
+    format!(
+        "s3://safety/{place}?endpoint=http://127.0.0.1:{port}&access_key_id=test\
+         &secret_access_key=testtest"
+    )
+}
+
+fn noon(day: u32) -> i64 {
+    let text = format!("2026-03-{day:02}T12:00:00Z");
+    text.parse::<Timestamp>().expect("a time").micros()
+}
+
+/// A batch of `fill`: rows of two journals take turns in time, and each is of 1 March.
+fn batch(journal: JournalId, batch: u64) -> RowBuffer {
+    let first = batch * ROWS + 1;
+    let event = |seq: u64| SafetyEvent {
+        // The later of a batch come a little before the earlier ones.
+        timestamp: Timestamp::from_micros(noon(1) + (seq ^ 1).cast_signed() * 1_000_000),
+        ..plain_event(seq)
+    };
+    let events: Vec<SafetyEvent> = (first..first + ROWS).map(event).collect();
+    buffer(journal, first, &events)
+}
+
+/// Many small objects.
+fn fill(url: &str) {
+    let adapter = open(url).expect("a URL");
+    for journal in JOURNALS {
+        for n in 0..BATCHES {
+            adapter.insert(&batch(journal, n).batch()).expect("stored");
+        }
+    }
+}
+
+const TOTAL: usize = (JOURNALS.len() as u64 * BATCHES * ROWS) as usize;
+
+fn options() -> CompactOptions {
+    CompactOptions {
+        before: Timestamp::from_micros(noon(28)),
+        target_bytes: CompactOptions::TARGET_BYTES,
+        dry_run: false,
+        linger: Duration::ZERO,
+    }
+}
+
+fn compacted(url: &str, options: &CompactOptions) -> Vec<CompactedDay> {
+    let place = Place::parse(url).expect("a URL");
+    let (days, ended) = compact(place, options, &mut |_| true).expect("compacted");
+    assert!(ended);
+    assert!(days.iter().all(|day| day.errors.is_empty()), "{days:?}");
+    days
+}
+
+/// Every Parquet file below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.append(&mut files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "parquet") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The rows of every file, also those that are there twice.
+fn raw(folder: &Path) -> Vec<ReadRow> {
+    let read = |path: &PathBuf| {
+        let bytes = std::fs::read(path).expect("a file");
+        namel3ss_safety_stores::parquet::decode(bytes).expect("Parquet")
+    };
+    files(folder).iter().flat_map(read).collect()
+}
+
+fn ids(rows: &[ReadRow]) -> Vec<(JournalId, u64)> {
+    let mut ids: Vec<_> = rows
+        .iter()
+        .map(|row| row.id.map(|(journal, seq)| (journal, seq.0)).expect("ours"))
+        .collect();
+    ids.sort();
+    ids
+}
+
+#[track_caller]
+fn each_once(rows: &[ReadRow], total: usize) {
+    let mut found = ids(rows);
+    assert_eq!(found.len(), total);
+    found.dedup();
+    assert_eq!(found.len(), total, "rows are there twice");
+}
+
+struct Folder {
+    folder: tempfile::TempDir,
+    url: String,
+}
+
+impl Folder {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = format!("file://{}/data/", folder.path().display());
+        Self { folder, url }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+}
+
+#[test]
+fn many_objects_become_one_by_time_with_every_row_as_it_was() {
+    let folder = Folder::new();
+    let adapter = open(&folder.url).expect("a URL");
+    let moved = |(n, event): (usize, SafetyEvent)| SafetyEvent {
+        timestamp: Timestamp::from_micros(
+            noon(1 + (n % 2) as u32) + (n as i64 * 7_919) % 1_000_003,
+        ),
+        ..event
+    };
+    let events: Vec<SafetyEvent> = hostile_events()
+        .into_iter()
+        .chain((0..400).map(plain_event))
+        .enumerate()
+        .map(moved)
+        .collect();
+    for journal in JOURNALS {
+        for (n, events) in events.chunks(7).enumerate() {
+            adapter.insert(&buffer(journal, n as u64 * 7 + 1, events).batch()).expect("stored");
+        }
+    }
+    let before = raw(&folder.path());
+    let count = files(&folder.path()).len() as u64;
+    let planned = compacted(&folder.url, &CompactOptions { dry_run: true, ..options() });
+    assert_eq!(files(&folder.path()).len() as u64, count, "a dry run changes nothing");
+    let days = compacted(&folder.url, &options());
+    assert_eq!(days.len(), 2);
+    assert_eq!(days.iter().map(|day| day.objects[0]).sum::<u64>(), count);
+    for (day, planned) in days.iter().zip(&planned) {
+        assert_eq!((day.objects, day.rows), (planned.objects, planned.rows));
+        assert!(day.objects[1] == 1 && day.bytes[1] < day.bytes[0], "{day:?}");
+    }
+    let names: Vec<_> = files(&folder.path());
+    assert!(names.iter().all(|name| name.ends_with("merged_00000001.parquet")), "{names:?}");
+    let mut after = raw(&folder.path());
+    let by_time = |row: &ReadRow| (row.event.timestamp.micros(), row.id);
+    assert!(after.is_sorted_by_key(by_time));
+    let mut before: Vec<ReadRow> = before;
+    // NaN is not equal to itself; its text is.
+    [&mut before, &mut after].map(|rows| rows.sort_by_key(|row| row.id));
+    assert_eq!(format!("{before:?}"), format!("{after:?}"));
+    assert_eq!(all(&folder.url).len(), after.len());
+    let again = compacted(&folder.url, &options());
+    assert!(again.iter().all(|day| day.rows == 0 && day.objects == [1, 1]));
+    let beside = std::fs::read_dir(folder.folder.path()).unwrap().count();
+    assert_eq!(beside, 1, "nothing is left beside the dataset");
+}
+
+#[test]
+fn a_target_size_is_kept_and_row_groups_tell_their_times() {
+    let folder = Folder::new();
+    let adapter = open(&folder.url).expect("a URL");
+    for n in 0..30_u64 {
+        let event = |seq: u64| SafetyEvent {
+            timestamp: Timestamp::from_micros(noon(1) + seq.cast_signed() * 1_000),
+            // What does not compress.
+            reason: Some(fastrand::Rng::with_seed(seq).u128(..).to_string()),
+            ..plain_event(seq)
+        };
+        let first = n * 2_000 + 1;
+        let events: Vec<SafetyEvent> = (first..first + 2_000).map(event).collect();
+        adapter.insert(&buffer(JOURNALS[0], first, &events).batch()).expect("stored");
+    }
+    let largest = files(&folder.path()).iter().map(|f| f.metadata().unwrap().len()).max().unwrap();
+    let [day] =
+        &compacted(&folder.url, &CompactOptions { target_bytes: 8 * largest, ..options() })[..]
+    else {
+        panic!("one day")
+    };
+    assert!((4..=8).contains(&day.objects[1]), "{day:?}");
+    for file in files(&folder.path()) {
+        let bytes = file.metadata().unwrap().len();
+        assert!(bytes <= 8 * largest + largest / 2, "{bytes} of {largest}");
+    }
+    each_once(&raw(&folder.path()), 60_000);
+    let mut reader =
+        namel3ss_safety_stores::objects::Reader::open(Place::parse(&folder.url).expect("a URL"))
+            .expect("a reader");
+    reader.only_since(Timestamp::from_micros(noon(1) + 59_000_000));
+    reader.look().expect("a listing");
+    assert!(reader.count() < 20_000, "most of it is skipped");
+}
+
+#[test]
+fn a_batch_that_is_sent_again_after_it_was_merged_is_known() {
+    let server = Server::start("s3");
+    let folder = Folder::new();
+    for url in [folder.url.clone(), s3(server.port, "again")] {
+        fill(&url);
+        compacted(&url, &options());
+        fill(&url);
+        // In other batches, as a fallback file is replayed; and with rows that are new.
+        let event = |seq: u64| SafetyEvent {
+            timestamp: Timestamp::from_micros(noon(1)),
+            ..plain_event(seq)
+        };
+        let last = BATCHES * ROWS;
+        let events: Vec<SafetyEvent> = (3..=last + 2).map(event).collect();
+        open(&url).expect("a URL").insert(&buffer(JOURNALS[0], 3, &events).batch()).expect("known");
+        each_once(&all(&url), TOTAL + 2);
+        let [day] = &compacted(&url, &options())[..] else { panic!("one day") };
+        assert_eq!((day.objects, day.rows), ([2, 1], TOTAL as u64 + 2), "{day:?}");
+        each_once(&all(&url), TOTAL + 2);
+    }
+    each_once(&raw(&folder.path()), TOTAL + 2);
+}
+
+#[test]
+fn what_is_not_ours_stays_as_it_is() {
+    let folder = Folder::new();
+    fill(&folder.url);
+    let day = folder.path().join("year=2026/month=03/day=01");
+    std::fs::write(day.join("events_stranger.parquet"), "no Parquet").unwrap();
+    std::fs::write(day.join("notes.txt"), "of somebody").unwrap();
+    let place = Place::parse(&folder.url).expect("a URL");
+    let (days, _) = compact(place, &options(), &mut |_| true).expect("compacted");
+    assert_eq!((days[0].objects, days[0].rows), ([25, 2], TOTAL as u64));
+    assert!(days[0].errors[0].contains("events_stranger"), "{:?}", days[0].errors);
+    assert_eq!(std::fs::read(day.join("notes.txt")).unwrap(), b"of somebody");
+    std::fs::remove_file(day.join("events_stranger.parquet")).unwrap();
+    each_once(&raw(&folder.path()), TOTAL);
+    let json = Place::parse("file:///nowhere/?format=json").expect("a URL");
+    let error = compact(json, &options(), &mut |_| true).unwrap_err();
+    assert!(error.to_string().contains("only Parquet"), "{error}");
+}
+
+const JOB: &str = "N3_SAFETY_COMPACT_JOB";
+
+/// Not a test by itself: the process that dies after so many steps, or is killed.
+#[test]
+fn child() {
+    let Ok(job) = std::env::var(JOB) else { return };
+    let (url, steps) = job.split_once('\n').expect("two lines");
+    let mut steps: u64 = steps.parse().expect("a number");
+    let mut step = |step: CompactStep<'_>| {
+        if step == CompactStep::Read {
+            return true;
+        }
+        if steps == 0 {
+            std::process::abort();
+        }
+        steps -= 1;
+        true
+    };
+    let _ = compact(Place::parse(url).expect("a URL"), &small(), &mut step).expect("compacted");
+}
+
+/// So that there are several merged objects, and merged ones that are merged further.
+fn small() -> CompactOptions {
+    CompactOptions { target_bytes: 40_000, ..options() }
+}
+
+fn start(url: &str, steps: u64) -> std::process::Child {
+    Command::new(std::env::current_exe().expect("this binary has a path"))
+        .args(["--exact", "objects::compact::child"])
+        .env(JOB, format!("{url}\n{steps}"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a child process starts")
+}
+
+/// Has a compaction die at its first step, another one at its second, and so on, until one ends.
+fn dies_everywhere(url: &str, check: impl Fn()) {
+    for steps in 0.. {
+        assert!(steps < 200, "it never ends");
+        let ended = start(url, steps).wait().expect("it ends").success();
+        check();
+        // A row that is sent again meanwhile.
+        let again = batch(JOURNALS[0], steps % BATCHES);
+        open(url).expect("a URL").insert(&again.batch()).expect("stored");
+        if ended {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_folder_whose_compactor_dies_anywhere_has_every_row_once_at_any_moment() {
+    let folder = Folder::new();
+    fill(&folder.url);
+    dies_everywhere(&folder.url, || each_once(&raw(&folder.path()), TOTAL));
+    // It begins anew each time, where one that goes on has less to do.
+    for steps in 0..8 {
+        let folder = Folder::new();
+        fill(&folder.url);
+        let _ = start(&folder.url, steps).wait().expect("it ends");
+        each_once(&raw(&folder.path()), TOTAL);
+        compacted(&folder.url, &options());
+        each_once(&raw(&folder.path()), TOTAL);
+        assert_eq!(files(&folder.path()).len(), 1);
+    }
+}
+
+#[test]
+fn a_bucket_whose_compactor_dies_anywhere_loses_nothing_and_is_mended_by_the_next() {
+    let server = Server::start("s3");
+    let url = s3(server.port, "dies");
+    fill(&url);
+    dies_everywhere(&url, || each_once(&all(&url), TOTAL));
+    for steps in 0..6 {
+        let url = s3(server.port, &format!("dies-{steps}"));
+        fill(&url);
+        let _ = start(&url, steps).wait().expect("it ends");
+        let [day] = &compacted(&url, &options())[..] else { panic!("one day") };
+        // One object of as many rows as there are: none is there twice.
+        assert_eq!(day.objects[1], 1);
+        each_once(&all(&url), TOTAL);
+        let read = compacted(&url, &CompactOptions { dry_run: true, ..options() });
+        assert_eq!((read[0].objects, read[0].mended), ([1, 1], 0));
+    }
+}
+
+#[test]
+fn a_folder_whose_compactor_is_killed_at_any_time_has_every_row_once() {
+    let folder = Folder::new();
+    let mut random = fastrand::Rng::new();
+    for round in 0..12 {
+        fill(&folder.url);
+        let mut child = start(&folder.url, u64::MAX);
+        std::thread::sleep(Duration::from_micros(random.u64(0..60_000)));
+        child.kill().expect("it can be killed");
+        child.wait().expect("it ends");
+        each_once(&raw(&folder.path()), TOTAL);
+        if round % 4 == 3 {
+            compacted(&folder.url, &options());
+            each_once(&raw(&folder.path()), TOTAL);
+            std::fs::remove_dir_all(folder.path()).expect("it is removed");
+        }
+    }
+}
+
+#[test]
+fn a_second_compactor_of_a_folder_is_refused() {
+    let folder = Folder::new();
+    fill(&folder.url);
+    let place = || Place::parse(&folder.url).expect("a URL");
+    let mut refused = 0;
+    let mut step = |step: CompactStep<'_>| {
+        if matches!(step, CompactStep::Day { .. }) {
+            let error = compact(place(), &options(), &mut |_| true).unwrap_err();
+            assert!(error.to_string().contains("being compacted already"), "{error}");
+            refused += 1;
+        }
+        true
+    };
+    compact(place(), &options(), &mut step).expect("compacted");
+    assert_eq!(refused, 1);
+    each_once(&raw(&folder.path()), TOTAL);
+    // Somebody who wants it to end is heard before anything is merged.
+    fill(&folder.url);
+    let (_, ended) = compact(place(), &options(), &mut |_| false).expect("stopped");
+    assert!(!ended);
+}
+
+#[test]
+fn compactors_of_a_bucket_and_a_writer_that_sends_again_work_at_once() {
+    let server = Server::start("s3");
+    let url = s3(server.port, "at-once");
+    fill(&url);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let compactors: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    for _ in 0..4 {
+                        compacted(&url, &small());
+                    }
+                })
+            })
+            .collect();
+        scope.spawn(|| {
+            let adapter = open(&url).expect("a URL");
+            let mut random = fastrand::Rng::new();
+            while !done.load(Ordering::Relaxed) {
+                let again = batch(JOURNALS[random.usize(..2)], random.u64(..BATCHES + 4));
+                adapter.insert(&again.batch()).expect("stored");
+            }
+        });
+        let finished: Vec<_> = compactors.into_iter().map(|one| one.join()).collect();
+        done.store(true, Ordering::Relaxed);
+        assert!(finished.iter().all(Result::is_ok));
+    });
+    let adapter = open(&url).expect("a URL");
+    for journal in JOURNALS {
+        for n in 0..BATCHES + 4 {
+            adapter.insert(&batch(journal, n).batch()).expect("stored");
+        }
+    }
+    let [day] = &compacted(&url, &options())[..] else { panic!("one day") };
+    let total = JOURNALS.len() * ((BATCHES + 4) * ROWS) as usize;
+    each_once(&all(&url), total);
+    assert_eq!(day.objects[1], 1, "{day:?}");
+    let planned = compacted(&url, &CompactOptions { dry_run: true, ..options() });
+    assert_eq!((planned[0].mended, planned[0].rows), (0, 0));
+}
+
+/// Has a reader of other people's count while a folder or bucket is written to and compacted.
+fn watched(url: &str, python: &str, arguments: &[&str]) -> String {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/objects/watch.py");
+    fill(url);
+    let mut reader = Command::new(python)
+        .arg(script)
+        .args(arguments)
+        .arg(TOTAL.to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("Python runs");
+    let mut out = std::io::BufReader::new(reader.stdout.take().expect("it is piped"));
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut out, &mut line).expect("it says that it reads");
+    assert_eq!(line.trim(), "reading");
+    let adapter = open(url).expect("a URL");
+    for round in 0..8 {
+        // Some more small ones, and some that are there already.
+        for n in 0..4 {
+            for journal in JOURNALS {
+                let next = batch(journal, BATCHES + round * 4 + n);
+                adapter.insert(&next.batch()).expect("stored");
+                adapter.insert(&batch(journal, n).batch()).expect("stored");
+            }
+        }
+        let options = CompactOptions { linger: CompactOptions::LINGER, ..options() };
+        compacted(url, &options);
+    }
+    drop(reader.stdin.take());
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut out, &mut said).expect("it says what it saw");
+    assert!(reader.wait().expect("it ends").success(), "{said}");
+    each_once(&all(url), TOTAL + 8 * 4 * JOURNALS.len() * ROWS as usize);
+    said
+}
+
+#[test]
+fn readers_of_a_folder_see_each_row_once_or_an_error() {
+    let python = python_with(&["duckdb", "pandas", "polars", "pyarrow", "pytz"]);
+    let folder = Folder::new();
+    let path = folder.path().display().to_string();
+    let said = watched(&folder.url, &python, &["folder", &path]);
+    assert!(said.contains("duckdb") && said.contains("polars"), "{said}");
+    each_once(&raw(&folder.path()), all(&folder.url).len());
+}
+
+#[test]
+fn readers_of_a_bucket_miss_no_row() {
+    let python = python_with(&["duckdb", "pandas", "polars", "pyarrow", "pytz"]);
+    let server = Server::start("s3");
+    let endpoint = format!("http://127.0.0.1:{}", server.port);
+    let said = watched(&s3(server.port, "watch"), &python, &["bucket", "safety/watch", &endpoint]);
+    assert!(said.contains("pyarrow"), "{said}");
+}

@@ -101,3 +101,41 @@ fn following_lists_what_is_new() {
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn days_are_compacted_and_read_on() {
+    let bench = Bench::new();
+    let url = format!("file://{}/", bench.path("data").display());
+    let days = ["2026-03-01", "2026-03-02"];
+    for name in days {
+        for part in day(name, 40).lines().collect::<Vec<_>>().chunks(8) {
+            let file = bench.file("a.jsonl", part.join("\n"));
+            bench.run(["ingest", &file, "--to", &url]).exits(0);
+        }
+    }
+    let compact = |args: &[&str]| bench.run(["compact", &url].iter().chain(args));
+    compact(&["--dry-run"]).exits(0).prints("would be").prints("year=2026/month=03/day=02");
+    assert_eq!(objects_of(bench.path("data/year=2026/month=03/day=01")).len(), 5);
+    let json = compact(&["--before", "2026-03-02", "-o", "json"]).exits(0).json();
+    assert_eq!(json["days"].as_array().unwrap().len(), 1);
+    assert_eq!(json["totals"]["objects_before"], 5);
+    assert_eq!(json["totals"]["objects_after"], 1);
+    assert_eq!(json["totals"]["rows"], 40);
+    compact(&[]).exits(0).prints("all days");
+    compact(&[]).exits(0).prints("nothing to merge");
+    for name in days {
+        let folder = name.replacen('-', "/month=", 1).replacen('-', "/day=", 1);
+        assert_eq!(objects_of(bench.path(&format!("data/year={folder}"))).len(), 1);
+    }
+    let json = bench.run(["stats", "-o", "json", "--from", &url]).exits(0).json();
+    assert_eq!(json["datasets"][0]["rows"], 80);
+    let since = ["tail", "--since", "2026-03-02T12:00:39Z", "-o", "json", "--from", &url];
+    assert_eq!(ids(&bench.run(since).json_lines()), ["2026-03-02-39", "2026-03-02-40"]);
+    // A day that has not ended so long ago stays.
+    bench.run(["ingest", &bench.file("a.jsonl", "{}\n{}"), "--to", &url]).exits(0);
+    compact(&["--older-than", "1h"]).exits(0).prints("nothing to merge");
+    let csv = format!("{url}?format=csv");
+    bench.run(["compact", &csv]).exits(5).says("only Parquet");
+    bench.run(["compact", "file:///nowhere/at/all/"]).exits(1).says("no such folder");
+    compact(&["--before", "2026-03-02", "--older-than", "2d"]).exits(2);
+}

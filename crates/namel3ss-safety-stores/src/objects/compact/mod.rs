@@ -5,6 +5,8 @@ mod merged;
 mod source;
 mod plan;
 mod build;
+#[cfg(all(test, unix))]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

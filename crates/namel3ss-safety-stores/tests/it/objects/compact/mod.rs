@@ -1,19 +1,20 @@
 //! Small objects become large ones, and no row is lost or doubled: whoever is killed, writes, sends
 //! again, compacts at the same time, or reads.
 
+mod crashes;
+mod at_once;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use namel3ss_safety::adapter::ReadRow;
 use namel3ss_safety::conformance::{buffer, hostile_events, plain_event};
-use namel3ss_safety::{DatasetAdapter as _, JournalId, RowBuffer, SafetyEvent, Timestamp};
-use namel3ss_safety_stores::objects::{CompactOptions, CompactStep, CompactedDay, Place, compact};
+use namel3ss_safety::{JournalId, RowBuffer, SafetyEvent, Timestamp};
+use namel3ss_safety_stores::objects::{CompactOptions, CompactedDay, Place, compact};
 use namel3ss_safety_stores::open;
 
 use super::common::all;
-use super::server::{Server, python_with};
+use super::server::Server;
 
 const JOURNALS: [JournalId; 2] = [JournalId([1; 16]), JournalId([2; 16])];
 /// Batches of each journal in `fill`, and rows of each batch.
@@ -63,6 +64,11 @@ fn options() -> CompactOptions {
         dry_run: false,
         linger: Duration::ZERO,
     }
+}
+
+/// So that there are several merged objects, and merged ones that are merged further.
+fn small() -> CompactOptions {
+    CompactOptions { target_bytes: 40_000, ..options() }
 }
 
 fn compacted(url: &str, options: &CompactOptions) -> Vec<CompactedDay> {
@@ -255,231 +261,4 @@ fn what_is_not_ours_stays_as_it_is() {
     let json = Place::parse("file:///nowhere/?format=json").expect("a URL");
     let error = compact(json, &options(), &mut |_| true).unwrap_err();
     assert!(error.to_string().contains("only Parquet"), "{error}");
-}
-
-const JOB: &str = "N3_SAFETY_COMPACT_JOB";
-
-/// Not a test by itself: the process that dies after so many steps, or is killed.
-#[test]
-fn child() {
-    let Ok(job) = std::env::var(JOB) else { return };
-    let (url, steps) = job.split_once('\n').expect("two lines");
-    let mut steps: u64 = steps.parse().expect("a number");
-    let mut step = |step: CompactStep<'_>| {
-        if step == CompactStep::Read {
-            return true;
-        }
-        if steps == 0 {
-            std::process::abort();
-        }
-        steps -= 1;
-        true
-    };
-    let _ = compact(Place::parse(url).expect("a URL"), &small(), &mut step).expect("compacted");
-}
-
-/// So that there are several merged objects, and merged ones that are merged further.
-fn small() -> CompactOptions {
-    CompactOptions { target_bytes: 40_000, ..options() }
-}
-
-fn start(url: &str, steps: u64) -> std::process::Child {
-    Command::new(std::env::current_exe().expect("this binary has a path"))
-        .args(["--exact", "objects::compact::child"])
-        .env(JOB, format!("{url}\n{steps}"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("a child process starts")
-}
-
-/// Has a compaction die at its first step, another one at its second, and so on, until one ends.
-fn dies_everywhere(url: &str, check: impl Fn()) {
-    for steps in 0.. {
-        assert!(steps < 200, "it never ends");
-        let ended = start(url, steps).wait().expect("it ends").success();
-        check();
-        // A row that is sent again meanwhile.
-        let again = batch(JOURNALS[0], steps % BATCHES);
-        open(url).expect("a URL").insert(&again.batch()).expect("stored");
-        if ended {
-            break;
-        }
-    }
-}
-
-#[test]
-fn a_folder_whose_compactor_dies_anywhere_has_every_row_once_at_any_moment() {
-    let folder = Folder::new();
-    fill(&folder.url);
-    dies_everywhere(&folder.url, || each_once(&raw(&folder.path()), TOTAL));
-    // It begins anew each time, where one that goes on has less to do.
-    for steps in 0..8 {
-        let folder = Folder::new();
-        fill(&folder.url);
-        let _ = start(&folder.url, steps).wait().expect("it ends");
-        each_once(&raw(&folder.path()), TOTAL);
-        compacted(&folder.url, &options());
-        each_once(&raw(&folder.path()), TOTAL);
-        assert_eq!(files(&folder.path()).len(), 1);
-    }
-}
-
-#[test]
-fn a_bucket_whose_compactor_dies_anywhere_loses_nothing_and_is_mended_by_the_next() {
-    let server = Server::start("s3");
-    let url = s3(server.port, "dies");
-    fill(&url);
-    dies_everywhere(&url, || each_once(&all(&url), TOTAL));
-    for steps in 0..6 {
-        let url = s3(server.port, &format!("dies-{steps}"));
-        fill(&url);
-        let _ = start(&url, steps).wait().expect("it ends");
-        let [day] = &compacted(&url, &options())[..] else { panic!("one day") };
-        // One object of as many rows as there are: none is there twice.
-        assert_eq!(day.objects[1], 1);
-        each_once(&all(&url), TOTAL);
-        let read = compacted(&url, &CompactOptions { dry_run: true, ..options() });
-        assert_eq!((read[0].objects, read[0].mended), ([1, 1], 0));
-    }
-}
-
-#[test]
-fn a_folder_whose_compactor_is_killed_at_any_time_has_every_row_once() {
-    let folder = Folder::new();
-    let mut random = fastrand::Rng::new();
-    for round in 0..12 {
-        fill(&folder.url);
-        let mut child = start(&folder.url, u64::MAX);
-        std::thread::sleep(Duration::from_micros(random.u64(0..60_000)));
-        child.kill().expect("it can be killed");
-        child.wait().expect("it ends");
-        each_once(&raw(&folder.path()), TOTAL);
-        if round % 4 == 3 {
-            compacted(&folder.url, &options());
-            each_once(&raw(&folder.path()), TOTAL);
-            std::fs::remove_dir_all(folder.path()).expect("it is removed");
-        }
-    }
-}
-
-#[test]
-fn a_second_compactor_of_a_folder_is_refused() {
-    let folder = Folder::new();
-    fill(&folder.url);
-    let place = || Place::parse(&folder.url).expect("a URL");
-    let mut refused = 0;
-    let mut step = |step: CompactStep<'_>| {
-        if matches!(step, CompactStep::Day { .. }) {
-            let error = compact(place(), &options(), &mut |_| true).unwrap_err();
-            assert!(error.to_string().contains("being compacted already"), "{error}");
-            refused += 1;
-        }
-        true
-    };
-    compact(place(), &options(), &mut step).expect("compacted");
-    assert_eq!(refused, 1);
-    each_once(&raw(&folder.path()), TOTAL);
-    // Somebody who wants it to end is heard before anything is merged.
-    fill(&folder.url);
-    let (_, ended) = compact(place(), &options(), &mut |_| false).expect("stopped");
-    assert!(!ended);
-}
-
-#[test]
-fn compactors_of_a_bucket_and_a_writer_that_sends_again_work_at_once() {
-    let server = Server::start("s3");
-    let url = s3(server.port, "at-once");
-    fill(&url);
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let compactors: Vec<_> = (0..2)
-            .map(|_| {
-                scope.spawn(|| {
-                    for _ in 0..4 {
-                        compacted(&url, &small());
-                    }
-                })
-            })
-            .collect();
-        scope.spawn(|| {
-            let adapter = open(&url).expect("a URL");
-            let mut random = fastrand::Rng::new();
-            while !done.load(Ordering::Relaxed) {
-                let again = batch(JOURNALS[random.usize(..2)], random.u64(..BATCHES + 4));
-                adapter.insert(&again.batch()).expect("stored");
-            }
-        });
-        let finished: Vec<_> = compactors.into_iter().map(|one| one.join()).collect();
-        done.store(true, Ordering::Relaxed);
-        assert!(finished.iter().all(Result::is_ok));
-    });
-    let adapter = open(&url).expect("a URL");
-    for journal in JOURNALS {
-        for n in 0..BATCHES + 4 {
-            adapter.insert(&batch(journal, n).batch()).expect("stored");
-        }
-    }
-    let [day] = &compacted(&url, &options())[..] else { panic!("one day") };
-    let total = JOURNALS.len() * ((BATCHES + 4) * ROWS) as usize;
-    each_once(&all(&url), total);
-    assert_eq!(day.objects[1], 1, "{day:?}");
-    let planned = compacted(&url, &CompactOptions { dry_run: true, ..options() });
-    assert_eq!((planned[0].mended, planned[0].rows), (0, 0));
-}
-
-/// Has a reader of other people's count while a folder or bucket is written to and compacted.
-fn watched(url: &str, python: &str, arguments: &[&str]) -> String {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/objects/watch.py");
-    fill(url);
-    let mut reader = Command::new(python)
-        .arg(script)
-        .args(arguments)
-        .arg(TOTAL.to_string())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("Python runs");
-    let mut out = std::io::BufReader::new(reader.stdout.take().expect("it is piped"));
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut out, &mut line).expect("it says that it reads");
-    assert_eq!(line.trim(), "reading");
-    let adapter = open(url).expect("a URL");
-    for round in 0..8 {
-        // Some more small ones, and some that are there already.
-        for n in 0..4 {
-            for journal in JOURNALS {
-                let next = batch(journal, BATCHES + round * 4 + n);
-                adapter.insert(&next.batch()).expect("stored");
-                adapter.insert(&batch(journal, n).batch()).expect("stored");
-            }
-        }
-        let options = CompactOptions { linger: CompactOptions::LINGER, ..options() };
-        compacted(url, &options);
-    }
-    drop(reader.stdin.take());
-    let mut said = String::new();
-    std::io::Read::read_to_string(&mut out, &mut said).expect("it says what it saw");
-    assert!(reader.wait().expect("it ends").success(), "{said}");
-    each_once(&all(url), TOTAL + 8 * 4 * JOURNALS.len() * ROWS as usize);
-    said
-}
-
-#[test]
-fn readers_of_a_folder_see_each_row_once_or_an_error() {
-    let python = python_with(&["duckdb", "pandas", "polars", "pyarrow", "pytz"]);
-    let folder = Folder::new();
-    let path = folder.path().display().to_string();
-    let said = watched(&folder.url, &python, &["folder", &path]);
-    assert!(said.contains("duckdb") && said.contains("polars"), "{said}");
-    each_once(&raw(&folder.path()), all(&folder.url).len());
-}
-
-#[test]
-fn readers_of_a_bucket_miss_no_row() {
-    let python = python_with(&["duckdb", "pandas", "polars", "pyarrow", "pytz"]);
-    let server = Server::start("s3");
-    let endpoint = format!("http://127.0.0.1:{}", server.port);
-    let said = watched(&s3(server.port, "watch"), &python, &["bucket", "safety/watch", &endpoint]);
-    assert!(said.contains("pyarrow"), "{said}");
 }

@@ -82,6 +82,29 @@ fn a_compactor_of_a_folder_and_writers_that_send_again_work_at_once() {
     each_once(&raw(&folder.path()), all(&folder.url).len());
 }
 
+#[test]
+fn what_is_stored_once_while_a_folder_is_exchanged_stays() {
+    const MORE: u64 = 150;
+    let folder = Folder::new();
+    fill(&folder.url);
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = JOURNALS
+            .map(|journal| {
+                let adapter = open(&folder.url).expect("a URL");
+                scope.spawn(move || {
+                    for n in BATCHES..BATCHES + MORE {
+                        adapter.insert(&batch(journal, n).batch()).expect("stored");
+                    }
+                })
+            })
+            .into();
+        while !writers.iter().all(|writer| writer.is_finished()) {
+            compacted(&folder.url, &options());
+        }
+    });
+    each_once(&raw(&folder.path()), JOURNALS.len() * ((BATCHES + MORE) * ROWS) as usize);
+}
+
 /// Has a reader of other people's count while a folder or bucket is written to and compacted.
 fn watched(url: &str, python: &str, arguments: &[&str]) -> String {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/objects/compact/watch.py");

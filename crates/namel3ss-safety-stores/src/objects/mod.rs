@@ -6,10 +6,12 @@
 //! lies there is compared: the same rows are a success. Before, one short listing looks for objects
 //! that may hold some of the rows under another key, as when a fallback file is replayed in other
 //! batches; rows that they hold are left out.
+//! Objects of a day may be merged into larger ones: see `docs/design/compact.md`. They are looked for before and
+//! after an object is created, so that a batch that was merged is known when it is sent again.
 //! **Limits:** the store honours create-only requests (it is asked once, before the first object)
 //! and lets us list; two processes don't send the same rows in different batches at the same moment,
-//! which the journal's lock sees to; nobody deletes objects while their journal is delivered. A batch
-//! of two days is two objects: between them a reader sees the one.
+//! which the journal's lock sees to; nobody but our compaction deletes objects while their journal is
+//! delivered. A batch of two days is two objects: between them a reader sees the one.
 
 mod format;
 mod place;
@@ -148,7 +150,11 @@ impl ObjectStoreAdapter {
                 if others.len() == rows.len() {
                     return Ok(());
                 }
-                self.store.remove(&[key])?;
+                if self.store.remove(&[key]).is_err() {
+                    // All rows are there, some of them twice until the next compaction: rather that
+                    // than a batch that fails because its writer may not remove objects.
+                    return Ok(());
+                }
             }
             merged = now;
         }

@@ -52,11 +52,6 @@ impl Opened {
         let range = self.footer.range(group);
         fetch(store, &self.key, range.start, range.end, self.bytes)
     }
-
-    /// Lets go of the bytes that it holds.
-    pub(super) fn forget(&mut self) {
-        self.whole = None;
-    }
 }
 
 fn fetch(

@@ -36,6 +36,8 @@ pub struct Reader {
     seen: HashSet<String>,
     given: Ids,
     looked: bool,
+    /// A further look: of merged objects, all but a few rows were given or not asked for.
+    following: bool,
     listings: u32,
     pieces: VecDeque<Piece>,
     rows: IntoIter<Result<ReadRow, ReadError>>,
@@ -75,6 +77,7 @@ impl Reader {
             seen: HashSet::new(),
             given: Ids::default(),
             looked: false,
+            following: false,
             listings: LISTINGS_MAX,
             pieces: VecDeque::new(),
             rows: Vec::new().into_iter(),
@@ -92,7 +95,8 @@ impl Reader {
     /// # Errors
     /// If the store can't be listed.
     pub fn look(&mut self) -> Result<(), AdapterError> {
-        let first = !std::mem::replace(&mut self.looked, true);
+        self.following = std::mem::replace(&mut self.looked, true);
+        let first = !self.following;
         let since = self.since.map(Day::of);
         let from = if first { since } else { since.max(Some(late())) };
         for partition in partitions(&self.place, &*self.store, from)? {
@@ -219,7 +223,7 @@ impl Reader {
         self.listings = self.listings.checked_sub(1).ok_or_else(|| {
             ReadError::Dataset("its objects keep going away while they are read".to_owned())
         })?;
-        let listed = self.take_up(partition, true);
+        let listed = self.take_up(partition, !self.following);
         listed.map_err(|error| ReadError::Dataset(error.to_string()))?;
         Ok(Vec::new())
     }

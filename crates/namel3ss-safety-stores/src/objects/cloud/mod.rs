@@ -203,7 +203,7 @@ impl Store for Cloud {
         range: &Range<String>,
     ) -> Result<Option<Vec<Object>>, AdapterError> {
         let (under, from) = (path(folder)?, path(&format!("{folder}/{}", range.start))?);
-        let end = range.end.clone();
+        let (start, end) = (range.start.clone(), range.end.clone());
         let listed = self.run("list objects", |store| async move {
             let mut found = store.list_with_offset(Some(&under), &from);
             let mut objects = Vec::new();
@@ -213,6 +213,10 @@ impl Store for Cloud {
                 let (Some(name), None) = (parts.next(), parts.next()) else { continue };
                 if name.as_ref() >= end.as_str() || objects.len() >= NAMES_MAX {
                     break;
+                }
+                // Azurite lists from the beginning, wherever it is asked to begin.
+                if name.as_ref() < start.as_str() {
+                    continue;
                 }
                 objects.push(Object {
                     name: name.as_ref().to_owned(),

@@ -8,8 +8,10 @@ use namel3ss_safety::adapter::ReadError;
 
 use super::merged::NOTE;
 use super::plan::Chosen;
-use super::source::ids_of;
+use super::source::{Group, ids_of};
 use crate::objects::ids::Ids;
+use crate::objects::opened::Opened;
+use crate::objects::partition::Partition;
 use crate::objects::store::Store;
 use crate::parquet::{Footer, Key, Merger, Part, keys, only};
 
@@ -28,7 +30,11 @@ pub(super) struct Built {
 ///
 /// # Errors
 /// If an object can't be read, or the result does not hold what it should.
-pub(super) fn build(store: &dyn Store, group: &[Chosen]) -> Result<Option<Built>, ReadError> {
+pub(super) fn build(
+    store: &dyn Store,
+    day: &Partition,
+    group: &[Chosen],
+) -> Result<Option<Built>, ReadError> {
     let mut ids = Ids::default();
     for one in group {
         ids.add(&one.source.ids.without(&one.held));
@@ -38,12 +44,18 @@ pub(super) fn build(store: &dyn Store, group: &[Chosen]) -> Result<Option<Built>
         let mut batches = Vec::new();
         let mut rows: Vec<(Key, (usize, usize))> = Vec::new();
         for one in group {
-            for (at, (first, last)) in one.source.times.iter().enumerate() {
-                if *last < from || *first >= to {
-                    continue;
-                }
-                let Some(part) = one.source.opened.group(store, at)? else { return Ok(None) };
-                for batch in one.source.opened.footer.batches(at, part, None, 4096)? {
+            let groups = one.source.groups.iter().enumerate();
+            let mut groups = groups.filter(|(_, g)| g.first < to && g.last >= from).peekable();
+            if groups.peek().is_none() {
+                continue;
+            }
+            let key = day.key(&one.source.name);
+            let Some(opened) = Opened::open(store, &key, one.source.bytes)? else {
+                return Ok(None);
+            };
+            for (at, _) in groups {
+                let Some(part) = opened.group(store, at)? else { return Ok(None) };
+                for batch in opened.footer.batches(at, part, None, 4096)? {
                     let keys = keys(&batch)?;
                     let is_wanted = |key: &Key| {
                         (from..to).contains(&key.micros) && !one.held.contains(key.journal, key.seq)
@@ -85,10 +97,9 @@ fn windows(group: &[Chosen]) -> Vec<(i64, i64)> {
     let mut seconds: BTreeMap<i64, u64> = BTreeMap::new();
     let mut end = i64::MIN;
     for one in group {
-        for (at, (first, last)) in one.source.times.iter().enumerate() {
+        for Group { first, last, unpacked } in &one.source.groups {
             let (from, to) = (first.div_euclid(SECOND_MICROS), last.div_euclid(SECOND_MICROS));
-            let bytes = one.source.opened.footer.unpacked(at);
-            let each = bytes / u64::try_from(to - from + 1).unwrap_or(1).max(1);
+            let each = unpacked / u64::try_from(to - from + 1).unwrap_or(1).max(1);
             (from..=to).for_each(|second| *seconds.entry(second).or_default() += each + 1);
             end = end.max(last.saturating_add(1));
         }

@@ -211,7 +211,7 @@ impl Compaction<'_> {
             let Some(group) = plan.groups.first() else { return Ok(()) };
             let newest = objects.iter().filter_map(|object| self.generation(&object.name)).max();
             let name = merged::name(newest.unwrap_or(0) + 1, &place.extension());
-            let built = build(store, group).map_err(|error| failed(&error))?;
+            let built = build(store, day, group).map_err(|error| failed(&error))?;
             self.tell(step, CompactStep::Made);
             if self.stopped {
                 return Ok(());

@@ -11,7 +11,7 @@ use crate::objects::partition::Partition;
 use crate::objects::store::{Object, Store};
 use crate::parquet::{Footer, KEYS, Part, keys};
 
-/// An object of a day.
+/// An object of a day: little enough that a day of thousands fits.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
     pub(super) name: String,
@@ -19,9 +19,17 @@ pub(super) struct Source {
     /// `None` for a batch as a logger stored it.
     pub(super) generation: Option<u64>,
     pub(super) ids: Ids,
-    /// The first and the last moment of each row group.
-    pub(super) times: Vec<(i64, i64)>,
-    pub(super) opened: Opened,
+    pub(super) groups: Vec<Group>,
+}
+
+/// A row group.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Group {
+    /// The first and the last moment of its rows, in microseconds.
+    pub(super) first: i64,
+    pub(super) last: i64,
+    /// Its bytes before they were compressed.
+    pub(super) unpacked: u64,
 }
 
 impl Source {
@@ -36,20 +44,21 @@ impl Source {
         extension: &str,
     ) -> Result<Option<Self>, ReadError> {
         let key = partition.key(&object.name);
-        let Some(mut opened) = Opened::open(store, &key, object.bytes)? else { return Ok(None) };
+        let Some(opened) = Opened::open(store, &key, object.bytes)? else { return Ok(None) };
         let other = |what: &str| ReadError::Dataset(what.to_owned());
         let footer = &opened.footer;
         if !footer.is_ours() {
             return Err(other("its columns are others than ours"));
         }
-        let times = |group| {
-            let (first, last) = footer.times(group)?;
-            Some((first.micros(), last.micros()))
+        let group = |at| {
+            let (first, last) = footer.times(at)?;
+            let (first, last) = (first.micros(), last.micros());
+            Some(Group { first, last, unpacked: footer.unpacked(at) })
         };
-        let times: Option<Vec<_>> = (0..footer.groups()).map(times).collect();
-        let times = times.ok_or_else(|| other("it does not say of which times its rows are"))?;
+        let groups: Option<Vec<_>> = (0..footer.groups()).map(group).collect();
+        let groups = groups.ok_or_else(|| other("it does not say of which times its rows are"))?;
         let of_day = |at: i64| partition.day == Some(Day::of(Timestamp::from_micros(at)));
-        if !times.iter().all(|(first, last)| of_day(*first) && of_day(*last)) {
+        if !groups.iter().all(|group| of_day(group.first) && of_day(group.last)) {
             return Err(other("it has rows of other days"));
         }
         let ids = match merged::ids(footer) {
@@ -63,20 +72,18 @@ impl Source {
         if rows != ids.len() {
             return Err(other("it holds a row twice"));
         }
-        opened.forget();
         Ok(Some(Self {
             name: object.name.clone(),
             bytes: object.bytes,
             generation: merged::generation(&object.name, extension),
             ids,
-            times,
-            opened,
+            groups,
         }))
     }
 
     /// The first moment of its rows.
     pub(super) fn first(&self) -> i64 {
-        self.times.iter().map(|(first, _)| *first).min().unwrap_or(i64::MAX)
+        self.groups.iter().map(|group| group.first).min().unwrap_or(i64::MAX)
     }
 }
 

@@ -214,6 +214,10 @@ fn answer(state: &State, request: &Request) -> Answer {
             objects.insert(request.key.clone(), request.body.clone());
             ("200 OK", String::new(), Vec::new())
         }
+        ("DELETE", false) => match objects.remove(&request.key) {
+            Some(_) => ("204 No Content", String::new(), Vec::new()),
+            None => error("404 Not Found", "NoSuchKey"),
+        },
         ("GET", false) => match objects.get(&request.key) {
             Some(bytes) => match request.headers.get("range") {
                 Some(range) => part(bytes, range),

@@ -35,6 +35,7 @@ impl Day {
     }
 
     /// Its first moment.
+    #[cfg(any(test, feature = "parquet"))]
     pub(super) fn start(self) -> Timestamp {
         Timestamp::from_micros(self.0.saturating_mul(DAY_MICROS))
     }

@@ -11,6 +11,7 @@ use namel3ss_safety::adapter::{ReadError, ReadRow};
 use namel3ss_safety::{AdapterError, Timestamp};
 
 use super::encode::decode;
+#[cfg(feature = "parquet")]
 use super::format::Format;
 use super::ids::Ids;
 use super::key::{self, Day};

@@ -50,6 +50,10 @@ pub(super) trait Store: fmt::Debug + Send + Sync {
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, AdapterError>;
 
     /// Bytes of an object; `None` where there is none. Fewer than asked for where it ends before.
+    #[cfg_attr(
+        not(feature = "parquet"),
+        expect(dead_code, reason = "only Parquet is read in parts")
+    )]
     fn range(&self, key: &str, range: Range<u64>) -> Result<Option<Vec<u8>>, AdapterError>;
 
     /// Takes objects away; one that is gone already is no error.

@@ -149,7 +149,13 @@ impl Exchange {
         rustix::fs::fsync(&inside)?;
         step();
         let old = format!("day-{}", self.made);
-        rustix::fs::renameat_with(&self.beside, &old, &month, last, RenameFlags::EXCHANGE)?;
+        match rustix::fs::renameat_with(&self.beside, &old, &month, last, RenameFlags::EXCHANGE) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                let text = "its file system can't exchange folders, keep it on ext4, XFS or Btrfs";
+                return Err(told(io::ErrorKind::Unsupported, text));
+            }
+            other => other?,
+        }
         self.retired.push((next, Instant::now()));
         step();
         rustix::fs::fsync(&month)?;

@@ -150,21 +150,34 @@ impl Reader {
 
     /// Has `rows` hold what is in a piece; an object of several row groups is queued as those.
     fn unpack(&mut self, piece: Piece) {
-        let (read, key) = match piece {
-            Piece::Rows(rows) => (Ok(rows), String::new()),
+        let (read, partition, key) = match piece {
+            Piece::Rows(rows) => return self.rows = rows.into_iter(),
             Piece::Object(partition, object) => {
-                (self.open_object(&partition, &object), partition.key(&object.name))
+                let read = self.open_object(&partition, &object);
+                let key = partition.key(&object.name);
+                (read, partition, key)
             }
             #[cfg(feature = "parquet")]
             Piece::Group(partition, opened, group) => {
-                (self.group(&partition, &opened, group), opened.key.clone())
+                (self.group(&partition, &opened, group), partition, opened.key)
             }
+        };
+        let read = match read {
+            // A store may break off an object that is removed while it is read.
+            Err(ReadError::Dataset(_)) if self.is_gone(&partition, &key) => self.gone(&partition),
+            other => other,
         };
         let told = |error| match error {
             ReadError::Dataset(text) => vec![Err(ReadError::Dataset(format!("{key}: {text}")))],
             other => vec![Err(other)],
         };
         self.rows = read.unwrap_or_else(told).into_iter();
+    }
+
+    /// Whether an object is not listed any more.
+    fn is_gone(&self, partition: &Partition, key: &str) -> bool {
+        let listed = partition.objects(&self.place, &*self.store);
+        listed.is_ok_and(|objects| objects.iter().all(|object| partition.key(&object.name) != key))
     }
 
     fn open_object(

@@ -24,7 +24,7 @@ use super::key::MERGED;
 use super::opened::Opened;
 use super::partition::{Partition, partitions};
 use super::place::Place;
-use super::store::{Created, Object};
+use super::store::{Created, Object, Store};
 use super::{Format, ObjectStoreAdapter};
 
 pub(super) use self::merged::ids;
@@ -211,7 +211,12 @@ impl Compaction<'_> {
             let Some(group) = plan.groups.first() else { return Ok(()) };
             let newest = objects.iter().filter_map(|object| self.generation(&object.name)).max();
             let name = merged::name(newest.unwrap_or(0) + 1, &place.extension());
-            let built = build(store, day, group).map_err(|error| failed(&error))?;
+            let built = match build(store, day, group) {
+                Ok(built) => built,
+                // Others took a part away while it was read.
+                Err(_) if !lists(place, store, day, &objects)? => continue,
+                Err(error) => return Err(failed(&error)),
+            };
             self.tell(step, CompactStep::Made);
             if self.stopped {
                 return Ok(());
@@ -251,6 +256,9 @@ impl Compaction<'_> {
             match Source::survey(&*self.adapter.store, day, object, &extension) {
                 Ok(Some(source)) => known.insert(object.name.clone(), Some(source)),
                 Ok(None) => return Ok(None),
+                Err(_) if !lists(&self.adapter.place, &*self.adapter.store, day, objects)? => {
+                    return Ok(None);
+                }
                 Err(error) => {
                     report.errors.push(format!("leave {} as it is: {error}", object.name));
                     known.insert(object.name.clone(), None)
@@ -323,6 +331,17 @@ impl Compaction<'_> {
     }
 }
 
+/// Whether all of these objects are still there.
+fn lists(
+    place: &Place,
+    store: &dyn Store,
+    day: &Partition,
+    objects: &[Object],
+) -> Result<bool, AdapterError> {
+    let now = day.objects(place, store)?;
+    Ok(objects.iter().all(|object| now.contains(object)))
+}
+
 fn rows_of(group: &[Chosen]) -> u64 {
     group.iter().map(|one| one.source.ids.len() - one.held.len()).sum()
 }
@@ -337,16 +356,22 @@ impl ObjectStoreAdapter {
     ) -> Result<(), AdapterError> {
         debug_assert!(objects.iter().all(|object| object.name.starts_with(MERGED)));
         for object in objects {
-            let opened =
-                Opened::open(&*self.store, &format!("{folder}/{}", object.name), object.bytes);
-            let ids = match opened {
-                Ok(Some(opened)) => ids(&opened.footer),
-                // It is merged further, and that one is listed as well or will be.
-                Ok(None) => continue,
-                Err(_) => None,
-            };
-            let ids = ids.ok_or_else(|| super::differs(&object.name))?;
-            rows.retain(|row| !ids.contains(row.journal, row.seq));
+            let key = format!("{folder}/{}", object.name);
+            match Opened::open(&*self.store, &key, object.bytes) {
+                Ok(Some(opened)) => {
+                    // One without a note is somebody else's.
+                    if let Some(ids) = ids(&opened.footer) {
+                        rows.retain(|row| !ids.contains(row.journal, row.seq));
+                    }
+                }
+                // It is merged further; what became of it is listed by the next look.
+                Ok(None) => {}
+                Err(_) if !self.merged(folder)?.contains(object) => {}
+                Err(error) => {
+                    let text = format!("read the merged object {}: {error}", object.name);
+                    return Err(AdapterError::transient(text));
+                }
+            }
         }
         Ok(())
     }

@@ -12,7 +12,6 @@ use namel3ss_safety::{DatasetAdapter as _, JournalId, SafetyEvent};
 use super::*;
 use crate::objects::folder::Folder;
 use crate::objects::honours;
-use crate::objects::store::Store;
 
 type Before = Box<dyn FnOnce() + Send>;
 

@@ -9,6 +9,7 @@ use namel3ss_safety_stores::url::{self, OpenError, Target};
 
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::journals;
 
 /// The default dataset's file under the home folder.
 pub(crate) const DEFAULT_FILE: &str = "safety_events.db";
@@ -116,7 +117,8 @@ impl Place {
     }
 }
 
-/// Whether a folder is a dataset of objects: it has partitions, or a URL says so by its slash.
+/// Whether a folder is a dataset of objects: it has partitions, or a URL says so by its
+/// slash, and no journals are there.
 fn is_by_day(text: &str, path: &Path) -> bool {
     if cfg!(not(any(feature = "object", feature = "parquet"))) {
         return false;
@@ -124,7 +126,9 @@ fn is_by_day(text: &str, path: &Path) -> bool {
     let year = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("year=");
     let has_years = std::fs::read_dir(path)
         .is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|e| year(&e.file_name()))));
-    has_years || (text.starts_with("file://") && text.ends_with('/'))
+    let says_so = text.starts_with("file://") && text.ends_with('/');
+    let has_journals = || journals::folders(path).is_ok_and(|found| !found.is_empty());
+    has_years || (says_so && !has_journals())
 }
 
 fn is_sqlite(path: &Path) -> bool {

@@ -267,7 +267,16 @@ fn what_is_not_ours_stays_as_it_is() {
     assert_eq!(std::fs::read(day.join("notes.txt")).unwrap(), b"of somebody");
     std::fs::remove_file(day.join("events_stranger.parquet")).unwrap();
     each_once(&raw(&folder.path()), TOTAL);
-    let json = Place::parse("file:///nowhere/?format=json").expect("a URL");
-    let error = compact(json, &options(), &mut |_| true).unwrap_err();
-    assert!(error.to_string().contains("only Parquet"), "{error}");
+    let refused = |url: &str, part: &str| {
+        let place = Place::parse(url).expect("a URL");
+        let error = compact(place, &options(), &mut |_| true).unwrap_err();
+        assert!(error.to_string().contains(part), "{error}");
+    };
+    refused("file:///nowhere/?format=json", "only Parquet");
+    // A store that overwrites: two compactors could publish the same generation.
+    let careless = XmlStore::start(Honours::Nothing);
+    let url = s3(careless.port, "p");
+    fill(&url);
+    refused(&url, "without overwriting");
+    each_once(&all(&url), TOTAL);
 }

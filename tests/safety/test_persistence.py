@@ -26,6 +26,7 @@ from namel3ss.safety import (
     JSONAdapter,
     MemoryAdapter,
     ObjectStoreAdapter,
+    ParquetAdapter,
     SafetyEvent,
     SafetyEventDatabaseWriter,
     SafetyEventLogger,
@@ -646,6 +647,78 @@ class TestDatasetAdapters:
             pytest.skip("object stores are not in this build")
         sink_for(adapter).write_events_sync(events(1))
         assert list((tmp_path / "bucket").rglob("events_*"))
+
+
+class TestParquetAdapter:
+    def test_all_17_fields_read_back_with_pyarrow(self, tmp_path: Path) -> None:
+        pyarrow_dataset = pytest.importorskip("pyarrow.dataset")
+        moment = datetime(2026, 3, 1, 12, 30, 0, 250_000, tzinfo=timezone.utc)
+        event = SafetyEvent(
+            event_id="evt-001",
+            timestamp=moment,
+            app_name="support",
+            chain_name="chain",
+            agent_name="agent",
+            policy_name="pii",
+            reason="naïve 日本 '\n",
+            trace_id="trace",
+            session_id="session",
+            user_id="u-7",
+            direction="output",
+            action="redact",
+            categories=["email", "phone"],
+            severity="critical",
+            confidence=0.25,
+            latency_ms=1.5,
+            metadata={"b": 1, "a": {"deep": [True, None]}},
+        )
+        folder = tmp_path / "100% parquet"
+        sink_for(ParquetAdapter(folder)).write_events_sync([event, {"event_id": "evt-002"}])
+        (path, _) = sorted(folder.rglob("events_*.parquet"))
+        assert path.parent == folder / "year=2026" / "month=03" / "day=01"
+        found = pyarrow_dataset.dataset(folder, partitioning="hive")
+        row, other = found.to_table().sort_by("event_id").to_pylist()
+        expected = event.to_dict() | {"timestamp": moment}
+        fields = [name for name in expected if name != "metadata"]
+        assert len(fields) == 16
+        assert {name: row[name] for name in fields} == {name: expected[name] for name in fields}
+        assert json.loads(row["metadata"]) == event.metadata
+        assert (row["year"], row["month"], row["day"]) == (2026, 3, 1)
+        assert len(row["journal_id"]) == 32
+        assert other["app_name"] is None
+        assert other["categories"] == []
+
+    def test_a_logger_delivers_and_the_url_names_the_same(self, tmp_path: Path) -> None:
+        pyarrow_dataset = pytest.importorskip("pyarrow.dataset")
+        folder = tmp_path / "events"
+        adapter = ParquetAdapter(folder)
+        assert adapter.identity == f"file://{folder}/?format=parquet"
+        assert adapter.exactly_once
+        registry = AdapterRegistry()
+        registry.register("safety_events", adapter)
+        home = tmp_path / "home"
+        with SafetyEventLogger(adapter_registry=registry, fallback_path=str(home)) as logger:
+            for event in events(250):
+                logger.log(event)
+        with SafetyEventLogger.from_url(f"file://{folder}/", fallback_path=str(home)) as logger:
+            logger.log({"event_id": "evt-251"})
+        table = pyarrow_dataset.dataset(folder, partitioning="hive").to_table()
+        assert sorted(table["event_id"].to_pylist()) == [f"evt-{n:03}" for n in range(1, 252)]
+        assert set(table["action"].to_pylist()) == {"redact", "allow"}
+
+    def test_its_files_are_the_owners_alone_and_relative_names_mean_the_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        ParquetAdapter("here").insert(events(1))
+        (path,) = (tmp_path / "here").rglob("events_*.parquet")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE((tmp_path / "here").stat().st_mode) == 0o700
+
+    @pytest.mark.parametrize("folder", [7, "", None])
+    def test_a_wrong_folder_is_refused(self, folder: Any) -> None:
+        with pytest.raises(ValueError, match="folder is .*takes the path of a folder"):
+            ParquetAdapter(folder)
 
 
 def table_rows(path: Path, table: str = "safety_events") -> list[dict[str, Any]]:

@@ -75,6 +75,8 @@ enum Verb {
     Replay(cmd::replay::Replay),
     Recover(cmd::recover::Recover),
     Journal(cmd::journal::Journal),
+    #[cfg(feature = "parquet")]
+    Compact(cmd::compact::Compact),
     Doctor(cmd::doctor::Doctor),
     Schema(cmd::schema::Schema),
     Completions(cmd::completions::Completions),
@@ -122,6 +124,8 @@ pub(crate) fn run(args: Vec<OsString>, io: Io) -> Exit {
         Verb::Replay(verb) => verb.run(&mut context),
         Verb::Recover(verb) => verb.run(&mut context),
         Verb::Journal(verb) => verb.run(&mut context),
+        #[cfg(feature = "parquet")]
+        Verb::Compact(verb) => verb.run(&mut context),
         Verb::Doctor(verb) => verb.run(&mut context),
         Verb::Schema(verb) => verb.run(&mut context),
         Verb::Completions(verb) => verb.run(&mut context),

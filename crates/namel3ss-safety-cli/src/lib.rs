@@ -20,6 +20,8 @@ mod place;
 mod destination;
 mod fallback;
 mod span;
+#[cfg(feature = "parquet")]
+mod size;
 mod filter;
 mod mapping;
 mod record;

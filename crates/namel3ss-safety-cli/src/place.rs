@@ -9,6 +9,7 @@ use namel3ss_safety_stores::url::{self, OpenError, Target};
 
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::journals;
 
 /// The default dataset's file under the home folder.
 pub(crate) const DEFAULT_FILE: &str = "safety_events.db";
@@ -39,6 +40,9 @@ pub(crate) enum Place {
     },
     /// A table on a database server.
     Server(Server),
+    /// Objects in a store, or in a folder by day.
+    #[cfg(any(feature = "object", feature = "parquet"))]
+    Objects(namel3ss_safety_stores::objects::Place),
     /// A folder with journals.
     Journals(PathBuf),
 }
@@ -50,6 +54,8 @@ impl Place {
             Self::Csv(path) | Self::Json(path) | Self::Journals(path) => Some(path),
             Self::Sqlite { path, .. } => Some(path),
             Self::Server(_) => None,
+            #[cfg(any(feature = "object", feature = "parquet"))]
+            Self::Objects(_) => None,
         }
     }
 
@@ -57,12 +63,18 @@ impl Place {
     pub(crate) fn shown(&self) -> String {
         match (self, self.path()) {
             (Self::Server(server), _) => server.identity(),
+            #[cfg(any(feature = "object", feature = "parquet"))]
+            (Self::Objects(place), _) => place.identity(),
             (_, path) => path.map(|path| path.display().to_string()).unwrap_or_default(),
         }
     }
 
     /// Whether it can be looked at; a server is asked by looking.
     pub(crate) fn is_there(&self) -> bool {
+        #[cfg(any(feature = "object", feature = "parquet"))]
+        if let Self::Objects(place) = self {
+            return place.folder().is_none_or(|folder| folder.exists());
+        }
         self.path().is_none_or(Path::exists)
     }
 }
@@ -75,14 +87,11 @@ impl Place {
             Target::Sqlite { path, table } => Ok(Self::Sqlite { path, table }),
             Target::Postgres(server) | Target::Mysql(server) => Ok(Self::Server(server)),
             #[cfg(any(feature = "object", feature = "parquet"))]
-            Target::Objects(_) => Err(Error::usage(
-                "read objects: only csv, json, jsonl and SQL datasets and journals can be read \
-                 here; use DuckDB or pyarrow",
-            )),
+            Target::Objects(place) => Ok(Self::Objects(place)),
             #[cfg(feature = "delta")]
             Target::Delta(_) => Err(Error::usage(
-                "read a Delta table: only csv, json, jsonl and SQL datasets and journals can be \
-                 read here; use deltalake, polars or DuckDB",
+                "read a Delta table: only csv, json, jsonl and SQL datasets, objects and journals \
+                 can be read here; use deltalake, polars or DuckDB",
             )),
         }
     }
@@ -90,9 +99,12 @@ impl Place {
     /// From a URL, or a path told by its ending or, failing that, its first bytes.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let path = Path::new(text.strip_prefix("file://").unwrap_or(text));
-        if path.is_dir() {
+        if path.is_dir() && !is_by_day(text, path) {
             return Ok(Self::Journals(path.to_owned()));
         }
+        // A folder by day may be named without the slash that a URL of one ends with.
+        let slashed = (path.is_dir() && !text.ends_with('/')).then(|| format!("{text}/"));
+        let text = slashed.as_deref().unwrap_or(text);
         match url::parse(text) {
             Ok(target) => Self::of(target),
             Err(OpenError::UnknownExtension) if is_sqlite(path) => {
@@ -103,12 +115,25 @@ impl Place {
                 path.display()
             ))),
             Err(OpenError::NotInThisBuild { scheme }) => Err(Error::usage(format!(
-                "read from {scheme}: only csv, json, jsonl and SQL datasets and journals can be read \
-                 here; use its own tools"
+                "read from {scheme}: it is not in this build; use its own tools"
             ))),
             Err(error) => Err(Error::usage(error.to_string())),
         }
     }
+}
+
+/// Whether a folder is a dataset of objects: it has partitions, or a URL says so by its
+/// slash, and no journals are there.
+fn is_by_day(text: &str, path: &Path) -> bool {
+    if cfg!(not(any(feature = "object", feature = "parquet"))) {
+        return false;
+    }
+    let year = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("year=");
+    let has_years = std::fs::read_dir(path)
+        .is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|e| year(&e.file_name()))));
+    let says_so = text.starts_with("file://") && text.ends_with('/');
+    let has_journals = || journals::folders(path).is_ok_and(|found| !found.is_empty());
+    has_years || (says_so && !has_journals())
 }
 
 fn is_sqlite(path: &Path) -> bool {

@@ -24,6 +24,7 @@ from namel3ss.safety.logic_adapters import (
     JSONAdapter,
     MemoryAdapter,
     ObjectStoreAdapter,
+    ParquetAdapter,
     SQLAdapter,
 )
 from namel3ss.safety.persistence import (
@@ -45,6 +46,7 @@ __all__ = [
     "JSONAdapter",
     "MemoryAdapter",
     "ObjectStoreAdapter",
+    "ParquetAdapter",
     "SQLAdapter",
     "SafetyAction",
     "SafetyEvent",

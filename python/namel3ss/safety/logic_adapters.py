@@ -18,6 +18,7 @@ __all__ = [
     "JSONAdapter",
     "MemoryAdapter",
     "ObjectStoreAdapter",
+    "ParquetAdapter",
     "SQLAdapter",
 ]
 
@@ -70,10 +71,10 @@ class _NativeAdapter(DatasetAdapter):
         return f"<{type(self).__name__} {self.identity}>"
 
 
-def _path(path: object, kind: str) -> str:
+def _path(path: object, kind: str, name: str = "path") -> str:
     if isinstance(path, (str, os.PathLike)) and os.fspath(path):
         return os.path.abspath(os.path.expanduser(os.fsdecode(path)))  # noqa: PTH100, PTH111
-    text = f"path is {path!r}: it takes the path of a {kind} file"
+    text = f"{name} is {path!r}: it takes the path of a {kind}"
     raise ValueError(text)
 
 
@@ -114,7 +115,7 @@ class CSVAdapter(_NativeAdapter):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Name the file; its folder must exist when the first row comes."""
-        self._native = _core.Native.csv(_path(path, "CSV"))
+        self._native = _core.Native.csv(_path(path, "CSV file"))
 
 
 class JSONAdapter(_NativeAdapter):
@@ -122,7 +123,7 @@ class JSONAdapter(_NativeAdapter):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Name the file; its folder must exist when the first row comes."""
-        self._native = _core.Native.json(_path(path, "JSON"))
+        self._native = _core.Native.json(_path(path, "JSON file"))
 
 
 class SQLAdapter(_NativeAdapter):
@@ -163,6 +164,23 @@ class ObjectStoreAdapter(_NativeAdapter):
     ) -> None:
         """Name bucket, prefix and format: parquet, json, jsonl or csv."""
         self._native = _core.Native.object_store(bucket_name, prefix, format)
+
+
+class ParquetAdapter(_NativeAdapter):
+    """A local folder of Parquet files in partitions by day, ``year=YYYY/month=MM/day=DD``.
+
+    pyarrow, polars, DuckDB and pandas read it; none of them is needed to write it. Days are the
+    events' own, in UTC. A file is written when 50,000 rows wait, or one has waited for a minute, or
+    at a flush. Each row lands exactly once on a local file system; several processes may write at
+    once. It is the dataset of the URL ``file:///folder/``.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        """Name the folder, which is made at the first row, for its owner alone."""
+        from urllib.parse import quote
+
+        path = quote(os.fsencode(_path(folder, "folder", "folder")))
+        self._native = _core.Native.object_store(f"file://{path}", "", "parquet")
 
 
 class AdapterRegistry:

@@ -71,8 +71,15 @@ fn local(place: &Place, findings: &mut Vec<Finding>) {
     readable(place, "move the file away, or mend it with its own tools", findings);
 }
 
-/// A dataset on a server: whether it answers, and can be read.
+/// A dataset on a server, or a folder of objects: whether it answers, and can be read.
 fn remote(place: &Place, findings: &mut Vec<Finding>) {
+    if !place.is_there() {
+        findings.push(Finding::note(
+            "dataset",
+            format!("{} is made at the first delivery", place.shown()),
+        ));
+        return;
+    }
     readable(place, "see that the server runs, and what the URL says of it", findings);
 }
 

@@ -8,5 +8,7 @@ pub(crate) mod recover;
 pub(crate) mod journal;
 pub(crate) mod doctor;
 pub(crate) mod schema;
+#[cfg(feature = "parquet")]
+pub(crate) mod compact;
 pub(crate) mod completions;
 pub(crate) mod man;

@@ -15,8 +15,6 @@ use crate::record::Record;
 use crate::source;
 use crate::style::Style;
 
-/// How often a place is looked at.
-const POLL_EVERY: Duration = Duration::from_millis(200);
 /// How long a Ctrl-C may go unnoticed.
 const NOTICE_WITHIN: Duration = Duration::from_millis(50);
 /// How many events are shown without `-n` and `--since`.
@@ -34,6 +32,7 @@ Examples:
   n3-safety tail
   n3-safety tail -f action=block severity!=low
   n3-safety tail --since 1h --from sqlite:///safety.db metadata.model~gpt
+  n3-safety tail --since 1h --from s3://bucket/safety action=block
   n3-safety tail -n 1000 -o json --from safety.jsonl | jq .policy_name")]
 pub(crate) struct Tail {
     /// Go on with what comes, until Ctrl-C
@@ -45,7 +44,8 @@ pub(crate) struct Tail {
     /// Only events of this moment or later: 90s, 15m, 1h, 2d ago, or ISO 8601
     #[arg(long, value_name = "WHEN", value_parser = crate::span::since)]
     since: Option<Timestamp>,
-    /// Where to read: a URL, a .csv, .json, .jsonl or SQLite file, or a folder with journals
+    /// Where to read: a URL, a .csv, .json, .jsonl or SQLite file, a folder of objects by day, or a
+    /// folder with journals
     /// [default: the default dataset]
     #[arg(long, value_name = "URL|PATH")]
     from: Option<String>,
@@ -64,6 +64,9 @@ impl Tail {
         let lines = self.lines.unwrap_or(if self.since.is_some() { usize::MAX } else { LINES });
         if self.filters.is_empty() && self.since.is_none() {
             source.only_newest(u32::try_from(lines).unwrap_or(u32::MAX));
+        }
+        if let Some(since) = self.since {
+            source.only_since(since);
         }
         if self.follow {
             context.interrupt.arm();
@@ -88,7 +91,7 @@ impl Tail {
         for record in last.drain(..) {
             show(context, &record)?;
         }
-        while self.follow && self.wait(context)? {
+        while self.follow && wait(context, source.pause())? {
             if !place.is_there() {
                 continue;
             }
@@ -109,20 +112,20 @@ impl Tail {
         self.since.is_none_or(|since| record.event.timestamp >= since)
             && self.filters.iter().all(|filter| filter.matches(&record.event))
     }
+}
 
-    /// Until the next look; false once somebody wants to end.
-    fn wait(&self, context: &mut Context) -> Result<bool, Error> {
-        context.out.flush()?;
-        let mut waited = Duration::ZERO;
-        while waited < POLL_EVERY {
-            if context.interrupt.raised() {
-                return Ok(false);
-            }
-            std::thread::sleep(NOTICE_WITHIN);
-            waited += NOTICE_WITHIN;
+/// Until the next look; false once somebody wants to end.
+fn wait(context: &mut Context, pause: Duration) -> Result<bool, Error> {
+    context.out.flush()?;
+    let mut waited = Duration::ZERO;
+    while waited < pause {
+        if context.interrupt.raised() {
+            return Ok(false);
         }
-        Ok(true)
+        std::thread::sleep(NOTICE_WITHIN);
+        waited += NOTICE_WITHIN;
     }
+    Ok(true)
 }
 
 fn show(context: &mut Context, record: &Record) -> Result<(), Error> {

@@ -2,8 +2,14 @@
 
 mod file;
 mod journals;
+#[cfg(any(feature = "object", feature = "parquet"))]
+mod objects;
 mod server;
 mod sqlite;
+
+use std::time::Duration;
+
+use namel3ss_safety::Timestamp;
 
 use crate::error::Error;
 use crate::place::Place;
@@ -19,6 +25,14 @@ pub(crate) trait Source {
 
     /// The first poll need give no more than the last so many, if that is less work.
     fn only_newest(&mut self, _rows: u32) {}
+
+    /// Rows of earlier events need not be given, if that is less work.
+    fn only_since(&mut self, _moment: Timestamp) {}
+
+    /// How long to wait between two looks.
+    fn pause(&self) -> Duration {
+        Duration::from_millis(200)
+    }
 }
 
 /// Opens a place. Nothing need be there yet: `tail -f` waits for it.
@@ -28,6 +42,8 @@ pub(crate) fn open(place: &Place) -> Box<dyn Source> {
         Place::Json(path) => Box::new(file::Growing::json(path)),
         Place::Sqlite { path, table } => Box::new(sqlite::Rows::new(path, table)),
         Place::Server(server) => Box::new(server::Rows::new(server)),
+        #[cfg(any(feature = "object", feature = "parquet"))]
+        Place::Objects(place) => Box::new(objects::Objects::new(place)),
         Place::Journals(path) => Box::new(journals::Journals::new(path)),
     }
 }

@@ -4,6 +4,8 @@ mod surface;
 mod ingest;
 mod tail;
 mod stats;
+#[cfg(all(unix, feature = "parquet"))]
+mod objects;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
 mod servers;
 mod replay;

@@ -2,13 +2,14 @@
 
 use crate::Bench;
 
-const VERBS: [&str; 10] = [
+const VERBS: [&str; 11] = [
     "ingest",
     "tail",
     "stats",
     "replay",
     "recover",
     "journal",
+    "compact",
     "doctor",
     "schema",
     "completions",
@@ -43,6 +44,10 @@ fn misspelt_words_are_answered() {
         (&["completions", "bsh"], "'bash'"),
         (&["ingest", "--format", "ndjsn"], "'ndjson'"),
         (&["replya"], "'replay'"),
+        (&["compact", "a.csv", "--target-size", "big"], "such as 128MB"),
+        (&["compact", "a.csv", "--target-size", "1TB"], "use bytes"),
+        (&["compact", "a.csv", "--target-size", "9GB"], "512MiB"),
+        (&["compact", "a.csv"], "Parquet objects"),
     ] {
         let ran = bench.run(args).exits(2).says(hint);
         assert!(ran.stdout.is_empty(), "{args:?}");

@@ -58,7 +58,7 @@ fn what_can_not_be_read_says_why() {
     bench.run(["tail", "--from", "events.txt"]).exits(2).says("events.txt");
     bench.run(["tail"]).exits(1).says("safety_events.db");
     let mut command = bench.command(["tail"]);
-    command.env("NAMEL3SS_SAFETY_URL", "s3://bucket/x");
+    command.env("NAMEL3SS_SAFETY_URL", "gopher://bucket/x");
     crate::Ran::from(command.output().unwrap()).exits(5).says("NAMEL3SS_SAFETY_URL");
     let mixed = bench.file("a.jsonl", "{\"event_id\":\"a\"}\n{\"action\":\"blok\"}\n");
     bench.run(["tail", "--from", &mixed]).exits(4).says("1 row").prints("id=a");

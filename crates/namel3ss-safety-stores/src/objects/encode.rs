@@ -40,7 +40,7 @@ pub(super) fn encode(
     compress(out, compression)
 }
 
-/// Reads an object of [`encode`] back.
+/// Reads an object of [`encode`] back; says of each row whether it makes sense.
 ///
 /// # Errors
 /// Says what is wrong with it; a compressed one may unpack to 1 GiB at most.
@@ -48,15 +48,15 @@ pub(super) fn decode(
     bytes: Vec<u8>,
     format: Format,
     compression: Compression,
-) -> Result<Vec<ReadRow>, ReadError> {
+) -> Result<Vec<Result<ReadRow, ReadError>>, ReadError> {
     if format == Format::Parquet {
-        return from_parquet(bytes);
+        return Ok(from_parquet(bytes)?.into_iter().map(Ok).collect());
     }
     let unpacked = unpack(&bytes, compression)?.take(UNPACKED_BYTES_MAX);
-    match format {
+    Ok(match format {
         Format::Csv => csv::Reader::new(unpacked)?.collect(),
         _ => json::Reader::new(BufReader::new(unpacked)).collect(),
-    }
+    })
 }
 
 #[cfg(feature = "parquet")]

@@ -6,18 +6,20 @@
 //! leads to it.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use namel3ss_safety::limits::check_file_size;
-use namel3ss_safety::{AdapterError, Durability};
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use namel3ss_safety::{AdapterError, Durability, Timestamp};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
-use super::store::{Created, OBJECT_BYTES_MAX, Store};
+#[cfg(feature = "parquet")]
+use super::exchange::Exchange;
+use super::store::{Created, OBJECT_BYTES_MAX, Object, Store};
 
 /// How long to wait for another process that is writing the same object.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -37,12 +39,35 @@ impl Folder {
     }
 
     /// The folder of `key`, and the name in it.
-    fn open<'k>(&self, key: &'k str, make: bool, sync: bool) -> io::Result<(OwnedFd, &'k str)> {
-        let (folders, name) = key.rsplit_once('/').unwrap_or(("", key));
-        Ok((self.open_folder(folders, make, sync)?, name))
+    fn open<'k>(&self, key: &'k str) -> io::Result<(File, &'k str)> {
+        let (folders, name) = parted(key);
+        Ok((self.open_folder(folders, false, false)?, name))
     }
 
-    fn open_folder(&self, folders: &str, make: bool, sync: bool) -> io::Result<OwnedFd> {
+    /// A folder that is not exchanged for another one while it is held: by several that write to it,
+    /// or by one `alone`.
+    pub(super) fn hold(
+        &self,
+        folders: &str,
+        make: bool,
+        sync: bool,
+        alone: bool,
+    ) -> io::Result<File> {
+        for _ in 0..TRIES {
+            let held = self.open_folder(folders, make, sync)?;
+            wait_for_lock(|| if alone { held.try_lock() } else { held.try_lock_shared() })?;
+            let ours = rustix::fs::fstat(&held)?;
+            // Whoever held it before may have put another one there.
+            match self.open_folder(folders, false, false) {
+                Ok(there) if is_same(&ours, &rustix::fs::fstat(&there)?) => return Ok(held),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Err(io::Error::other("others keep exchanging it"))
+    }
+
+    pub(super) fn open_folder(&self, folders: &str, make: bool, sync: bool) -> io::Result<File> {
         if make {
             make_root(&self.root)?;
         }
@@ -60,11 +85,12 @@ impl Folder {
             }
             at = rustix::fs::openat(&at, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
         }
-        Ok(at)
+        Ok(File::from(at))
     }
 
     fn write(&self, key: &str, bytes: &[u8], sync: bool, replace: bool) -> io::Result<Created> {
-        let (folder, name) = self.open(key, true, sync)?;
+        let (folders, name) = parted(key);
+        let folder = self.hold(folders, true, sync, false)?;
         if !replace && rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
             return exists(&folder, name, sync);
         }
@@ -95,23 +121,24 @@ impl Folder {
         Ok(Created::New)
     }
 
-    fn names(
+    /// What `wanted` makes of the names right under `folder`, by their names.
+    fn names<T>(
         &self,
         folder: &str,
-        wanted: impl Fn(&str) -> bool,
-    ) -> Result<Option<Vec<String>>, AdapterError> {
-        let read = || -> io::Result<Vec<String>> {
+        wanted: impl Fn(&File, &str) -> io::Result<Option<T>>,
+    ) -> Result<Option<Vec<T>>, AdapterError> {
+        let read = || -> io::Result<Vec<T>> {
             let folder = self.open_folder(folder, false, false)?;
-            let mut names = Vec::new();
+            let mut found = Vec::new();
             for entry in rustix::fs::Dir::read_from(&folder)? {
                 if let Ok(name) = entry?.file_name().to_str()
-                    && wanted(name)
+                    && let Some(made) = wanted(&folder, name)?
                 {
-                    names.push(name.to_owned());
+                    found.push((name.to_owned(), made));
                 }
             }
-            names.sort_unstable();
-            Ok(names)
+            found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+            Ok(found.into_iter().map(|(_, made)| made).collect())
         };
         match read() {
             Ok(names) => Ok(Some(names)),
@@ -120,9 +147,34 @@ impl Folder {
         }
     }
 
+    fn read(&self, key: &str, range: Range<u64>) -> Result<Option<Vec<u8>>, AdapterError> {
+        let read = || -> io::Result<Vec<u8>> {
+            let (folder, name) = self.open(key)?;
+            let mut bytes = Vec::new();
+            let mut file = open_file(&folder, name, OFlags::RDONLY)?;
+            file.seek(SeekFrom::Start(range.start))?;
+            file.take(range.end - range.start).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        match read() {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.failed("read", error)),
+        }
+    }
+
     fn failed(&self, doing: &str, error: io::Error) -> AdapterError {
         AdapterError::io(format_args!("{doing} an object in {}", self.root.display()), error)
     }
+}
+
+/// The folders of a key, and the name in them.
+fn parted(key: &str) -> (&str, &str) {
+    key.rsplit_once('/').unwrap_or(("", key))
+}
+
+fn is_same(one: &Stat, other: &Stat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 }
 
 /// Makes the folder and those that lead to it, for its owner alone.
@@ -135,7 +187,7 @@ fn make_root(root: &Path) -> io::Result<()> {
 }
 
 /// Somebody stored it, perhaps without syncing it.
-fn exists(folder: &OwnedFd, name: &str, sync: bool) -> io::Result<Created> {
+fn exists(folder: &File, name: &str, sync: bool) -> io::Result<Created> {
     if sync {
         open_file(folder, name, OFlags::RDONLY)?.sync_all()?;
         rustix::fs::fsync(folder)?;
@@ -143,7 +195,7 @@ fn exists(folder: &OwnedFd, name: &str, sync: bool) -> io::Result<Created> {
     Ok(Created::Exists)
 }
 
-fn open_file(folder: &OwnedFd, name: &str, flags: OFlags) -> io::Result<File> {
+fn open_file(folder: &File, name: &str, flags: OFlags) -> io::Result<File> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?);
     if file.metadata()?.is_file() {
@@ -154,16 +206,14 @@ fn open_file(folder: &OwnedFd, name: &str, flags: OFlags) -> io::Result<File> {
 }
 
 /// The hidden file, made where it is missing, and ours alone.
-fn lock(folder: &OwnedFd, hidden: &str) -> io::Result<File> {
+fn lock(folder: &File, hidden: &str) -> io::Result<File> {
     for _ in 0..TRIES {
         let file = open_file(folder, hidden, OFlags::RDWR | OFlags::CREATE)?;
-        wait_for_lock(&file)?;
+        wait_for_lock(|| file.try_lock())?;
         // Whoever held it before may have renamed it into place.
         let ours = rustix::fs::fstat(file.as_fd())?;
         match rustix::fs::statat(folder, hidden, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(there) if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino) => {
-                return Ok(file);
-            }
+            Ok(there) if is_same(&there, &ours) => return Ok(file),
             Ok(_) | Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
         }
@@ -171,11 +221,12 @@ fn lock(folder: &OwnedFd, hidden: &str) -> io::Result<File> {
     Err(io::Error::other("others keep taking its hidden file away"))
 }
 
-fn wait_for_lock(file: &File) -> io::Result<()> {
+/// Waits for a lock that `take` takes.
+fn wait_for_lock(take: impl Fn() -> Result<(), TryLockError>) -> io::Result<()> {
     let start = Instant::now();
     let mut wait = Duration::from_micros(20);
     loop {
-        match file.try_lock() {
+        match take() {
             Ok(()) => return Ok(()),
             Err(TryLockError::WouldBlock) if start.elapsed() < LOCK_WAIT_MAX => {
                 std::thread::sleep(wait);
@@ -193,7 +244,7 @@ fn wait_for_lock(file: &File) -> io::Result<()> {
 }
 
 /// Gives the hidden file its name, unless there is one of that name.
-fn rename(folder: &OwnedFd, hidden: &str, name: &str) -> Result<(), Errno> {
+fn rename(folder: &File, hidden: &str, name: &str) -> Result<(), Errno> {
     match rustix::fs::renameat_with(folder, hidden, folder, name, RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
             // The file system can't; a second name can't take the place of a file either.
@@ -221,32 +272,64 @@ impl Store for Folder {
     }
 
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, AdapterError> {
-        let read = || -> io::Result<Vec<u8>> {
-            let (folder, name) = self.open(key, false, false)?;
-            let mut bytes = Vec::new();
-            let file = open_file(&folder, name, OFlags::RDONLY)?;
-            file.take(OBJECT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        match read() {
-            Ok(bytes) if bytes.len() as u64 > OBJECT_BYTES_MAX => Err(AdapterError::config(
+        match self.read(key, 0..OBJECT_BYTES_MAX + 1)? {
+            Some(bytes) if bytes.len() as u64 > OBJECT_BYTES_MAX => Err(AdapterError::config(
                 "read an object: it is larger than this library makes them, move it away",
             )),
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(self.failed("read", error)),
+            other => Ok(other),
         }
+    }
+
+    fn range(&self, key: &str, range: Range<u64>) -> Result<Option<Vec<u8>>, AdapterError> {
+        self.read(key, range)
+    }
+
+    fn remove(&self, keys: &[String]) -> Result<(), AdapterError> {
+        let remove = |key: &String| -> io::Result<()> {
+            let (folders, name) = parted(key);
+            let folder = self.hold(folders, false, false, false)?;
+            Ok(rustix::fs::unlinkat(&folder, name, AtFlags::empty())?)
+        };
+        keys.iter().try_for_each(|key| match remove(key) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.failed("remove", error))
+            }
+            _ => Ok(()),
+        })
+    }
+
+    #[cfg(feature = "parquet")]
+    fn exchange(&self, folder: &str) -> Result<Option<Exchange>, AdapterError> {
+        let begun = Exchange::begin(self.root.clone(), folder);
+        begun.map(Some).map_err(|error| self.failed("exchange", error))
     }
 
     fn objects(
         &self,
         folder: &str,
         range: &Range<String>,
-    ) -> Result<Option<Vec<String>>, AdapterError> {
-        self.names(folder, |name| *range.start <= *name && *name < *range.end)
+    ) -> Result<Option<Vec<Object>>, AdapterError> {
+        self.names(folder, |folder, name| {
+            if *name < *range.start || *name >= *range.end {
+                return Ok(None);
+            }
+            let found = match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(found) => found,
+                // It was taken away meanwhile.
+                Err(Errno::NOENT) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            let micros = i64::try_from(found.st_mtime_nsec).unwrap_or(0) / 1_000;
+            let stored = found.st_mtime.saturating_mul(1_000_000).saturating_add(micros);
+            Ok(Some(Object {
+                name: name.to_owned(),
+                bytes: u64::try_from(found.st_size).unwrap_or(0),
+                stored: Timestamp::from_micros(stored),
+            }))
+        })
     }
 
     fn folders(&self, folder: &str, stem: &str) -> Result<Option<Vec<String>>, AdapterError> {
-        self.names(folder, |name| name.starts_with(stem))
+        self.names(folder, |_, name| Ok(name.starts_with(stem).then(|| name.to_owned())))
     }
 }

@@ -31,6 +31,28 @@ impl Day {
         (1..=9999).contains(&year).then(|| format!("{year:04}-{month:02}-{day:02}"))
     }
 
+    /// The day of a partition's folder; `None` for one that is named otherwise.
+    pub(super) fn of_folder(folder: &str) -> Option<Self> {
+        let mut parts = folder.rsplit('/');
+        let day = parts.next()?.strip_prefix("day=")?;
+        let month = parts.next()?.strip_prefix("month=")?;
+        let year = parts.next()?.strip_prefix("year=")?;
+        let midnight: Timestamp = format!("{year}-{month}-{day}T00:00:00Z").parse().ok()?;
+        Some(Self::of(midnight))
+    }
+
+    /// Its first moment.
+    #[cfg(any(test, feature = "parquet"))]
+    pub(super) fn start(self) -> Timestamp {
+        Timestamp::from_micros(self.0.saturating_mul(DAY_MICROS))
+    }
+
+    /// The day after it.
+    #[cfg(feature = "parquet")]
+    pub(super) fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
     /// Its partition under `prefix`.
     pub(super) fn folder(self, prefix: &str) -> String {
         let (year, month, day) = civil(self.0);
@@ -63,13 +85,32 @@ pub(super) fn all() -> Range<String> {
     "events_".to_owned().."events_~".to_owned()
 }
 
+/// What the names of merged objects begin with. They lie behind all others, so that a listing that
+/// goes on while objects are merged and removed shows the merged one, if it shows a removed one no more.
+pub(super) const MERGED: &str = "merged_";
+
+/// Between which names merged objects lie.
+pub(super) fn merged() -> Range<String> {
+    MERGED.to_owned()..format!("{MERGED}~")
+}
+
 /// The first and the last seq in an object, by its name; `None` for a name that is none of
 /// `journal`'s, or has another extension.
 pub(super) fn seqs(name: &str, journal: JournalId, extension: &str) -> Option<(Seq, Seq)> {
-    let rest = name.strip_prefix(format!("events_{journal}_").as_str())?;
-    let run = rest.strip_suffix(extension)?.strip_suffix('.')?;
+    let id = batch(name, extension).filter(|id| id.journal == journal)?;
+    Some((id.first, id.last))
+}
+
+/// The batch that an object's name tells; `None` where it tells none.
+pub(super) fn batch(name: &str, extension: &str) -> Option<BatchId> {
+    let rest = name.strip_prefix("events_")?.strip_suffix(extension)?.strip_suffix('.')?;
+    let (journal, run) = rest.split_once('_')?;
     let (first, last) = run.split_once('-')?;
-    Some((Seq(first.parse().ok()?), Seq(last.parse().ok()?)))
+    Some(BatchId {
+        journal: journal.parse().ok()?,
+        first: Seq(first.parse().ok()?),
+        last: Seq(last.parse().ok()?),
+    })
 }
 
 #[cfg(test)]
@@ -87,6 +128,10 @@ mod tests {
         check("1969-12-31T23:59:59Z", "year=1969/month=12/day=31");
         check("0007-01-01T00:00:00Z", "year=0007/month=01/day=01");
         assert!(Day::of(Timestamp::from_micros(i64::MIN)).folder("").starts_with("year=-"));
+        let day = Day::of_folder("p/year=2026/month=03/day=01").expect("a day");
+        assert_eq!(day.start().to_string(), "2026-03-01T00:00:00.000000Z");
+        assert_eq!(day.folder("p"), "p/year=2026/month=03/day=01");
+        assert_eq!(Day::of_folder("p/year=2026/month=03/day=40"), None);
     }
 
     #[test]

@@ -6,22 +6,32 @@
 //! lies there is compared: the same rows are a success. Before, one short listing looks for objects
 //! that may hold some of the rows under another key, as when a fallback file is replayed in other
 //! batches; rows that they hold are left out.
+//! Objects of a day may be merged into larger ones: see `docs/design/compact.md`. They are looked for before and
+//! after an object is created, so that a batch that was merged is known when it is sent again.
 //! **Limits:** the store honours create-only requests (it is asked once, before the first object)
 //! and lets us list; two processes don't send the same rows in different batches at the same moment,
-//! which the journal's lock sees to; nobody deletes objects while their journal is delivered. A batch
-//! of two days is two objects: between them a reader sees the one.
+//! which the journal's lock sees to; nobody but our compaction deletes objects while their journal is
+//! delivered. A batch of two days is two objects: between them a reader sees the one.
 
 mod format;
 mod place;
 mod key;
 mod cut;
+mod ids;
 mod encode;
 mod store;
 #[cfg(unix)]
 mod folder;
+#[cfg(all(unix, feature = "parquet"))]
+mod exchange;
 #[cfg(feature = "object")]
 mod cloud;
 mod probe;
+mod partition;
+#[cfg(feature = "parquet")]
+mod opened;
+#[cfg(feature = "parquet")]
+mod compact;
 mod read;
 #[cfg(feature = "delta")]
 pub mod delta;
@@ -30,16 +40,20 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use namel3ss_safety::{AdapterError, Batch, BatchId, Batching, DatasetAdapter, Delivery, Row};
+use namel3ss_safety::{
+    AdapterError, Batch, BatchId, Batching, DatasetAdapter, Delivery, Durability, Row,
+};
 
+#[cfg(feature = "parquet")]
+pub use self::compact::{CompactOptions, CompactStep, CompactedDay, compact};
 pub use self::format::{Compression, Format};
 pub use self::place::Place;
-pub use self::read::read;
+pub use self::read::{Reader, read};
 
 use self::cut::{Part, cut};
 use self::encode::{decode, encode};
 use self::place::Root;
-use self::store::{Created, Store};
+use self::store::{Created, Object, Store};
 
 /// How often one part may find its key taken by other rows of its journal.
 const TAKEN_MAX: usize = 64;
@@ -116,49 +130,105 @@ impl ObjectStoreAdapter {
         Self::open(Place::new(bucket_or_url, prefix, format)?)
     }
 
-    fn store_part(&self, part: Part<'_>, batch: &Batch<'_>) -> Result<(), AdapterError> {
-        let Some(id) = id_of(&part.rows) else { return Ok(()) };
-        let extension = self.place.extension();
+    fn store_part(&self, part: &Part<'_>, batch: &Batch<'_>) -> Result<(), AdapterError> {
         let folder = part.day.folder(&self.place.prefix);
-        let mut rows = part.rows;
-        if let Some(names) = self.store.objects(&folder, &key::neighbours(&id))? {
-            let own = key::name(&id, &extension);
-            for name in names.iter().filter(|name| **name != own) {
-                let Some((first, last)) = key::seqs(name, id.journal, &extension) else { continue };
-                let overlaps = rows.iter().any(|row| (first..=last).contains(&row.seq));
-                if overlaps && let Some(there) = self.store.get(&format!("{folder}/{name}"))? {
-                    self.leave_out(&mut rows, there, name)?;
+        let mut merged = self.merged(&folder)?;
+        for _ in 0..TAKEN_MAX {
+            let mut rows = part.rows.clone();
+            self.leave_out_merged(&mut rows, &folder, &merged)?;
+            self.leave_out_neighbours(&mut rows, &folder)?;
+            let created = self.put(&folder, rows, batch)?;
+            // Our rows may have been merged, and their object removed, since the first look: then
+            // its key was free, and they are there twice by now. See docs/design/compact.md.
+            let now = self.merged(&folder)?;
+            if now == merged {
+                return Ok(());
+            }
+            if let Some((key, rows)) = created {
+                let mut others = rows.clone();
+                self.leave_out_merged(&mut others, &folder, &now)?;
+                if others.len() == rows.len() {
+                    return Ok(());
+                }
+                if self.store.remove(&[key]).is_err() {
+                    // All rows are there, some of them twice until the next compaction: rather that
+                    // than a batch that fails because its writer may not remove objects.
+                    return Ok(());
                 }
             }
-        } else {
+            merged = now;
+        }
+        Err(AdapterError::transient("create an object: its day is being compacted all the time"))
+    }
+
+    /// The merged objects of a day; none where nothing merges them, or we may not look.
+    fn merged(&self, folder: &str) -> Result<Vec<Object>, AdapterError> {
+        if self.place.format != Format::Parquet {
+            return Ok(Vec::new());
+        }
+        let found = self.store.objects(folder, &key::merged())?;
+        if found.is_none() {
             self.blind.store(true, Ordering::Relaxed);
         }
-        self.put(&folder, &extension, rows, batch)
+        Ok(found.unwrap_or_default())
+    }
+
+    #[cfg(not(feature = "parquet"))]
+    fn leave_out_merged(
+        &self,
+        _rows: &mut Vec<Row<'_>>,
+        _folder: &str,
+        _objects: &[Object],
+    ) -> Result<(), AdapterError> {
+        Ok(())
+    }
+
+    /// Leaves out of `rows` those that are in objects of other batches.
+    fn leave_out_neighbours(
+        &self,
+        rows: &mut Vec<Row<'_>>,
+        folder: &str,
+    ) -> Result<(), AdapterError> {
+        let Some(id) = id_of(rows) else { return Ok(()) };
+        let extension = self.place.extension();
+        let Some(objects) = self.store.objects(folder, &key::neighbours(&id))? else {
+            self.blind.store(true, Ordering::Relaxed);
+            return Ok(());
+        };
+        let own = key::name(&id, &extension);
+        for Object { name, .. } in objects.iter().filter(|object| object.name != own) {
+            let Some((first, last)) = key::seqs(name, id.journal, &extension) else { continue };
+            let overlaps = rows.iter().any(|row| (first..=last).contains(&row.seq));
+            if overlaps && let Some(there) = self.store.get(&format!("{folder}/{name}"))? {
+                self.leave_out(rows, there, name)?;
+            }
+        }
+        Ok(())
     }
 
     /// Creates the object of `rows`; where one of its key exists, what that holds is left out, and
-    /// the rest tried again.
-    fn put(
+    /// the rest tried again. What it has created, if anything: the key, and the rows.
+    fn put<'b>(
         &self,
         folder: &str,
-        extension: &str,
-        mut rows: Vec<Row<'_>>,
+        mut rows: Vec<Row<'b>>,
         batch: &Batch<'_>,
-    ) -> Result<(), AdapterError> {
+    ) -> Result<Option<(String, Vec<Row<'b>>)>, AdapterError> {
+        let extension = self.place.extension();
         for _ in 0..TAKEN_MAX {
-            let Some(id) = id_of(&rows) else { return Ok(()) };
-            let name = key::name(&id, extension);
+            let Some(id) = id_of(&rows) else { return Ok(None) };
+            let name = key::name(&id, &extension);
             let key = format!("{folder}/{name}");
             let bytes = encode(&rows, self.place.format, self.place.compression)?;
             if self.create(&key, &bytes, batch)? == Created::New {
-                return Ok(());
+                return Ok(Some((key, rows)));
             }
             let Some(there) = self.store.get(&key)? else {
                 let text = "create an object: it exists, and is not there when it is read";
                 return Err(AdapterError::transient(text));
             };
             if there == bytes {
-                return Ok(());
+                return Ok(None);
             }
             let before = rows.len();
             self.leave_out(&mut rows, there, &name)?;
@@ -176,8 +246,9 @@ impl ObjectStoreAdapter {
         there: Vec<u8>,
         name: &str,
     ) -> Result<(), AdapterError> {
-        let held =
-            decode(there, self.place.format, self.place.compression).map_err(|_| differs(name))?;
+        let held = decode(there, self.place.format, self.place.compression)
+            .and_then(|rows| rows.into_iter().collect::<Result<Vec<_>, _>>())
+            .map_err(|_| differs(name))?;
         let mut ids = HashMap::with_capacity(held.len());
         for row in held {
             if let Some((journal, seq)) = row.id {
@@ -198,10 +269,7 @@ impl ObjectStoreAdapter {
     }
 
     fn create(&self, key: &str, bytes: &[u8], batch: &Batch<'_>) -> Result<Created, AdapterError> {
-        if self.honours.load(Ordering::Acquire) == honours::UNKNOWN {
-            self.probe(batch)?;
-        }
-        if self.honours.load(Ordering::Acquire) == honours::YES {
+        if self.creates_only()? {
             return match self.store.create(key, bytes, batch.durability())? {
                 Created::Unsupported => {
                     let text = "create an object: the store no longer creates without overwriting";
@@ -217,8 +285,16 @@ impl ObjectStoreAdapter {
         self.store.overwrite(key, bytes).map(|()| Created::New)
     }
 
-    fn probe(&self, batch: &Batch<'_>) -> Result<(), AdapterError> {
-        let asked = probe::creates_only(&*self.store, &self.place.prefix, batch.durability())?;
+    /// Whether the store creates without overwriting; it is asked once.
+    fn creates_only(&self) -> Result<bool, AdapterError> {
+        if self.honours.load(Ordering::Acquire) == honours::UNKNOWN {
+            self.probe()?;
+        }
+        Ok(self.honours.load(Ordering::Acquire) == honours::YES)
+    }
+
+    fn probe(&self) -> Result<(), AdapterError> {
+        let asked = probe::creates_only(&*self.store, &self.place.prefix, Durability::Process)?;
         let honours = if asked { honours::YES } else { honours::NO };
         self.honours.store(honours, Ordering::Release);
         Ok(())
@@ -255,7 +331,7 @@ impl DatasetAdapter for ObjectStoreAdapter {
         if batch.is_empty() {
             return Ok(());
         }
-        cut(batch).into_iter().try_for_each(|part| self.store_part(part, batch))
+        cut(batch).iter().try_for_each(|part| self.store_part(part, batch))
     }
 
     fn identity(&self) -> String {

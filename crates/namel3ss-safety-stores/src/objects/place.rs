@@ -185,8 +185,20 @@ impl Place {
         self.options.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// The local folder with its partitions, where it is one.
+    #[must_use]
+    pub fn folder(&self) -> Option<PathBuf> {
+        match &self.root {
+            // Joined with nothing, it would end in a slash.
+            Root::Folder(root) if self.prefix.is_empty() => Some(root.clone()),
+            Root::Folder(root) => Some(root.join(&self.prefix)),
+            _ => None,
+        }
+    }
+
     /// The dataset's URL without secrets: opening it leads to the same dataset.
-    pub(super) fn identity(&self) -> String {
+    #[must_use]
+    pub fn identity(&self) -> String {
         let mut text = match &self.root {
             Root::S3(bucket) => format!("s3://{bucket}/{}", self.prefix),
             Root::Gcs(bucket) => format!("gs://{bucket}/{}", self.prefix),

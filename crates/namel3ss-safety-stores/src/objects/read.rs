@@ -1,23 +1,57 @@
-//! Reading a dataset of objects back, one object in memory at a time.
+//! Reading a dataset of objects back, for `tail`, `stats`, tests and exports: a row group or an
+//! object in memory at a time. Changes nothing.
+//!
+//! A row of a journal is given once, also while its object is merged with others and removed.
+//! **Limit:** a look after the first one sees objects of yesterday and later only, and no merged ones.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::vec::IntoIter;
 
-use namel3ss_safety::AdapterError;
 use namel3ss_safety::adapter::{ReadError, ReadRow};
+use namel3ss_safety::{AdapterError, Timestamp};
 
 use super::encode::decode;
-use super::key;
+#[cfg(feature = "parquet")]
+use super::format::Format;
+use super::ids::Ids;
+use super::key::{self, Day};
+use super::partition::{Partition, partitions};
 use super::place::Place;
-use super::store::Store;
+use super::store::{Object, Store};
+#[cfg(feature = "parquet")]
+use super::{compact::ids, opened::Opened};
 
-/// The rows of a dataset of objects, in the order of its keys.
+/// How far back a further look looks.
+const LATE_MICROS: i64 = 86_400_000_000;
+/// How often a partition may be listed again because objects in it went away.
+const LISTINGS_MAX: u32 = 1_000;
+
+/// The rows of a dataset of objects, by day, and in a day in the order in which they were stored.
 #[derive(Debug)]
 pub struct Reader {
     place: Place,
     store: Box<dyn Store>,
-    keys: VecDeque<String>,
-    rows: IntoIter<ReadRow>,
+    /// Rows before it need not be given.
+    since: Option<Timestamp>,
+    /// The keys that were taken up.
+    seen: HashSet<String>,
+    given: Ids,
+    looked: bool,
+    /// A further look: of merged objects, all but a few rows were given or not asked for.
+    following: bool,
+    listings: u32,
+    pieces: VecDeque<Piece>,
+    rows: IntoIter<Result<ReadRow, ReadError>>,
+}
+
+/// What is read at once.
+#[derive(Debug)]
+enum Piece {
+    Object(Partition, Object),
+    /// A row group of an object.
+    #[cfg(feature = "parquet")]
+    Group(Partition, Box<Opened>, usize),
+    Rows(Vec<Result<ReadRow, ReadError>>),
 }
 
 /// Streams the rows at `url` back, as [`crate::open`] takes it; objects of other names are left out.
@@ -26,34 +60,200 @@ pub struct Reader {
 /// If the URL makes no sense or the store can't list; the iterator's items say what is wrong with
 /// an object.
 pub fn read(url: &str) -> Result<Reader, AdapterError> {
-    let place = Place::parse(url)?;
-    let store = super::open_store(&place)?;
-    let keys = keys(&place, &*store)?.into();
-    Ok(Reader { place, store, keys, rows: Vec::new().into_iter() })
+    let mut reader = Reader::open(Place::parse(url)?)?;
+    reader.look()?;
+    Ok(reader)
 }
 
-fn keys(place: &Place, store: &dyn Store) -> Result<Vec<String>, AdapterError> {
-    let extension = format!(".{}", place.extension());
-    let denied = || AdapterError::config("list the objects: it is not permitted");
-    let folders = |folder: &str, stem: &str| -> Result<Vec<String>, AdapterError> {
-        let names = store.folders(folder, stem)?.ok_or_else(denied)?;
-        Ok(names.into_iter().map(|name| join(folder, &name)).collect())
-    };
-    let mut keys = Vec::new();
-    for year in folders(&place.prefix, "year=")? {
-        for month in folders(&year, "month=")? {
-            for day in folders(&month, "day=")? {
-                let names = store.objects(&day, &key::all())?.ok_or_else(denied)?;
-                keys.extend(names.into_iter().map(|name| join(&day, &name)));
+impl Reader {
+    /// A reader of `place`, which gives nothing before the first look.
+    ///
+    /// # Errors
+    /// If this build has no such store.
+    pub fn open(place: Place) -> Result<Self, AdapterError> {
+        Ok(Self {
+            store: super::open_store(&place)?,
+            place,
+            since: None,
+            seen: HashSet::new(),
+            given: Ids::default(),
+            looked: false,
+            following: false,
+            listings: LISTINGS_MAX,
+            pieces: VecDeque::new(),
+            rows: Vec::new().into_iter(),
+        })
+    }
+
+    /// Rows before `moment` may be left out, where that saves reading: whole partitions, and row
+    /// groups of Parquet.
+    pub fn only_since(&mut self, moment: Timestamp) {
+        self.since = Some(moment);
+    }
+
+    /// Has the iterator go on with every row that is in an object that it has not met yet.
+    ///
+    /// # Errors
+    /// If the store can't be listed.
+    pub fn look(&mut self) -> Result<(), AdapterError> {
+        self.following = std::mem::replace(&mut self.looked, true);
+        let first = !self.following;
+        let since = self.since.map(Day::of);
+        let from = if first { since } else { since.max(Some(late())) };
+        for partition in partitions(&self.place, &*self.store, from)? {
+            self.take_up(&partition, first)?;
+        }
+        Ok(())
+    }
+
+    /// The same for a first look, of which the last `rows` rows will do.
+    ///
+    /// # Errors
+    /// As [`Self::look`]; of what can't be read, the iterator tells.
+    pub fn look_at_newest(&mut self, rows: u64) -> Result<(), AdapterError> {
+        self.looked = true;
+        let (mut found, mut met) = (0, Ids::default());
+        let mut newest = VecDeque::new();
+        for partition in partitions(&self.place, &*self.store, None)?.iter().rev() {
+            // What a further look would find has to be known, though it is not read.
+            if found >= rows && partition.day < Some(late()) {
+                break;
+            }
+            self.take_up(partition, true)?;
+            let mut pieces = std::mem::take(&mut self.pieces);
+            while found < rows
+                && let Some(piece) = pieces.pop_back()
+            {
+                self.unpack(piece);
+                // An object comes apart into its row groups, of which the last is read first.
+                pieces.append(&mut self.pieces);
+                let mut read: Vec<_> = std::mem::take(&mut self.rows).collect();
+                read.retain(|row| is_new(row, &mut met));
+                found += read.len() as u64;
+                newest.push_front(Piece::Rows(read));
             }
         }
+        self.pieces = newest;
+        Ok(())
     }
-    keys.retain(|key| key.ends_with(&extension));
-    Ok(keys)
+
+    /// Queues what is new in a partition.
+    fn take_up(&mut self, partition: &Partition, merged: bool) -> Result<(), AdapterError> {
+        for object in partition.objects(&self.place, &*self.store)? {
+            let is_merged = object.name.starts_with(key::MERGED);
+            if (merged || !is_merged) && self.seen.insert(partition.key(&object.name)) {
+                self.pieces.push_back(Piece::Object(partition.clone(), object));
+            }
+        }
+        Ok(())
+    }
+
+    /// Has `rows` hold what is in a piece; an object of several row groups is queued as those.
+    fn unpack(&mut self, piece: Piece) {
+        let (read, partition, key) = match piece {
+            Piece::Rows(rows) => return self.rows = rows.into_iter(),
+            Piece::Object(partition, object) => {
+                let read = self.open_object(&partition, &object);
+                let key = partition.key(&object.name);
+                (read, partition, key)
+            }
+            #[cfg(feature = "parquet")]
+            Piece::Group(partition, opened, group) => {
+                (self.group(&partition, &opened, group), partition, opened.key)
+            }
+        };
+        let read = match read {
+            // A store may break off an object that is removed while it is read.
+            Err(ReadError::Dataset(_)) if self.is_gone(&partition, &key) => self.gone(&partition),
+            other => other,
+        };
+        let told = |error| match error {
+            ReadError::Dataset(text) => vec![Err(ReadError::Dataset(format!("{key}: {text}")))],
+            other => vec![Err(other)],
+        };
+        self.rows = read.unwrap_or_else(told).into_iter();
+    }
+
+    /// Whether an object is not listed any more.
+    fn is_gone(&self, partition: &Partition, key: &str) -> bool {
+        let listed = partition.objects(&self.place, &*self.store);
+        listed.is_ok_and(|objects| objects.iter().all(|object| partition.key(&object.name) != key))
+    }
+
+    fn open_object(
+        &mut self,
+        partition: &Partition,
+        object: &Object,
+    ) -> Result<Vec<Result<ReadRow, ReadError>>, ReadError> {
+        let batch = key::batch(&object.name, &self.place.extension());
+        if batch.is_some_and(|id| self.given.contains_all(id.journal, id.first, id.last)) {
+            return Ok(Vec::new());
+        }
+        let key = partition.key(&object.name);
+        #[cfg(feature = "parquet")]
+        if self.place.format == Format::Parquet {
+            let Some(opened) = Opened::open(&*self.store, &key, object.bytes)? else {
+                return self.gone(partition);
+            };
+            if ids(&opened.footer).is_some_and(|ids| self.given.holds(&ids)) {
+                return Ok(Vec::new());
+            }
+            let wanted = (0..opened.footer.groups()).filter(|group| {
+                let times = opened.footer.times(*group);
+                self.since.is_none_or(|since| times.is_none_or(|(_, last)| last >= since))
+            });
+            let pieces: Vec<_> = wanted
+                .map(|group| Piece::Group(partition.clone(), Box::new(opened.clone()), group))
+                .collect();
+            // In the order of the queue, whose front was taken.
+            pieces.into_iter().rev().for_each(|piece| self.pieces.push_front(piece));
+            return Ok(Vec::new());
+        }
+        match self.store.get(&key) {
+            Ok(Some(bytes)) => decode(bytes, self.place.format, self.place.compression),
+            Ok(None) => self.gone(partition),
+            Err(error) => Err(ReadError::Dataset(error.to_string())),
+        }
+    }
+
+    #[cfg(feature = "parquet")]
+    fn group(
+        &mut self,
+        partition: &Partition,
+        opened: &Opened,
+        group: usize,
+    ) -> Result<Vec<Result<ReadRow, ReadError>>, ReadError> {
+        match opened.group(&*self.store, group)? {
+            Some(part) => Ok(opened.footer.decode(group, part)?.into_iter().map(Ok).collect()),
+            None => self.gone(partition),
+        }
+    }
+
+    /// An object went away since it was listed: its rows are in a merged one by now.
+    fn gone(
+        &mut self,
+        partition: &Partition,
+    ) -> Result<Vec<Result<ReadRow, ReadError>>, ReadError> {
+        self.listings = self.listings.checked_sub(1).ok_or_else(|| {
+            ReadError::Dataset("its objects keep going away while they are read".to_owned())
+        })?;
+        let listed = self.take_up(partition, !self.following);
+        listed.map_err(|error| ReadError::Dataset(error.to_string()))?;
+        Ok(Vec::new())
+    }
 }
 
-fn join(folder: &str, name: &str) -> String {
-    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+/// The first day that a further look lists.
+fn late() -> Day {
+    Day::of(Timestamp::from_micros(Timestamp::now().micros().saturating_sub(LATE_MICROS)))
+}
+
+/// Whether a row was not met before.
+fn is_new(row: &Result<ReadRow, ReadError>, met: &mut Ids) -> bool {
+    match row {
+        Ok(ReadRow { id: Some((journal, seq)), .. }) => met.insert(*journal, *seq),
+        _ => true,
+    }
 }
 
 impl Iterator for Reader {
@@ -61,18 +261,13 @@ impl Iterator for Reader {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(row) = self.rows.next() {
-                return Some(Ok(row));
+            for row in self.rows.by_ref() {
+                if is_new(&row, &mut self.given) {
+                    return Some(row);
+                }
             }
-            let key = self.keys.pop_front()?;
-            let bytes = match self.store.get(&key) {
-                Ok(bytes) => bytes.unwrap_or_default(),
-                Err(error) => return Some(Err(ReadError::Dataset(error.to_string()))),
-            };
-            match decode(bytes, self.place.format, self.place.compression) {
-                Ok(rows) => self.rows = rows.into_iter(),
-                Err(error) => return Some(Err(error)),
-            }
+            let piece = self.pieces.pop_front()?;
+            self.unpack(piece);
         }
     }
 }

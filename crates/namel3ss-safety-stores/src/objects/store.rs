@@ -3,7 +3,9 @@
 use std::fmt;
 use std::ops::Range;
 
-use namel3ss_safety::{AdapterError, Durability};
+#[cfg(all(unix, feature = "parquet"))]
+use super::exchange::Exchange;
+use namel3ss_safety::{AdapterError, Durability, Timestamp};
 
 /// The largest object that is fetched to be compared: 1 GiB. Those of this library are cut at
 /// 64 MiB of payload.
@@ -19,6 +21,16 @@ pub(super) enum Created {
     /// The store can't create without overwriting; nothing was written.
     #[cfg_attr(not(feature = "object"), expect(dead_code, reason = "a folder always can"))]
     Unsupported,
+}
+
+/// An object as a listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Object {
+    /// Its name in its folder.
+    pub(super) name: String,
+    pub(super) bytes: u64,
+    /// When it was stored, by the store's own clock.
+    pub(super) stored: Timestamp,
 }
 
 /// A place that keeps objects under keys.
@@ -37,14 +49,31 @@ pub(super) trait Store: fmt::Debug + Send + Sync {
     /// An object's bytes; `None` where there is none.
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, AdapterError>;
 
-    /// The names of the objects right under `folder` that lie in `range`, sorted; `None` where
-    /// listing is not permitted.
+    /// Bytes of an object; `None` where there is none. Fewer than asked for where it ends before.
+    #[cfg_attr(
+        not(feature = "parquet"),
+        expect(dead_code, reason = "only Parquet is read in parts")
+    )]
+    fn range(&self, key: &str, range: Range<u64>) -> Result<Option<Vec<u8>>, AdapterError>;
+
+    /// Takes objects away; one that is gone already is no error.
+    fn remove(&self, keys: &[String]) -> Result<(), AdapterError>;
+
+    /// What puts one object in the place of many at once, below `folder`; `None` where there is no
+    /// such thing.
+    #[cfg(all(unix, feature = "parquet"))]
+    fn exchange(&self, _folder: &str) -> Result<Option<Exchange>, AdapterError> {
+        Ok(None)
+    }
+
+    /// The objects right under `folder` whose names lie in `range`, sorted by their names;
+    /// `None` where listing is not permitted.
     fn objects(
         &self,
         folder: &str,
         range: &Range<String>,
-    ) -> Result<Option<Vec<String>>, AdapterError>;
+    ) -> Result<Option<Vec<Object>>, AdapterError>;
 
-    /// The names of the folders right under `folder` that begin with `stem`, as above.
+    /// The names of the folders right under `folder` that begin with `stem`, sorted; `None` as above.
     fn folders(&self, folder: &str, stem: &str) -> Result<Option<Vec<String>>, AdapterError>;
 }

@@ -15,9 +15,13 @@
 //! reader that asks for an hour skips the rest. The same rows give the same bytes.
 
 mod columns;
+mod footer;
 mod read;
 mod write;
+mod merge;
 
+pub(crate) use self::footer::{Footer, Part, TAIL_BYTES};
+pub(crate) use self::merge::{KEYS, Key, Merger, keys, only};
 pub use self::read::decode;
 pub use self::write::encode;
 #[cfg(feature = "delta")]

@@ -8,43 +8,35 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::DataType;
 use namel3ss_safety::adapter::{ReadError, ReadRow};
 use namel3ss_safety::{SafetyEvent, Seq, Severity, Timestamp};
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
 use super::columns;
-
-/// The most bytes that a file may say it unpacks to: 1 GiB.
-const UNPACKED_BYTES_MAX: i64 = 1 << 30;
+use super::footer::{Footer, Part};
 
 /// The rows of one Parquet file that [`super::encode`] made.
 ///
 /// # Errors
 /// If it is no Parquet file, or its columns are others.
 pub fn decode(bytes: Vec<u8>) -> Result<Vec<ReadRow>, ReadError> {
-    // The file's own types, whatever Arrow types its writer had in memory.
-    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let bytes = bytes::Bytes::from(bytes);
-    let file =
-        ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options).map_err(wrong)?;
-    let sizes = file.metadata().row_groups().iter().map(|group| group.total_byte_size());
-    if sizes.fold(0, i64::saturating_add) > UNPACKED_BYTES_MAX {
-        return Err(ReadError::Dataset("it unpacks to more than 1 GiB".to_owned()));
-    }
-    let reader = file.with_batch_size(4096).build().map_err(wrong)?;
+    let part = Part::whole(bytes.into());
+    let footer = Footer::read(&part)?;
     let mut rows = Vec::new();
-    for batch in reader {
-        let batch = batch.map_err(wrong)?;
-        let columns = Columns::of(&batch)?;
-        for at in 0..batch.num_rows() {
-            let row = columns.row(at);
-            rows.push(
-                row.map_err(|wrong| ReadError::Row { number: rows.len() as u64 + 1, wrong })?,
-            );
-        }
+    for group in 0..footer.groups() {
+        rows.append(&mut footer.decode(group, part.clone())?);
     }
     Ok(rows)
 }
 
-fn wrong(error: impl Display) -> ReadError {
+/// Adds the rows of a batch to `rows`.
+pub(super) fn rows_of(batch: &RecordBatch, rows: &mut Vec<ReadRow>) -> Result<(), ReadError> {
+    let columns = Columns::of(batch)?;
+    for at in 0..batch.num_rows() {
+        let row = columns.row(at);
+        rows.push(row.map_err(|wrong| ReadError::Row { number: rows.len() as u64 + 1, wrong })?);
+    }
+    Ok(())
+}
+
+pub(super) fn wrong(error: impl Display) -> ReadError {
     ReadError::Dataset(error.to_string())
 }
 

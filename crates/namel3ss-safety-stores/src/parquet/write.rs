@@ -15,7 +15,7 @@ const GROUP_ROWS: usize = 25_000;
 /// Rows in a data page: what a reader that looks for an hour can skip.
 const PAGE_ROWS: usize = 5_000;
 /// Rows that are turned into columns at once: few enough to stay in the CPU's cache meanwhile.
-const CHUNK_ROWS: usize = 2_500;
+pub(super) const CHUNK_ROWS: usize = 2_500;
 
 /// `rows` as one Parquet file.
 ///
@@ -57,7 +57,8 @@ fn written(rows: &[Row<'_>], plain: bool) -> Result<Vec<u8>, ParquetError> {
     writer.into_inner()
 }
 
-fn properties() -> WriterProperties {
+/// How files of ours are written.
+pub(super) fn properties() -> WriterProperties {
     let column = |name: &str| ColumnPath::from(name);
     let mut properties = WriterProperties::builder()
         // The version of a library must not change the bytes of the same rows.

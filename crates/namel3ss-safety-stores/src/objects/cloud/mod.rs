@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use namel3ss_safety::{AdapterError, Durability};
+use namel3ss_safety::{AdapterError, Durability, Timestamp};
 use object_store::path::Path;
 use object_store::{
     Error, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload, Result as StoreResult,
@@ -27,10 +27,13 @@ pub(super) use self::settings::{takes, whereabouts};
 use self::failure::{Asked, Failed};
 use self::runtime::Runtime;
 use super::place::Place;
-use super::store::{Created, OBJECT_BYTES_MAX, Store};
+use super::store::{Created, OBJECT_BYTES_MAX, Object, Store};
 
 /// The most names that one listing takes in.
 const NAMES_MAX: usize = 1_000_000;
+
+/// How many objects one operation removes.
+const REMOVED_AT_ONCE: usize = 500;
 
 /// A store that is reached over the network.
 pub(super) struct Cloud {
@@ -165,26 +168,64 @@ impl Store for Cloud {
         }
     }
 
+    fn range(&self, key: &str, range: Range<u64>) -> Result<Option<Vec<u8>>, AdapterError> {
+        let path = path(key)?;
+        let read =
+            self.run("read an object", |store| async move { store.get_range(&path, range).await });
+        match read {
+            Ok(bytes) => Ok(Some(bytes.into())),
+            Err(Refused::NotFound(_)) => Ok(None),
+            Err(refused) => Err(refused.into()),
+        }
+    }
+
+    fn remove(&self, keys: &[String]) -> Result<(), AdapterError> {
+        for keys in keys.chunks(REMOVED_AT_ONCE) {
+            let paths: Vec<Path> = keys.iter().map(|key| path(key)).collect::<Result<_, _>>()?;
+            self.run("remove objects", |store| async move {
+                let paths = futures_util::stream::iter(paths.into_iter().map(Ok)).boxed();
+                let mut removed = store.delete_stream(paths);
+                while let Some(one) = removed.next().await {
+                    match one {
+                        Ok(_) | Err(Error::NotFound { .. }) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
     fn objects(
         &self,
         folder: &str,
         range: &Range<String>,
-    ) -> Result<Option<Vec<String>>, AdapterError> {
+    ) -> Result<Option<Vec<Object>>, AdapterError> {
         let (under, from) = (path(folder)?, path(&format!("{folder}/{}", range.start))?);
-        let end = range.end.clone();
+        let (start, end) = (range.start.clone(), range.end.clone());
         let listed = self.run("list objects", |store| async move {
             let mut found = store.list_with_offset(Some(&under), &from);
-            let mut names = Vec::new();
+            let mut objects = Vec::new();
             while let Some(object) = found.next().await {
                 let object = object?;
                 let mut parts = object.location.prefix_match(&under).into_iter().flatten();
                 let (Some(name), None) = (parts.next(), parts.next()) else { continue };
-                if name.as_ref() >= end.as_str() || names.len() >= NAMES_MAX {
+                if name.as_ref() >= end.as_str() || objects.len() >= NAMES_MAX {
                     break;
                 }
-                names.push(name.as_ref().to_owned());
+                // Azurite lists from the beginning, wherever it is asked to begin.
+                if name.as_ref() < start.as_str() {
+                    continue;
+                }
+                objects.push(Object {
+                    name: name.as_ref().to_owned(),
+                    bytes: object.size,
+                    stored: Timestamp::from_micros(object.last_modified.timestamp_micros()),
+                });
             }
-            Ok(names)
+            objects.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            Ok(objects)
         });
         permitted(listed)
     }
@@ -194,18 +235,18 @@ impl Store for Cloud {
         let listed = self.run("list folders", |store| async move {
             let found = store.list_with_delimiter(Some(&under)).await?;
             let names = found.common_prefixes.iter().filter_map(|path| path.filename());
-            Ok(names.filter(|name| name.starts_with(&stem)).map(str::to_owned).collect())
+            let names = names.filter(|name| name.starts_with(&stem));
+            let mut names: Vec<String> = names.map(str::to_owned).collect();
+            names.sort_unstable();
+            Ok(names)
         });
         permitted(listed)
     }
 }
 
-fn permitted(listed: Done<Vec<String>>) -> Result<Option<Vec<String>>, AdapterError> {
+fn permitted<T>(listed: Done<Vec<T>>) -> Result<Option<Vec<T>>, AdapterError> {
     match listed {
-        Ok(mut names) => {
-            names.sort_unstable();
-            Ok(Some(names))
-        }
+        Ok(found) => Ok(Some(found)),
         Err(Refused::Denied(_)) => Ok(None),
         Err(refused) => Err(refused.into()),
     }

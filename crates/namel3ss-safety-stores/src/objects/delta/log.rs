@@ -155,8 +155,9 @@ impl Log {
     pub(super) fn list(&self, from: u64) -> Result<Option<Listing>, AdapterError> {
         // `:` is behind every digit.
         let range = format!("{from:020}")..":".to_owned();
-        let names = self.store.objects(&self.key(FOLDER), &range)?;
-        let names = names.ok_or_else(|| unreadable("listing it is not permitted"))?;
+        let objects = self.store.objects(&self.key(FOLDER), &range)?;
+        let objects = objects.ok_or_else(|| unreadable("listing it is not permitted"))?;
+        let names: Vec<String> = objects.into_iter().map(|object| object.name).collect();
         read(&names, from).map_err(|version| {
             unreadable(&format!("commit {version} is missing, and no later checkpoint is there"))
         })

@@ -12,3 +12,7 @@ mod stores;
 mod kills;
 #[cfg(all(feature = "object", feature = "parquet"))]
 mod readers;
+#[cfg(all(feature = "object", feature = "parquet"))]
+mod reading;
+#[cfg(all(unix, feature = "object", feature = "parquet"))]
+mod compact;

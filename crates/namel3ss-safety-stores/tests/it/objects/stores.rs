@@ -20,7 +20,36 @@ fn s3(port: u16, place: &str) -> String {
     )
 }
 
-fn gcs(port: u16, place: &str) -> String {
+/// The emulator's own account and key, which are the same everywhere.
+const AZURE_KEY: &str =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+pub(super) fn azure(port: u16, place: &str) -> String {
+    let key = AZURE_KEY.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
+    let with = if place.contains('?') { '&' } else { '?' };
+    format!(
+        "az://safety/{place}{with}account_name=devstoreaccount1&account_key={key}\
+         &endpoint=http://127.0.0.1:{port}/devstoreaccount1"
+    )
+}
+
+/// The emulator, with a container.
+pub(super) fn azurite() -> Server {
+    let server = Server::start("azure");
+    let python = super::server::python_with(&["azure-storage-blob"]);
+    let make = format!(
+        "import azure.storage.blob as b, sys\n\
+         b.BlobServiceClient('http://127.0.0.1:{}/devstoreaccount1', \
+         credential={{'account_name': 'devstoreaccount1', 'account_key': sys.argv[1]}})\
+         .create_container('safety')",
+        server.port
+    );
+    let made = std::process::Command::new(python).args(["-c", &make, AZURE_KEY]).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    server
+}
+
+pub(super) fn gcs(port: u16, place: &str) -> String {
     let with = if place.contains('?') { '&' } else { '?' };
     format!("gs://safety/{place}{with}base_url=http://127.0.0.1:{port}&bearer_token=canary")
 }
@@ -163,30 +192,8 @@ fn urls_are_checked_before_anything_is_connected_to() {
 
 #[test]
 fn azure_conforms() {
-    let server = Server::start("azure");
-    // The emulator's own account and key, which are the same everywhere.
-    let key =
-        "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
-    let key = key.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
-    let url = |place: &str| {
-        let with = if place.contains('?') { '&' } else { '?' };
-        format!(
-            "az://safety/{place}{with}account_name=devstoreaccount1&account_key={key}\
-             &endpoint=http://127.0.0.1:{}/devstoreaccount1",
-            server.port
-        )
-    };
-    let python = super::server::python_with(&["azure-storage-blob"]);
-    let make = format!(
-        "import azure.storage.blob as b, sys\n\
-         b.BlobServiceClient('http://127.0.0.1:{}/devstoreaccount1', \
-         credential={{'account_name': 'devstoreaccount1', 'account_key': sys.argv[1]}})\
-         .create_container('safety')",
-        server.port
-    );
-    let plain = key.replace("%2B", "+").replace("%2F", "/").replace("%3D", "=");
-    let made = std::process::Command::new(python).args(["-c", &make, &plain]).output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let server = azurite();
+    let url = |place: &str| azure(server.port, place);
 
     let parquet = prefixes("parquet");
     conforms(|| url(&parquet()));

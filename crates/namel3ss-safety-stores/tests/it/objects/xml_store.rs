@@ -190,17 +190,17 @@ fn unescaped(text: &str) -> String {
     String::from_utf8(bytes).expect("UTF-8")
 }
 
-type Answer = (&'static str, &'static str, Vec<u8>);
+type Answer = (&'static str, String, Vec<u8>);
 
 fn error(status: &'static str, code: &str) -> Answer {
     let body = format!("<?xml version='1.0'?><Error><Code>{code}</Code></Error>");
-    (status, "", body.into_bytes())
+    (status, String::new(), body.into_bytes())
 }
 
 fn answer(state: &State, request: &Request) -> Answer {
     if take(&state.busy) {
         let (_, _, body) = error("", "SlowDown");
-        return ("503 Slow Down", "Retry-After: 7\r\n", body);
+        return ("503 Slow Down", "Retry-After: 7\r\n".to_owned(), body);
     }
     let mut objects = state.objects.lock().unwrap();
     match (request.method.as_str(), request.key.is_empty()) {
@@ -220,10 +220,17 @@ fn answer(state: &State, request: &Request) -> Answer {
                 return error("412 Precondition Failed", "PreconditionFailed");
             }
             objects.insert(request.key.clone(), request.body.clone());
-            ("200 OK", "", Vec::new())
+            ("200 OK", String::new(), Vec::new())
         }
+        ("DELETE", false) => match objects.remove(&request.key) {
+            Some(_) => ("204 No Content", String::new(), Vec::new()),
+            None => error("404 Not Found", "NoSuchKey"),
+        },
         ("GET", false) => match objects.get(&request.key) {
-            Some(bytes) => ("200 OK", "", bytes.clone()),
+            Some(bytes) => match request.headers.get("range") {
+                Some(range) => part(bytes, range),
+                None => ("200 OK", String::new(), bytes.clone()),
+            },
             None => error("404 Not Found", "NoSuchKey"),
         },
         ("GET", true) if state.blind.load(Ordering::SeqCst) => {
@@ -231,10 +238,19 @@ fn answer(state: &State, request: &Request) -> Answer {
         }
         ("GET", true) => {
             state.lists.fetch_add(1, Ordering::SeqCst);
-            ("200 OK", "", list(&objects, &request.query).into_bytes())
+            ("200 OK", String::new(), list(&objects, &request.query).into_bytes())
         }
         _ => error("405 Method Not Allowed", "MethodNotAllowed"),
     }
+}
+
+/// What a `Range: bytes=first-last` asks for.
+fn part(bytes: &[u8], range: &str) -> Answer {
+    let (first, last) = range.trim_start_matches("bytes=").split_once('-').expect("a range");
+    let first: usize = first.parse().expect("a number");
+    let end = last.parse::<usize>().expect("a number").saturating_add(1).min(bytes.len());
+    let header = format!("Content-Range: bytes {first}-{}/{}\r\n", end - 1, bytes.len());
+    ("206 Partial Content", header, bytes[first..end].to_vec())
 }
 
 fn list(objects: &BTreeMap<String, Vec<u8>>, query: &BTreeMap<String, String>) -> String {

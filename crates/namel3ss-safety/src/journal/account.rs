@@ -39,6 +39,14 @@ impl Account {
         Self { journals: 1, flushed, fallback, dropped }
     }
 
+    /// Of one journal and several sinks, by their cursors: as the one has it that has the fewest
+    /// events in its dataset.
+    #[must_use]
+    pub fn of_sinks<'a>(states: impl Iterator<Item = (&'a str, CursorState)>) -> Self {
+        let accounts = states.map(|(_, state)| Self::of(&state));
+        accounts.min_by_key(|account| account.flushed).unwrap_or_default()
+    }
+
     /// Events that were logged: every one of them has settled.
     #[must_use]
     pub fn logged(&self) -> u64 {

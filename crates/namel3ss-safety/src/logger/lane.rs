@@ -5,10 +5,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Logged;
-use super::config::{Config, OverflowStrategy};
+use super::choices::OverflowStrategy;
+use super::config::Config;
+use super::merged::Merged;
+use super::reader::Reader;
 use crate::clock::Timestamp;
 use crate::id::Seq;
-use crate::journal::cursor::Cursor;
 use crate::journal::{AppendError, DropReason, Gap, Journal};
 use crate::locks::lock;
 use crate::stats::Counters;
@@ -25,11 +27,16 @@ pub(super) enum Ground {
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) journal: Journal,
-    pub(super) cursor: Arc<Cursor>,
+    /// One for each branch of the logger; never empty.
+    pub(super) readers: Box<[Reader]>,
+    /// Where there are several: what became of the events as a whole.
+    pub(super) merged: Option<Merged>,
     pub(super) ground: Ground,
     pub(super) counters: Arc<Counters>,
-    /// Everything up to here has been handed to the worker.
+    /// Everything up to here has been handed to the workers.
     handed: AtomicU64,
+    /// And up to here to those whose own backlog is not at the limit.
+    handed_ahead: AtomicU64,
     /// Set while every event must be looked at: not started, the backlog at its limit, or braked.
     gated: AtomicBool,
     /// Set while the buffer can't be handed over: not started, or the backlog at its limit.
@@ -66,7 +73,7 @@ const PUSH_OUT_MAX: u32 = 4096;
 impl Lane {
     pub(super) fn new(
         journal: Journal,
-        cursor: Arc<Cursor>,
+        readers: Box<[Reader]>,
         ground: Ground,
         counters: Arc<Counters>,
         config: &Config,
@@ -74,10 +81,12 @@ impl Lane {
     ) -> Self {
         Self {
             journal,
-            cursor,
+            merged: (readers.len() > 1).then(|| Merged::new(readers.len())),
+            readers,
             ground,
             counters,
             handed: AtomicU64::new(0),
+            handed_ahead: AtomicU64::new(0),
             gated: AtomicBool::new(!started),
             shut: AtomicBool::new(!started),
             brake_nanos: AtomicU64::new(0),
@@ -217,7 +226,7 @@ impl Lane {
                         break;
                     }
                     // Dropped frames leave the ring without being written.
-                    let _ = self.journal.try_drain(self.cursor.front());
+                    let _ = self.journal.try_drain(self.front());
                 }
                 OverflowStrategy::Block => {
                     let alone = host.is_delivering() || (waited > 0 && !host.is_started());
@@ -230,7 +239,7 @@ impl Lane {
                     waited = 1;
                     if host.is_started() {
                         std::thread::sleep(ROOM_POLL);
-                        let _ = self.journal.try_drain(self.cursor.front());
+                        let _ = self.journal.try_drain(self.front());
                     } else {
                         host.deliver_now();
                     }
@@ -260,6 +269,10 @@ impl Lane {
     fn void(&self, error: &AppendError) {
         if let Some(seq) = error.void {
             lock(&self.voids).push(seq);
+            if let Some(merged) = &self.merged {
+                // Counted among what was dropped before any sink had a say.
+                merged.give_up(seq, seq, None);
+            }
             let at = Timestamp::now();
             let reason = DropReason::JournalFull;
             self.journal.push_gap(Gap { reason, events: 1, seqs: (seq, seq), at });
@@ -275,17 +288,20 @@ impl Lane {
         self.journal.push_gap(Gap { reason, events: 1, seqs, at: Timestamp::now() });
     }
 
-    /// Gives up the `events` oldest that nobody has taken; how many there were.
+    /// Gives up the `events` oldest, each for every sink whose worker has not taken it; how many
+    /// there were.
     fn drop_oldest(&self, events: u64) -> u64 {
-        let front = self.cursor.front();
         let last = self.journal.last();
-        let next = Seq((front.0 + events).min(last.0 + 1));
-        let mut taken = self.cursor.take_before(next);
-        if taken == 0 {
+        let next = Seq((self.front().0 + events).min(last.0 + 1));
+        let mut from = next;
+        for reader in &self.readers {
+            let first = Seq(next.0 - reader.cursor.take_before(next));
+            reader.counters.give_up(DropReason::DropOldest, self.events_in(first, next));
+            from = from.min(first);
+        }
+        if from == next {
             return 0;
         }
-        // A seq whose event could not be written was counted when that happened.
-        let from = Seq(next.0 - taken);
         // What was dropped of the backlog is made up for by the buffer: else the buffer would stay
         // over its size, and every further event would push out one more than the one before.
         let handed = self.handed();
@@ -296,17 +312,33 @@ impl Lane {
             let handed = (handed.0 + of_backlog).min(last.0);
             self.handed.fetch_max(handed, Ordering::AcqRel);
         }
-        lock(&self.voids).retain(|void| {
-            let counted = (from..next).contains(void);
-            taken -= u64::from(counted);
-            !counted
-        });
-        if taken > 0 {
-            self.counters.give_up(DropReason::DropOldest, taken);
-            let (reason, seqs) = (DropReason::DropOldest, (from, Seq(next.0 - 1)));
-            self.journal.push_gap(Gap { reason, events: taken, seqs, at: Timestamp::now() });
+        let (reason, seqs) = (DropReason::DropOldest, (from, Seq(next.0 - 1)));
+        if let Some(merged) = &self.merged {
+            merged.give_up(seqs.0, seqs.1, Some(reason));
         }
-        taken
+        let events = self.events_in(from, next);
+        if events > 0 {
+            self.journal.push_gap(Gap { reason, events, seqs, at: Timestamp::now() });
+        }
+        events
+    }
+
+    /// How many events there are from `from` up to, not including, `next`: a seq whose event could
+    /// not be written was counted when that happened.
+    fn events_in(&self, from: Seq, next: Seq) -> u64 {
+        let voids = lock(&self.voids);
+        let voids = voids.iter().filter(|void| (from..next).contains(*void)).count();
+        (next.0 - from.0).saturating_sub(voids as u64)
+    }
+
+    /// The next seq that some worker has yet to take.
+    pub(super) fn front(&self) -> Seq {
+        self.readers.iter().map(|reader| reader.cursor.front()).min().unwrap_or_default()
+    }
+
+    /// Every sink has settled everything up to here.
+    pub(super) fn acked(&self) -> Seq {
+        self.readers.iter().map(|reader| reader.cursor.state().acked).min().unwrap_or_default()
     }
 
     /// Forgets the voids before `front`: nobody will ask for them any more.
@@ -316,7 +348,7 @@ impl Lane {
 
     /// Accepted events that were not handed over yet.
     pub(super) fn buffered(&self) -> u64 {
-        let done = self.handed.load(Ordering::Acquire).max(self.cursor.front().0 - 1);
+        let done = self.handed.load(Ordering::Acquire).max(self.front().0 - 1);
         self.journal.last().0.saturating_sub(done)
     }
 
@@ -335,7 +367,23 @@ impl Lane {
         Seq(self.handed.load(Ordering::Acquire))
     }
 
-    /// Hands everything up to `seq` to the worker.
+    /// Everything up to here has been handed to this reader's worker.
+    pub(super) fn handed_to(&self, reader: &Reader) -> Seq {
+        let ahead = Seq(self.handed_ahead.load(Ordering::Acquire));
+        if reader.is_full() { self.handed() } else { self.handed().max(ahead) }
+    }
+
+    /// While the backlog of one sink is at the limit: hands everything up to `seq` to the others.
+    pub(super) fn hand_ahead(&self, seq: Seq) {
+        self.handed_ahead.fetch_max(seq.0, Ordering::AcqRel);
+    }
+
+    /// Whether a sink's backlog is at the limit while another's is not.
+    pub(super) fn is_apart(&self) -> bool {
+        self.is_backlog_full() && !self.readers.iter().all(Reader::is_full)
+    }
+
+    /// Hands everything up to `seq` to the workers.
     pub(super) fn hand_over(&self, seq: Seq) {
         self.handed.fetch_max(seq.0, Ordering::AcqRel);
         self.wake_waiting();

@@ -236,7 +236,7 @@ impl SafetyEventSink {
                         fallback files, or wait where none are configured";
             self.say(Level::Warning, "no_adapter", text);
         }
-        format!("find an adapter for dataset {}: register one", self.shown_name())
+        format!("find an adapter for dataset {}: register one", self.shown_name)
     }
 
     /// Files what must be filed, reports what is done, and says what comes next.

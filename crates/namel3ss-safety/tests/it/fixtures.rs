@@ -74,7 +74,7 @@ fn write_fixture() {
         ring_bytes_max: 16 << 10,
         segment_bytes_max: 16 << 10,
     };
-    let names = ("safety_events", "file:///data/safety.jsonl");
+    let names = ("safety_events", &["file:///data/safety.jsonl".to_owned()][..]);
     let journal = Journal::create(folder.clone(), None, JOURNAL, names, options).unwrap();
     let (events, mut expected) = (events(), Vec::new());
     let drained = events.len() - 80;

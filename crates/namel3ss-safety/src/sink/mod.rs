@@ -405,11 +405,22 @@ impl SafetyEventSink {
     }
 
     fn say(&self, level: Level, kind: &'static str, text: &str) {
-        let text = format!("dataset {}: {text}", self.shown_name);
-        if level >= Level::Warning {
-            *lock(&self.last_error) = Some(text.clone());
-        }
+        let text = match level {
+            Level::Info => self.about(text),
+            _ => self.wrong(text),
+        };
         self.notices.say(level, kind, text);
+    }
+
+    /// What is wrong with it, as a notice says it; remembered as its last error.
+    pub(crate) fn wrong(&self, text: &str) -> String {
+        let text = self.about(text);
+        *lock(&self.last_error) = Some(text.clone());
+        text
+    }
+
+    fn about(&self, text: &str) -> String {
+        format!("dataset {}: {text}", self.shown_name)
     }
 }
 

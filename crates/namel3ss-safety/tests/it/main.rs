@@ -11,6 +11,8 @@ mod kills;
 mod recovery;
 mod bench;
 mod contract;
+mod fan_out;
+mod fan_out_left;
 mod reentry;
 mod model;
 mod disk;

@@ -256,6 +256,7 @@ impl Worker {
                     return Duration::ZERO;
                 }
                 let text = format!("undelivered events stay in the journal: {error}");
+                let text = branch.sink.wrong(&text);
                 config.notices.say(Level::Warning, "kept", text);
                 flight.not_before = now + wait;
                 let request = flight.request;

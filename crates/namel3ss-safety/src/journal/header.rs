@@ -196,8 +196,13 @@ impl FileHeader {
     /// The place of a destination among them, if it is one of them.
     #[must_use]
     pub fn place_of(&self, destination: &str) -> Option<usize> {
-        let named = destinations::named(destination, 1 + self.further.len());
-        self.destinations().position(|known| known == named)
+        self.destinations().position(|named| self.names(destination, named))
+    }
+
+    /// Whether `named`, which is one of its destinations, stands for this one.
+    #[must_use]
+    pub fn names(&self, destination: &str, named: &str) -> bool {
+        named == destinations::named(destination, 1 + self.further.len())
     }
 
     /// The name of the cursor at a place; the first one's is its sink's.

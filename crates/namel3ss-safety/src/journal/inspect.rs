@@ -39,7 +39,7 @@ pub struct JournalInfo {
     /// Its cursors: the sink's name as a file name holds it, how far it is, and how many events it
     /// has yet to deliver.
     pub cursors: Vec<(String, CursorState, u64)>,
-    /// Events that no cursor has passed; all, where there is no cursor.
+    /// Events that some cursor has not passed; all, where there is no cursor.
     pub pending: u64,
     /// What was dropped, as far as its segments are still there.
     pub gaps: Vec<Gap>,
@@ -78,7 +78,8 @@ impl JournalInfo {
                 None => find(&of_first),
                 Some(at) => find(&|name| *name == further[at]),
             };
-            let (state, pending) = found.unwrap_or((CursorState::default(), self.last.0));
+            let all = if self.cursors.is_empty() { self.pending } else { self.last.0 };
+            let (state, pending) = found.unwrap_or((CursorState::default(), all));
             SinkInfo { destination: destination.to_owned(), state, pending }
         };
         self.header.destinations().enumerate().map(info).collect()

@@ -25,7 +25,7 @@ pub(super) struct Orphan {
     /// Its last event.
     pub(super) last: Seq,
     /// By the places of its destinations; also of those that none of our sinks delivers to.
-    cursors: Vec<(String, Arc<Cursor>)>,
+    cursors: Vec<Arc<Cursor>>,
     header: FileHeader,
     /// What of it was shared out, and is not done.
     undone: Mutex<usize>,
@@ -68,7 +68,8 @@ impl Share {
             notices.say(Level::Warning, "recovery", text);
             return;
         }
-        let states = orphan.cursors.iter().map(|(name, cursor)| (name.as_str(), cursor.state()));
+        let cursors = orphan.cursors().map(Cursor::state);
+        let states = orphan.header.destinations().zip(cursors);
         shared.keep_account(orphan.store.journal, &Account::of_sinks(states));
         if let Err(error) = orphan.store.folder.remove_all() {
             let text = format!("{place} can't be removed: {error}");
@@ -85,13 +86,14 @@ impl Share {
 impl Orphan {
     /// All cursors, those of other loggers' sinks as well: what none of them needs may go.
     pub(super) fn cursors(&self) -> impl Iterator<Item = &Cursor> {
-        self.cursors.iter().map(|(_, cursor)| &**cursor)
+        self.cursors.iter().map(|cursor| &**cursor)
     }
 
     /// The destinations that have yet to get something.
     fn behind(&self) -> impl Iterator<Item = &str> {
-        let behind = |at: &(&str, &(String, Arc<Cursor>))| at.1.1.state().acked < self.last;
-        self.header.destinations().zip(&self.cursors).filter(behind).map(|(named, _)| named)
+        let of_all = self.header.destinations().zip(self.cursors());
+        let behind = of_all.filter(|(_, cursor)| cursor.state().acked < self.last);
+        behind.map(|(destination, _)| destination)
     }
 }
 
@@ -243,14 +245,14 @@ fn adopt_one(
         let (cursor, what) = open_cursor(&*folder, &sink, &store)?;
         let file = cursor_name(&sink);
         damage.extend(what.map(|what| Damage { file, what: what.to_owned() }));
-        cursors.push((sink, Arc::new(cursor)));
+        cursors.push(Arc::new(cursor));
     }
     let (last, undone) = (store.last(), Mutex::new(ours.len()));
     let orphan = Arc::new(Orphan { store, last, cursors, header, undone, _lock: lock });
     let share = |(branch, place): (usize, usize)| Share {
         orphan: orphan.clone(),
         branch,
-        cursor: orphan.cursors[place].1.clone(),
+        cursor: orphan.cursors[place].clone(),
         place: ReadPlace::default(),
     };
     Ok((ours.into_iter().map(share).collect(), damage))

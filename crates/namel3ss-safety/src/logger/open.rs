@@ -165,14 +165,15 @@ impl Shared {
 
     /// What became of the events of a lane in which nothing is pending.
     fn account_of(&self, lane: &Lane) -> Account {
-        let states = self.branches.iter().map(|branch| {
+        let named = lane.journal.header().destinations();
+        let states = self.branches.iter().zip(named).map(|(branch, destination)| {
             let mut state = branch.reader(lane).cursor.state();
             let dropped = self.counters.dropped().into_iter().zip(branch.counters.dropped());
             state.dropped = std::array::from_fn(|_| 0);
             for (sum, (refused, given_up)) in state.dropped.iter_mut().zip(dropped) {
                 *sum = refused + given_up;
             }
-            (branch.sink.name(), state)
+            (destination, state)
         });
         Account::of_sinks(states)
     }

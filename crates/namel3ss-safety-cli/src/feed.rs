@@ -34,7 +34,14 @@ pub(crate) fn builder(adapters: &[Arc<dyn DatasetAdapter>], dataset: &str) -> Bu
 
 /// Makes it; what can be wrong came from the command line.
 pub(crate) fn build(builder: Builder) -> Result<SafetyEventLogger, Error> {
-    builder.build().map_err(|error| Error::usage(format!("make the logger: {error}")))
+    builder.build().map_err(|error| {
+        let text = error.to_string();
+        let text = match error.parameter() {
+            "also_to" => text.replacen("also_to", "--to", 1),
+            _ => text,
+        };
+        Error::usage(format!("make the logger: {text}"))
+    })
 }
 
 /// Tells what a logger has to say about itself.

@@ -250,7 +250,8 @@ class SafetyEventLogger(_Logging):
     """Keeps safety events in a journal on disk and delivers them to a dataset.
 
     Without a registry and a sink the dataset is what ``NAMEL3SS_SAFETY_URL`` names, which may be
-    several URLs with spaces between them, or else an embedded SQLite file ``safety_events.db`` under ``NAMEL3SS_SAFETY_HOME``.
+    several URLs with spaces between them, or else an embedded SQLite file ``safety_events.db``
+    under ``NAMEL3SS_SAFETY_HOME``.
 
     It may be used from any thread, event loop and forked child.
     """

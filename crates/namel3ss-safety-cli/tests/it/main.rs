@@ -8,6 +8,7 @@ mod stats;
 mod servers;
 mod replay;
 mod journals;
+mod fan_out;
 mod doctor;
 mod hostile;
 

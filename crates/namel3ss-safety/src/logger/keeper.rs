@@ -112,10 +112,13 @@ pub(super) fn gate(shared: &Shared, lane: &Lane) -> bool {
         brake_wait = brake_wait.max(wait);
     }
     if full && !lane.is_backlog_full() {
+        let behind = shared.branches.iter().filter(|branch| branch.reader(lane).is_full());
+        let behind: Vec<&str> = behind.map(|branch| branch.sink.shown_name()).collect();
         let text = format!(
-            "the backlog is at its limit of {} bytes: {} applies until the dataset has caught up",
+            "the backlog is at its limit of {} bytes: {} applies until the dataset has caught up: {}",
             config.backlog_bytes_max,
-            config.overflow.as_str()
+            config.overflow.as_str(),
+            behind.join(", ")
         );
         config.notices.say(Level::Warning, "backlog", text);
     }
@@ -218,15 +221,11 @@ pub(super) fn hand(lane: &Lane) -> Seq {
     seq
 }
 
-/// For how long something has been pending without progress; zero while the workers are at it.
-pub(super) fn oldest_pending(shared: &Shared, pending: u64) -> Duration {
-    if pending == 0 {
-        return Duration::ZERO;
-    }
-    let now = shared.config.clock.monotonic();
-    let since = |branch: &Branch| match branch.worker.try_lock() {
-        Ok(worker) => now.saturating_sub(worker.last_progress()),
+/// For how long something has been pending in a branch without progress; zero while its worker is at
+/// it.
+pub(super) fn oldest_pending(shared: &Shared, branch: &Branch) -> Duration {
+    match branch.worker.try_lock() {
+        Ok(worker) => shared.config.clock.monotonic().saturating_sub(worker.last_progress()),
         Err(_) => Duration::ZERO,
-    };
-    shared.branches.iter().map(since).max().unwrap_or_default()
+    }
 }

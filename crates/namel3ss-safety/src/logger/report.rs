@@ -1,6 +1,7 @@
 //! What a logger says of itself: stats, reports, and the notices of what it dropped.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::branch::Branch;
 use super::choices::JournalKind;
@@ -57,7 +58,7 @@ impl Shared {
             max_buffer_size: config.buffer_size,
             backlog_bytes: self.lanes().map(|lane| lane.journal.bytes_from(lane.front())).sum(),
             dropped: std::array::from_fn(|i| (DropReason::ALL[i], sums.dropped[i])),
-            oldest_pending: keeper::oldest_pending(self, pending),
+            oldest_pending: self.oldest_pending(&sinks),
             last_error: config.notices.last_error(),
             journal: match lane.map(|lane| lane.ground) {
                 Some(Ground::Mapped) => "mmap",
@@ -76,6 +77,13 @@ impl Shared {
             flush_interval: config.flush_interval,
             sinks,
         }
+    }
+
+    /// For how long something has been pending without any progress.
+    fn oldest_pending(&self, sinks: &[SinkStats]) -> Duration {
+        let waits = self.branches.iter().zip(sinks).filter(|(_, sink)| sink.pending > 0);
+        let waits = waits.map(|(branch, _)| keeper::oldest_pending(self, branch));
+        waits.max().unwrap_or_default()
     }
 
     /// What became of the events that sinks had a say in, each counted once.

@@ -96,7 +96,7 @@ impl Fallback {
     ) -> io::Result<PathBuf> {
         let folder = self.open(notices)?;
         let folder = match &self.within {
-            Some((name, destination)) => folder_of(folder.within(name)?, destination)?,
+            Some((name, destination)) => folder_of(folder.ours_within(name)?, destination)?,
             None => folder,
         };
         let random = u128::from_le_bytes(crate::id::os_random());

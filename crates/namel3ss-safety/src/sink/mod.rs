@@ -253,6 +253,11 @@ impl SafetyEventSink {
         &self.name
     }
 
+    /// Where rows go, as notices say it.
+    pub(crate) fn shown_name(&self) -> &str {
+        &self.shown_name
+    }
+
     /// The last warning or error that it said.
     #[must_use]
     pub fn last_error(&self) -> Option<String> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use namel3ss_safety::journal::inspect;
 
+use crate::adapters::open;
 use crate::bench::{Dataset, Place, adds_up, event, numbers};
 use crate::fan_out::{dead, healthy, several};
 
@@ -147,4 +148,43 @@ fn the_accounts_of_each_sink_add_up_across_lives() {
     assert_eq!(place.journals(), 0);
     a.once();
     b.once();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_forked_child_delivers_to_each_and_files_for_each() {
+    let place = Place::new();
+    let at = |name: &str| place.folder.path().join(name);
+    let (one, two) = (open(&at("one.jsonl")), open(&at("later/two.jsonl")));
+    let logger = crate::bench::builder(one)
+        .also_to(two)
+        .home(place.home())
+        .fallback_path(place.fallback())
+        .max_retries(1)
+        .build()
+        .unwrap();
+    logger.start();
+    (1..=5).for_each(|n| _ = logger.log(&event(n)));
+    let mut logger = Some(logger);
+    let child = crate::life::fork(|| {
+        let logger = logger.take().unwrap();
+        (101..=105).for_each(|n| _ = logger.log(&event(n)));
+        let complete = logger.flush(Some(Duration::from_secs(10))).complete;
+        let stats = logger.stats();
+        adds_up(&stats);
+        drop(logger);
+        // The second one's folder is not there yet: its rows are in its own files.
+        complete && stats.sinks[0].flushed == 5 && stats.sinks[1].fallback == 5
+    });
+    assert!(child(), "the child's own checks");
+    let logger = logger.unwrap();
+    assert!(logger.stop(Some(Duration::from_secs(10))).complete);
+    let stats = logger.stats();
+    assert_eq!((stats.sinks[0].flushed, stats.sinks[1].fallback), (5, 5));
+    assert_eq!(crate::adapters::read(&at("one.jsonl")).len(), 10);
+    let folder = place.fallback().join(&stats.sinks[1].name);
+    std::fs::remove_file(folder.join("destination")).unwrap();
+    assert_eq!(crate::bench::fallback_rows(&folder).len(), 10);
+    drop(logger);
+    assert_eq!(place.journals(), 0);
 }

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use super::Logged;
 use super::choices::OverflowStrategy;
 use super::config::Config;
+use super::host::Host;
 use super::merged::Merged;
 use super::reader::Reader;
+use super::waits::Waits;
 use crate::clock::Timestamp;
 use crate::id::Seq;
 use crate::journal::{AppendError, DropReason, Gap, Journal};
@@ -65,8 +67,6 @@ pub(super) enum Patience {
 
 /// How often those who wait for room look for themselves.
 const ROOM_POLL: Duration = Duration::from_millis(20);
-/// How often one event waits for a dataset that is catching up: 500 ms in all.
-const CATCH_UP_WAITS_MAX: u32 = 25;
 /// How many old events one new one may push out where the disk is full.
 const PUSH_OUT_MAX: u32 = 4096;
 
@@ -133,7 +133,7 @@ impl Lane {
             self.brake();
         }
         let mut admission = lock(&self.admission);
-        let mut waits = 0..CATCH_UP_WAITS_MAX;
+        let mut waits = Waits::default();
         loop {
             // Started, with room: the worker will come for it.
             let open = !self.shut.load(Ordering::Acquire);
@@ -141,11 +141,12 @@ impl Lane {
                 break;
             }
             // A dataset that is only slower than the loop takes its next batch in a moment.
-            let behind = self.is_backlog_full() && host.is_catching_up() && !host.is_delivering();
-            if behind && waits.next().is_some() {
+            let behind = self.is_backlog_full() && self.is_worth_waiting(host);
+            if behind && !host.is_delivering() && waits.go_on() {
                 if patience == Patience::Refuse {
                     return None;
                 }
+                host.buffer_full();
                 admission = self.wait_for_room(admission);
                 continue;
             }
@@ -181,7 +182,9 @@ impl Lane {
                 let over = self.buffered().saturating_sub(self.buffer_size);
                 let shut = self.shut.load(Ordering::Acquire);
                 if shut && over > 0 && self.overflow == OverflowStrategy::DropOldest {
-                    self.drop_oldest(over);
+                    // Whom it was worth waiting for is waited for first, whoever is behind by now.
+                    let may_spare = self.readers.len() > 1 && !waits.is_over();
+                    self.drop_oldest(over, |i| may_spare && host.is_catching_up(i));
                 }
                 if host.is_started() && self.buffered() >= self.buffer_size {
                     host.buffer_full();
@@ -193,6 +196,20 @@ impl Lane {
                 self.accept_full(payload, error, patience, host)
             }
         }
+    }
+
+    /// Whether a dataset that is catching up would make room, or be spared a drop. One that is dead
+    /// is not waited for, but neither does it cost a healthy one an event.
+    fn is_worth_waiting(&self, host: &dyn Host) -> bool {
+        if self.overflow == OverflowStrategy::DropOldest {
+            let out = (self.buffered() + 1).saturating_sub(self.buffer_size).max(1);
+            let fronts = self.dropping().map(|(_, reader)| reader.cursor.front());
+            let next = Seq(fronts.min().unwrap_or_default().0 + out);
+            let would_lose = |reader: &Reader| reader.cursor.front() < next;
+            return self.dropping().any(|(i, r)| would_lose(r) && host.is_catching_up(i));
+        }
+        let mut full = self.readers.iter().enumerate().filter(|(_, reader)| reader.is_full());
+        full.all(|(i, _)| host.is_catching_up(i))
     }
 
     fn wait_for_room<'a>(&'a self, admission: MutexGuard<'a, ()>) -> MutexGuard<'a, ()> {
@@ -222,7 +239,7 @@ impl Lane {
                 OverflowStrategy::DropNewest => break,
                 OverflowStrategy::DropOldest => {
                     waited += 1;
-                    if waited > PUSH_OUT_MAX || self.drop_oldest(1) == 0 {
+                    if waited > PUSH_OUT_MAX || self.drop_oldest(1, |_| false) == 0 {
                         break;
                     }
                     // Dropped frames leave the ring without being written.
@@ -288,13 +305,18 @@ impl Lane {
         self.journal.push_gap(Gap { reason, events: 1, seqs, at: Timestamp::now() });
     }
 
-    /// Gives up the `events` oldest, each for every sink whose worker has not taken it; how many
-    /// there were.
-    fn drop_oldest(&self, events: u64) -> u64 {
+    /// Gives up the `events` oldest, each for every sink whose worker has not taken it, but for those
+    /// that are to be spared; how many there were.
+    fn drop_oldest(&self, events: u64, spare: impl Fn(usize) -> bool) -> u64 {
         let last = self.journal.last();
-        let next = Seq((self.front().0 + events).min(last.0 + 1));
+        let losing: Vec<&Reader> =
+            self.dropping().filter(|(i, _)| !spare(*i)).map(|(_, reader)| reader).collect();
+        let Some(front) = losing.iter().map(|reader| reader.cursor.front()).min() else {
+            return 0;
+        };
+        let next = Seq((front.0 + events).min(last.0 + 1));
         let mut from = next;
-        for reader in &self.readers {
+        for reader in losing {
             let first = Seq(next.0 - reader.cursor.take_before(next));
             reader.counters.give_up(DropReason::DropOldest, self.events_in(first, next));
             from = from.min(first);
@@ -329,6 +351,13 @@ impl Lane {
         let voids = lock(&self.voids);
         let voids = voids.iter().filter(|void| (from..next).contains(*void)).count();
         (next.0 - from.0).saturating_sub(voids as u64)
+    }
+
+    /// Those for whom the oldest events are dropped: of several, where it is for the sake of the
+    /// backlog, those whose own is at the limit.
+    fn dropping(&self) -> impl Iterator<Item = (usize, &Reader)> {
+        let apart = self.is_apart();
+        self.readers.iter().enumerate().filter(move |(_, reader)| !apart || reader.is_full())
     }
 
     /// The next seq that some worker has yet to take.
@@ -425,23 +454,4 @@ impl Lane {
     pub(super) fn wake_waiting(&self) {
         self.room.notify_all();
     }
-}
-
-/// What a lane asks of its logger.
-pub(super) trait Host {
-    /// The buffer has reached its size: somebody should hand it over soon.
-    fn buffer_full(&self);
-    /// Whether a worker is there.
-    fn is_started(&self) -> bool;
-    /// Whether the dataset is healthy and has just taken something.
-    fn is_catching_up(&self) -> bool;
-    /// Whether the logger is going away.
-    fn is_closing(&self) -> bool;
-    /// Whether the caller is an adapter, or was called by one, in the midst of a delivery: it must
-    /// not wait for the worker, which waits for it.
-    fn is_delivering(&self) -> bool;
-    /// Delivers what is buffered, on this thread.
-    fn deliver_now(&self);
-    /// The journal could not take an event.
-    fn journal_full(&self, error: &std::io::Error);
 }

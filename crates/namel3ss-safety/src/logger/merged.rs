@@ -11,8 +11,8 @@ use crate::id::Seq;
 use crate::journal::DropReason;
 use crate::locks::lock;
 
-/// The most runs that one sink is ahead by. Beyond that its newest ones are joined under the worse
-/// fate: what is counted as flushed is in each dataset all the same.
+/// The most runs that one sink is ahead by. Beyond that its newest ones are joined, and count as
+/// filed: what is counted as flushed is in each dataset all the same.
 const RUNS_MAX: usize = 1 << 16;
 
 /// What a sink has made of events; the worst is the last.
@@ -20,7 +20,7 @@ const RUNS_MAX: usize = 1 << 16;
 pub(super) enum Fate {
     Flushed,
     Filed,
-    /// Given up by somebody: it was counted when that happened.
+    /// Given up by somebody, who says so at about the same time, before or after: it counts then.
     Gone,
 }
 
@@ -43,8 +43,10 @@ struct State {
     through: Seq,
     /// By sink, what it has settled beyond: up to which seq, and how.
     ahead: Vec<VecDeque<(Seq, Fate)>>,
-    /// Runs of seqs that at least one sink has given up, first to last, each counted.
-    gone: BTreeMap<u64, u64>,
+    /// Runs of seqs that at least one sink has given up, each counted.
+    gone: Spans,
+    /// Runs of seqs that are settled as gone, and that nobody has said so of yet.
+    unsaid: Spans,
 }
 
 impl Merged {
@@ -53,7 +55,8 @@ impl Merged {
             sums: Sums::default(),
             through: Seq(0),
             ahead: vec![VecDeque::new(); sinks],
-            gone: BTreeMap::new(),
+            gone: Spans::default(),
+            unsaid: Spans::default(),
         }))
     }
 
@@ -65,7 +68,9 @@ impl Merged {
     /// given it up before. `None` where it is counted elsewhere.
     pub(super) fn give_up(&self, first: Seq, last: Seq, reason: Option<DropReason>) {
         let mut state = lock(&self.0);
-        let added = state.add_gone(first.0, last.0);
+        let through = state.through.0;
+        let mut added = state.unsaid.remove(first.0, last.0.min(through));
+        added += state.gone.add(first.0.max(through + 1), last.0);
         if let Some(reason) = reason {
             state.sums.dropped[reason.index()] += added;
         }
@@ -83,7 +88,9 @@ impl Merged {
         match runs.back_mut() {
             Some((upto, known)) if full || *known == fate => {
                 *upto = last;
-                *known = fate.max(*known);
+                if *known != fate {
+                    *known = Fate::Filed;
+                }
             }
             _ => runs.push_back((last, fate)),
         }
@@ -98,11 +105,15 @@ impl State {
             let Some(fronts) = fronts.collect::<Option<Vec<_>>>() else { break };
             let Some(upto) = fronts.iter().map(|(upto, _)| *upto).min() else { break };
             let worst = fronts.iter().map(|(_, fate)| *fate).max().unwrap_or(Fate::Gone);
-            let events = upto.0 - self.through.0 - self.gone_within(self.through.0 + 1, upto.0);
+            let (first, last) = (self.through.0 + 1, upto.0);
+            let events = last + 1 - first - self.gone.within(first, last);
             match worst {
                 Fate::Flushed => self.sums.flushed += events,
-                // With `Gone` there are none left, but where runs were joined.
-                Fate::Filed | Fate::Gone => self.sums.fallback += events,
+                Fate::Filed => self.sums.fallback += events,
+                Fate::Gone if events > 0 => self.gone.holes(first, last, |first, last| {
+                    self.unsaid.add(first, last);
+                }),
+                Fate::Gone => {}
             }
             self.through = upto;
             for runs in &mut self.ahead {
@@ -111,37 +122,88 @@ impl State {
                 }
             }
         }
-        // Nobody gives up what everybody has settled.
-        while let Some(first) = self.gone.first_entry()
-            && *first.get() <= self.through.0
-        {
-            first.remove();
-        }
+        self.gone.forget_through(self.through.0);
     }
+}
 
-    /// How many of `first..=last` are gone.
-    fn gone_within(&self, first: u64, last: u64) -> u64 {
-        let runs = self.gone.range(..=last).rev().take_while(|(_, end)| **end >= first);
-        runs.map(|(start, end)| last.min(*end) + 1 - first.max(*start)).sum()
-    }
+/// Runs of numbers, first to last, none of which touch.
+#[derive(Debug, Default)]
+struct Spans(BTreeMap<u64, u64>);
 
-    /// Adds a run; how many of it are new.
-    fn add_gone(&mut self, first: u64, last: u64) -> u64 {
+impl Spans {
+    /// How many of `first..=last` are in them.
+    fn within(&self, first: u64, last: u64) -> u64 {
         if last < first {
             return 0;
         }
-        let known = self.gone_within(first, last);
+        let runs = self.0.range(..=last).rev().take_while(|(_, end)| **end >= first);
+        runs.map(|(start, end)| last.min(*end) + 1 - first.max(*start)).sum()
+    }
+
+    /// Gives the runs of `first..=last` that are not in them.
+    fn holes(&self, first: u64, last: u64, mut give: impl FnMut(u64, u64)) {
+        let mut next = first;
+        let before = self.0.range(..=first).next_back().filter(|(_, end)| **end >= first);
+        for (start, end) in before.into_iter().chain(self.0.range(first + 1..=last.max(first + 1)))
+        {
+            if *start > last {
+                break;
+            }
+            if *start > next {
+                give(next, start - 1);
+            }
+            next = next.max(end + 1);
+        }
+        if next <= last {
+            give(next, last);
+        }
+    }
+
+    /// Adds a run; how many of it are new.
+    fn add(&mut self, first: u64, last: u64) -> u64 {
+        if last < first {
+            return 0;
+        }
+        let known = self.within(first, last);
         let (mut start, mut end) = (first, last);
         // Those that it touches become one with it.
-        while let Some((from, to)) = self.gone.range(..=end.saturating_add(1)).next_back()
+        while let Some((from, to)) = self.0.range(..=end.saturating_add(1)).next_back()
             && *to >= start.saturating_sub(1)
         {
             let (from, to) = (*from, *to);
-            self.gone.remove(&from);
+            self.0.remove(&from);
             (start, end) = (start.min(from), end.max(to));
         }
-        self.gone.insert(start, end);
+        self.0.insert(start, end);
         last - first + 1 - known
+    }
+
+    /// Takes a run out; how many of it were there.
+    fn remove(&mut self, first: u64, last: u64) -> u64 {
+        let known = self.within(first, last);
+        while let Some((from, to)) = self.0.range(..=last).next_back()
+            && *to >= first
+            && first <= last
+        {
+            let (from, to) = (*from, *to);
+            self.0.remove(&from);
+            if from < first {
+                self.0.insert(from, first - 1);
+            }
+            if to > last {
+                self.0.insert(last + 1, to);
+            }
+        }
+        known
+    }
+
+    /// Takes out the runs that end at or before `last`.
+    fn forget_through(&mut self, last: u64) {
+        while let Some(run) = self.0.first_entry()
+            && *run.get() <= last
+        {
+            run.remove();
+        }
     }
 }
 
@@ -178,18 +240,27 @@ mod tests {
         /// Against the plain way of counting: a fate for each event and sink.
         #[test]
         fn it_counts_what_a_table_of_all_events_counts(
-            steps in prop::collection::vec((0..3_usize, 1..9_u64, 0..3_u8), 0..60),
+            steps in prop::collection::vec((0..3_usize, 1..9_u64, 0..3_u8, any::<bool>()), 0..60),
         ) {
             let merged = Merged::new(3);
             let mut table = [(); 3].map(|()| Vec::new());
-            for (sink, events, fate) in steps {
+            for (sink, events, fate, said_first) in steps {
                 let fate = [Fate::Flushed, Fate::Filed, Fate::Gone][usize::from(fate)];
                 let first = table[sink].len() as u64 + 1;
                 let last = first + events - 1;
-                if fate == Fate::Gone {
-                    merged.give_up(Seq(first), Seq(last), Some(DropReason::DropOldest));
+                let give_up = || {
+                    if fate == Fate::Gone {
+                        merged.give_up(Seq(first), Seq(last), Some(DropReason::DropOldest));
+                    }
+                };
+                // Another thread may say it before, or after.
+                if said_first {
+                    give_up();
                 }
                 merged.settle(sink, Seq(last), fate);
+                if !said_first {
+                    give_up();
+                }
                 table[sink].resize(last as usize, fate);
             }
             let mut sums = Sums::default();

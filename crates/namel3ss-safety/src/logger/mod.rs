@@ -4,6 +4,8 @@ mod choices;
 mod config;
 mod reader;
 mod merged;
+mod host;
+mod waits;
 mod lane;
 mod branch;
 mod shared;

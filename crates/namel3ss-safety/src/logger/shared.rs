@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use super::Logged;
 use super::branch::{Branch, Progress};
 use super::config::Config;
-use super::lane::{Host, Lane, Patience};
+use super::host::Host;
+use super::lane::{Lane, Patience};
 use super::threads::Threads;
 use crate::id::Seq;
 use crate::journal::{DropReason, slug};
@@ -154,15 +155,9 @@ impl Host for Hosted<'_> {
         self.0.started.load(Ordering::Acquire) && self.0.config.threads
     }
 
-    fn is_catching_up(&self) -> bool {
+    fn is_catching_up(&self, reader: usize) -> bool {
         let now = self.0.config.clock.monotonic();
-        // What a dead one holds back is not waited for on behalf of another.
-        let behind = |branch: &&Branch| {
-            let lane = self.0.lane();
-            self.0.branches.len() == 1 || lane.is_some_and(|lane| branch.reader(lane).is_full())
-        };
-        let mut behind = self.0.branches.iter().filter(behind).peekable();
-        self.is_started() && behind.peek().is_some() && behind.all(|b| b.is_catching_up(now))
+        self.is_started() && self.0.branches[reader].is_catching_up(now)
     }
 
     fn is_closing(&self) -> bool {

@@ -113,6 +113,12 @@ impl Shared {
         self.branches.iter().for_each(Branch::call);
     }
 
+    /// Calls the workers' threads of the other branches.
+    pub(super) fn call_others(&self, branch: &Branch) {
+        let others = self.branches.iter().filter(|other| other.index != branch.index);
+        others.for_each(Branch::call);
+    }
+
     /// One step of each worker's work, on this thread; how long to wait before the next one.
     pub(super) fn turn(self: &Arc<Self>) -> Option<Duration> {
         if self.is_delivering_here() {

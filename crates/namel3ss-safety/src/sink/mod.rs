@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+pub(crate) use self::deliver::Unsettled;
 pub use self::deliver::{Delivering, Progress, Settled, Step};
 pub use self::fallback::{DESTINATION_NAME, ERROR_KEY, default_fallback_path};
 pub use self::own::Replayed;
@@ -226,10 +227,12 @@ impl SafetyEventSink {
                 Step::Wait(wait) => self.clock.sleep(wait),
                 Step::Done => return outcome,
                 Step::Kept { error, .. } => {
-                    let (stored, lost) = state.unsettled();
+                    let Unsettled { stored, filed, nowhere: lost } = state.unsettled();
                     outcome.stored += stored;
+                    outcome.fell_back += filed;
                     outcome.lost += lost;
                     self.counters.stored.fetch_add(stored, Ordering::Relaxed);
+                    self.counters.fell_back.fetch_add(filed, Ordering::Relaxed);
                     self.counters.lost.fetch_add(lost, Ordering::Relaxed);
                     let text = format!("lost {lost} of {} events: {error}", batch.len());
                     self.say(Level::Critical, "lost", &text);

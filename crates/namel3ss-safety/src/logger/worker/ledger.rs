@@ -11,7 +11,7 @@ use crate::id::Seq;
 use crate::journal::cursor::{Cursor, CursorState};
 use crate::journal::store::Store;
 use crate::notice::Level;
-use crate::sink::{Progress, Settled};
+use crate::sink::{Progress, Settled, Unsettled};
 
 /// Writes down how a batch fares.
 pub(super) struct Ledger<'a> {
@@ -65,6 +65,17 @@ impl<'a> Ledger<'a> {
             });
             self.merge(last, Fate::Gone);
         }
+    }
+
+    /// What was left of a batch up to `last` is given up, but for what has landed.
+    pub(super) fn settle_kept(&mut self, last: Seq, left: &Unsettled) {
+        self.save(|state| {
+            state.flushed += left.stored;
+            state.fallback += left.filed;
+            state.acked = last;
+            state.frozen = (Seq(0), Seq(0));
+        });
+        self.merge(last, Fate::Gone);
     }
 
     fn merge(&self, last: Seq, fate: Fate) {

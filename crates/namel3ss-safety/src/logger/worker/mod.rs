@@ -12,6 +12,7 @@ use std::time::Duration;
 
 mod ledger;
 mod source;
+mod kept;
 
 pub(super) use self::ledger::settle_dropped;
 
@@ -127,6 +128,9 @@ impl Worker {
         if !shared.has_keeper() {
             self.keep(shared, branch, now);
         }
+        if self.give_up_kept(shared, branch) {
+            return Some(Duration::ZERO);
+        }
         if let Some(mut flight) = self.flight.take() {
             let at_once = flight.kept && flight.request < request;
             if now < flight.not_before && !at_once {
@@ -195,6 +199,7 @@ impl Worker {
             let started = shared.started.load(Ordering::Acquire);
             if started && lane.is_apart() {
                 lane.hand_ahead(lane.journal.drained());
+                shared.call_others(branch);
             }
             let buffered = lane.buffered();
             if buffered == 0 {
@@ -204,7 +209,7 @@ impl Worker {
             let waited = now.saturating_sub(*since.get_or_insert(now));
             let due = buffered >= config.buffer_size || waited >= config.flush_interval;
             if due && !full && started {
-                keeper::hand(lane);
+                hand(shared, branch, lane);
                 *since = None;
             }
         }
@@ -395,7 +400,7 @@ impl Worker {
                 return Err(error);
             }
             if flushing {
-                keeper::hand(lane);
+                hand(shared, branch, lane);
             }
         }
         settle_dropped(shared, branch, lane);
@@ -443,6 +448,15 @@ impl Worker {
             request: self.request,
             settled: false,
         }
+    }
+}
+
+/// Hands everything over; with what one worker hands over it calls the others, who may have looked
+/// before.
+fn hand(shared: &Shared, branch: &Branch, lane: &Lane) {
+    let before = lane.handed();
+    if keeper::hand(lane) > before {
+        shared.call_others(branch);
     }
 }
 

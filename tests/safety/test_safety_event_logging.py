@@ -1261,6 +1261,63 @@ class TestEnvironment:
         assert (tmp_path / name).stat().st_size > 0
         assert logger.buffer_size == 2
 
+    def test_from_several_urls_each_gets_everything(self, tmp_path: Path) -> None:
+        urls = [f"sqlite:///{tmp_path}/a.db", f"file://{tmp_path}/b.jsonl"]
+        with SafetyEventLogger.from_url(*urls, buffer_size=2) as logger:
+            for n in range(7):
+                logger.log(SafetyEvent(event_id=str(n)))
+        stats = logger.get_stats()
+        assert (stats["total_logged"], stats["total_flushed"], stats["pending"]) == (7, 7, 0)
+        first, second = stats["sinks"]
+        assert first["name"] == "safety_events" != second["name"]
+        assert (first["flushed"], second["flushed"]) == (7, 7)
+        assert first["destination"].endswith("a.db?table=safety_events")
+        assert second["destination"] == urls[1]
+        assert first["healthy"]
+        assert second["last_error"] is None
+        lines = (tmp_path / "b.jsonl").read_text().splitlines()
+        assert ids([json.loads(line) for line in lines]) == [str(n) for n in range(7)]
+        with sqlite3.connect(tmp_path / "a.db") as database:
+            rows = database.execute("SELECT count(*) FROM safety_events").fetchall()
+        assert rows == [(7,)]
+
+    def test_a_dead_url_holds_up_nobody(self, tmp_path: Path) -> None:
+        dead = "postgresql://u:canary@127.0.0.1:1/d"
+        urls = (dead, f"file://{tmp_path}/b.jsonl")
+        options = {"buffer_size": 1, "max_retries": 1, "fallback_path": tmp_path / "fallback"}
+        logger = SafetyEventLogger.from_url(*urls, **options)
+        logger.start()
+        for n in range(5):
+            logger.log(SafetyEvent(event_id=str(n)))
+        logger.stop_sync(timeout=60)
+        stats = logger.get_stats()
+        failing, other = stats["sinks"]
+        assert (other["flushed"], other["pending"], other["healthy"]) == (5, 0, True)
+        assert (failing["flushed"], failing["healthy"]) == (0, False)
+        assert failing["fallback"] + failing["pending"] == 5
+        assert failing["last_error"]
+        assert "canary" not in str(stats)
+        assert (stats["total_flushed"], stats["healthy"]) == (0, False)
+
+    def test_the_environment_may_hold_several_urls(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        urls = f"file://{tmp_path}/a.jsonl  \n file://{tmp_path}/b b.jsonl"
+        monkeypatch.setenv("NAMEL3SS_SAFETY_URL", urls)
+        with SafetyEventLogger() as logger:
+            logger.log(SafetyEvent())
+        for name in ("a.jsonl", "b b.jsonl"):
+            assert len((tmp_path / name).read_text().splitlines()) == 1
+        monkeypatch.delenv("NAMEL3SS_SAFETY_URL")
+        with SafetyEventLogger.from_env({"NAMEL3SS_SAFETY_URL": urls}) as logger:
+            logger.log(SafetyEvent())
+        assert len((tmp_path / "b b.jsonl").read_text().splitlines()) == 2
+
+    def test_the_same_url_twice_is_said_at_once(self, tmp_path: Path) -> None:
+        url = f"file://{tmp_path}/a.jsonl"
+        with pytest.raises(ValueError, match="^url is file:.*delivers to already"):
+            SafetyEventLogger.from_url(url, url)
+
     def test_from_url_wants_one(self) -> None:
         with pytest.raises(ValueError, match="url"):
             SafetyEventLogger.from_url()

@@ -1,4 +1,4 @@
-//! Where rows go: from a URL to the adapter that stores them.
+//! Where rows go: from URLs to the adapters that store them.
 
 use std::sync::Arc;
 
@@ -10,13 +10,16 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::place;
 
-/// What `--to` says, or else the default dataset.
-pub(crate) fn open(to: Option<&str>) -> Result<Arc<dyn DatasetAdapter>, Error> {
-    let (url, exit) = match to {
-        Some(url) => (url.to_owned(), Exit::Usage),
-        None => (default_url()?, Exit::Config),
-    };
-    namel3ss_safety_stores::open(&url).map_err(|error| {
+/// What each `--to` says, or else the default datasets; never empty.
+pub(crate) fn open(to: &[String]) -> Result<Vec<Arc<dyn DatasetAdapter>>, Error> {
+    if to.is_empty() {
+        return default_urls()?.iter().map(|url| open_one(url, Exit::Config)).collect();
+    }
+    to.iter().map(|url| open_one(url, Exit::Usage)).collect()
+}
+
+fn open_one(url: &str, exit: Exit) -> Result<Arc<dyn DatasetAdapter>, Error> {
+    namel3ss_safety_stores::open(url).map_err(|error| {
         let exit = match error {
             OpenError::Adapter(_) => Exit::Config,
             _ => exit,
@@ -26,12 +29,13 @@ pub(crate) fn open(to: Option<&str>) -> Result<Arc<dyn DatasetAdapter>, Error> {
 }
 
 /// What `NAMEL3SS_SAFETY_URL` names, or the SQLite file under home, which is made for it.
-fn default_url() -> Result<String, Error> {
-    if let Some(url) = place::url_from_environment()? {
-        return Ok(url);
+fn default_urls() -> Result<Vec<String>, Error> {
+    let urls = place::urls_from_environment()?;
+    if !urls.is_empty() {
+        return Ok(urls);
     }
     let path = home().join(place::DEFAULT_FILE);
     path.to_str()
-        .map(|path| format!("sqlite:///{path}"))
+        .map(|path| vec![format!("sqlite:///{path}")])
         .ok_or_else(|| Error::config("open the default dataset: its path is not UTF-8"))
 }

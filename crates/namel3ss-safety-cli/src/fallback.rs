@@ -1,9 +1,14 @@
 //! Fallback files that wait to be replayed, and the folders in which they usually are.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use namel3ss_safety::sink::default_fallback_path;
+use namel3ss_safety::sink::{DESTINATION_NAME, default_fallback_path};
+
+use crate::error::Error;
+
+/// The most of a destination that is read.
+const DESTINATION_BYTES_MAX: u64 = 64 << 10;
 
 /// The usual folders, as far as they exist and are ours: a file that somebody else put at a
 /// well-known place under `/tmp` must never reach a dataset.
@@ -21,6 +26,30 @@ pub(crate) fn usual_folders(home: &Path) -> Vec<PathBuf> {
     folders.retain(|folder| is_ours(folder));
     folders.sort();
     folders
+}
+
+/// A folder of fallback files and those of further sinks within it.
+pub(crate) fn with_those_within(folder: &Path) -> Vec<PathBuf> {
+    let mut folders = vec![folder.to_owned()];
+    let within = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path());
+    let is_sinks = |path: &PathBuf| is_ours(path) && path.join(DESTINATION_NAME).is_file();
+    folders.extend(within.filter(is_sinks));
+    folders[1..].sort();
+    folders
+}
+
+/// Where the folder of a fallback file says that its rows go, if it says so.
+pub(crate) fn destination_of(file: &Path) -> Result<Option<String>, Error> {
+    let said = file.parent().unwrap_or_else(|| Path::new("")).join(DESTINATION_NAME);
+    let read = std::fs::File::open(&said).and_then(|file| {
+        let mut text = String::new();
+        file.take(DESTINATION_BYTES_MAX).read_to_string(&mut text).map(|_| text)
+    });
+    match read {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::failed(format!("read {}: {error}", said.display()))),
+    }
 }
 
 /// Whether a folder is there, is no link and belongs to us.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use namel3ss_safety::home::home;
 use namel3ss_safety::logger::{Builder, OverflowStrategy};
+use namel3ss_safety::stats::SinkStats;
 use namel3ss_safety::{AdapterRegistry, DatasetAdapter, Level, SafetyEvent, SafetyEventLogger};
 
 use crate::error::Error;
@@ -14,11 +15,15 @@ use crate::style::Style;
 /// How many events are handed over at once: an input is read in bulk.
 const BUFFER_SIZE: usize = 1000;
 
-/// A logger of `dataset` whose home is ours.
-pub(crate) fn builder(adapter: Arc<dyn DatasetAdapter>, dataset: &str) -> Builder {
+/// A logger of `dataset` whose home is ours, with a sink for each adapter; one at least.
+pub(crate) fn builder(adapters: &[Arc<dyn DatasetAdapter>], dataset: &str) -> Builder {
     let registry = AdapterRegistry::default();
-    registry.register(dataset, adapter);
-    SafetyEventLogger::builder()
+    if let Some(first) = adapters.first() {
+        registry.register(dataset, first.clone());
+    }
+    let builder = SafetyEventLogger::builder();
+    let builder = adapters.iter().skip(1).fold(builder, |b, adapter| b.also_to(adapter.clone()));
+    builder
         .target_dataset(dataset)
         .adapter_registry(registry)
         .home(home())
@@ -29,7 +34,14 @@ pub(crate) fn builder(adapter: Arc<dyn DatasetAdapter>, dataset: &str) -> Builde
 
 /// Makes it; what can be wrong came from the command line.
 pub(crate) fn build(builder: Builder) -> Result<SafetyEventLogger, Error> {
-    builder.build().map_err(|error| Error::usage(format!("make the logger: {error}")))
+    builder.build().map_err(|error| {
+        let text = error.to_string();
+        let text = match error.parameter() {
+            "also_to" => text.replacen("also_to", "--to", 1),
+            _ => text,
+        };
+        Error::usage(format!("make the logger: {text}"))
+    })
 }
 
 /// Tells what a logger has to say about itself.
@@ -53,10 +65,13 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    pub(crate) fn start(adapter: Arc<dyn DatasetAdapter>, dataset: &str) -> Result<Self, Error> {
+    pub(crate) fn start(
+        adapters: &[Arc<dyn DatasetAdapter>],
+        dataset: &str,
+    ) -> Result<Self, Error> {
         // Beside the journal and not under /tmp: a reboot keeps them.
         let fallback = home().join("fallback");
-        let logger = build(builder(adapter, dataset).fallback_path(fallback))?;
+        let logger = build(builder(adapters, dataset).fallback_path(fallback))?;
         logger.start();
         Ok(Self { logger })
     }
@@ -67,19 +82,27 @@ impl Feed {
     }
 
     /// Delivers everything, and says what came of it.
-    pub(crate) fn stop(&self, err: &mut Diagnostics) -> Fates {
+    pub(crate) fn stop(&self, err: &mut Diagnostics) -> Fed {
         let report = self.logger.stop(None);
         tell_notices(&self.logger, err);
         if let Some(error) = report.error {
             err.say(Style::Warn, "warning:", &format!("not everything is delivered: {error}"));
         }
         let stats = self.logger.stats();
-        Fates {
+        let fates = Fates {
             logged: stats.total_logged,
             flushed: stats.total_flushed,
             fallback: stats.total_fallback,
             dropped: stats.total_dropped,
             pending: stats.pending,
-        }
+        };
+        Fed { fates, sinks: stats.sinks }
     }
+}
+
+/// What became of it.
+pub(crate) struct Fed {
+    /// An event counts as stored if each dataset has it.
+    pub(crate) fates: Fates,
+    pub(crate) sinks: Vec<SinkStats>,
 }

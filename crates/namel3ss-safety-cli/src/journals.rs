@@ -1,12 +1,13 @@
 //! The journals under a folder, read without changing a byte: whose they are, what waits in them,
 //! what is damaged. A journal that is being written is read as well, as it was a moment ago.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use namel3ss_safety::journal::DropReason;
-use namel3ss_safety::journal::account::{self, ACCOUNTS_NAME, Account};
-use namel3ss_safety::journal::inspect::{self, Found, JournalInfo};
+use namel3ss_safety::journal::account::{self, ACCOUNTS_NAME, Account, SinkAccount};
+use namel3ss_safety::journal::inspect::{self, Found, JournalInfo, SinkInfo};
 use namel3ss_safety::journal::recovery::RecoverError;
 use namel3ss_safety::{JournalId, Seq};
 
@@ -28,7 +29,7 @@ pub(crate) struct Journal {
     pub(crate) content: Result<JournalInfo, RecoverError>,
 }
 
-/// What became of the events of a journal, as its first sink knows.
+/// What became of the events of a journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fates {
     pub(crate) logged: u64,
@@ -129,17 +130,46 @@ fn bytes_in(folder: &Path) -> u64 {
 
 /// What became of the events of a journal.
 pub(crate) fn fates(info: &JournalInfo) -> Fates {
-    // Each sink delivers all events: the slowest one says what is pending.
-    let slowest = info.cursors.iter().min_by_key(|(_, state, _)| state.acked);
-    let state = slowest.map(|(_, state, _)| *state).unwrap_or_default();
+    // Each sink delivers all events: the one that is furthest behind says what is pending, and of
+    // those that are done, the one with the fewest events in its dataset.
+    let sinks = info.sinks();
+    let furthest = sinks.iter().min_by_key(|sink| (sink.state.acked, sink.state.flushed));
+    furthest.map(|sink| fates_of(info, sink)).unwrap_or_default()
+}
+
+/// What became of the events of a journal at one of its destinations.
+pub(crate) fn fates_of(info: &JournalInfo, sink: &SinkInfo) -> Fates {
+    let state = &sink.state;
+    // Events whose segments are gone, because all cursors have passed them, still count.
+    let last = info.sinks().iter().map(|sink| sink.state.acked).max().unwrap_or_default();
     Fates {
-        // Events whose segments are gone, because all cursors have passed them, still count.
-        logged: info.last.max(state.acked).0 + state.unsequenced,
+        logged: info.last.max(last).0 + state.unsequenced,
         flushed: state.flushed,
         fallback: state.fallback,
         dropped: state.dropped.iter().sum(),
-        pending: info.pending,
+        pending: sink.pending,
     }
+}
+
+/// What became of events at each destination, where there are several.
+pub(crate) fn by_destination(
+    found: &[Journal],
+    finished: &[(String, Account)],
+) -> BTreeMap<String, Fates> {
+    let mut all: BTreeMap<String, Fates> = BTreeMap::new();
+    for info in found.iter().filter_map(|journal| journal.content.as_ref().ok()) {
+        let sinks = info.sinks();
+        for sink in sinks.iter().filter(|_| sinks.len() > 1) {
+            all.entry(sink.destination.clone()).or_default().add(&fates_of(info, sink));
+        }
+    }
+    for (destination, sink) in finished.iter().flat_map(|(_, account)| &account.sinks) {
+        let SinkAccount { flushed, fallback, dropped } = *sink;
+        let logged = flushed + fallback + dropped;
+        let fates = Fates { logged, flushed, fallback, dropped, pending: 0 };
+        all.entry(destination.clone()).or_default().add(&fates);
+    }
+    all
 }
 
 /// How many events were dropped, by reason, without the reasons that never were.

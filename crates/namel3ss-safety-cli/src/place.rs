@@ -16,12 +16,11 @@ pub(crate) const DEFAULT_FILE: &str = "safety_events.db";
 /// The default dataset's name, and its table's.
 pub(crate) const DEFAULT_DATASET: &str = "safety_events";
 
-/// What `NAMEL3SS_SAFETY_URL` says, if anything.
-pub(crate) fn url_from_environment() -> Result<Option<String>, Error> {
+/// The URLs that `NAMEL3SS_SAFETY_URL` holds.
+pub(crate) fn urls_from_environment() -> Result<Vec<String>, Error> {
     match std::env::var("NAMEL3SS_SAFETY_URL") {
-        Ok(url) if url.is_empty() => Ok(None),
-        Ok(url) => Ok(Some(url)),
-        Err(std::env::VarError::NotPresent) => Ok(None),
+        Ok(text) => Ok(url::several(&text).into_iter().map(str::to_owned).collect()),
+        Err(std::env::VarError::NotPresent) => Ok(Vec::new()),
         Err(std::env::VarError::NotUnicode(_)) => {
             Err(Error::config("read NAMEL3SS_SAFETY_URL: it is not UTF-8"))
         }
@@ -143,10 +142,16 @@ fn is_sqlite(path: &Path) -> bool {
     read.is_ok() && &magic == b"SQLite format 3\0"
 }
 
-/// The default dataset: what `NAMEL3SS_SAFETY_URL` names, or the SQLite file under home.
-pub(crate) fn default_dataset() -> Result<Place, Error> {
-    match url_from_environment()? {
-        Some(url) => Place::parse(&url).map_err(|error| match error {
+/// The default datasets: what `NAMEL3SS_SAFETY_URL` names, or the SQLite file under home. Never
+/// empty; one that can't be read here is an error of its own.
+pub(crate) fn default_datasets() -> Result<Vec<Result<Place, Error>>, Error> {
+    let urls = urls_from_environment()?;
+    if urls.is_empty() {
+        let path = home().join(DEFAULT_FILE);
+        return Ok(vec![Ok(Place::Sqlite { path, table: Table::default() })]);
+    }
+    let place = |url: &String| {
+        Place::parse(url).map_err(|error| match error {
             Error::Failed { message, .. } => Error::new(
                 Exit::Config,
                 format!(
@@ -154,7 +159,19 @@ pub(crate) fn default_dataset() -> Result<Place, Error> {
                 ),
             ),
             other => other,
-        }),
-        None => Ok(Place::Sqlite { path: home().join(DEFAULT_FILE), table: Table::default() }),
+        })
+    };
+    Ok(urls.iter().map(place).collect())
+}
+
+/// The first of the default datasets that can be read here.
+pub(crate) fn default_dataset() -> Result<Place, Error> {
+    let mut wrong = None;
+    for place in default_datasets()? {
+        match place {
+            Ok(place) => return Ok(place),
+            Err(error) => wrong = wrong.or(Some(error)),
+        }
     }
+    Err(wrong.unwrap_or_else(|| Error::config("find the default dataset")))
 }

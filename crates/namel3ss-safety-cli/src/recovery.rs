@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use namel3ss_safety::journal::inspect::JournalInfo;
 use namel3ss_safety::{AdapterError, Batch, Batching, DatasetAdapter, Delivery};
 
 /// A destination as people read it: a logger without an adapter has none.
@@ -19,29 +18,30 @@ pub(crate) fn open(destination: &str) -> Option<Arc<dyn DatasetAdapter>> {
     (adapter.identity() == destination).then_some(adapter)
 }
 
-/// What to type to have a journal delivered.
-pub(crate) fn command(info: &JournalInfo) -> String {
-    let dataset = match info.header.dataset.as_str() {
+/// What to type to have a journal delivered to one of its destinations.
+pub(crate) fn command(dataset: &str, destination: &str) -> String {
+    let dataset = match dataset {
         crate::place::DEFAULT_DATASET => String::new(),
         name => format!(" --dataset {}", super::checks::shell(name.as_ref())),
     };
-    let to = if open(&info.header.destination).is_some() { "" } else { " --to URL" };
+    let to = if open(destination).is_some() { "" } else { " --to URL" };
     format!("n3-safety recover{dataset}{to}")
 }
 
-/// An adapter that goes by another one's identity, so that a logger adopts journals which were
-/// meant for that one; it counts the rows that landed.
+/// Adapters that go by another one's identity, so that a logger adopts journals which were meant for
+/// that one; it counts the rows that landed in each of them.
 pub(crate) struct Instead {
-    adapter: Arc<dyn DatasetAdapter>,
+    adapters: Vec<Arc<dyn DatasetAdapter>>,
     identity: String,
     stored: AtomicU64,
     error: Mutex<Option<String>>,
 }
 
 impl Instead {
-    pub(crate) fn new(adapter: Arc<dyn DatasetAdapter>, identity: &str) -> Self {
+    /// Of adapters, one at least.
+    pub(crate) fn new(adapters: Vec<Arc<dyn DatasetAdapter>>, identity: &str) -> Self {
         Self {
-            adapter,
+            adapters,
             identity: identity.to_owned(),
             stored: AtomicU64::new(0),
             error: Mutex::default(),
@@ -67,7 +67,8 @@ impl fmt::Debug for Instead {
 
 impl DatasetAdapter for Instead {
     fn insert(&self, batch: &Batch<'_>) -> Result<(), AdapterError> {
-        let result = self.adapter.insert(batch);
+        // One that has the batch already knows it, when another was not there and it comes again.
+        let result = self.adapters.iter().try_for_each(|adapter| adapter.insert(batch));
         match &result {
             Ok(()) => {
                 self.stored.fetch_add(batch.len() as u64, Ordering::Relaxed);
@@ -85,10 +86,13 @@ impl DatasetAdapter for Instead {
     }
 
     fn delivery(&self) -> Delivery {
-        self.adapter.delivery()
+        let least =
+            |adapter: &&Arc<dyn DatasetAdapter>| adapter.delivery() == Delivery::AtLeastOnce;
+        let least = self.adapters.iter().find(least).or(self.adapters.first());
+        least.map_or(Delivery::AtLeastOnce, |adapter| adapter.delivery())
     }
 
     fn batching(&self) -> Batching {
-        self.adapter.batching()
+        self.adapters.first().map_or_else(Batching::default, |adapter| adapter.batching())
     }
 }

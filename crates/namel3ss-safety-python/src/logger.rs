@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use namel3ss_safety::{Builder, Durability, JournalKind, OverflowStrategy, SafetyEventLogger};
+use namel3ss_safety::stats::SinkStats;
+use namel3ss_safety::{
+    Builder, ConfigError, Durability, JournalKind, OverflowStrategy, SafetyEventLogger,
+};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -13,6 +16,7 @@ use pyo3::types::PyDict;
 use crate::context::Context;
 use crate::host::Host;
 use crate::log::Log;
+use crate::native::Native;
 use crate::rows::Encoded;
 use crate::sink::{Sink, Told, told};
 use crate::ticket::{Outcome, Ticket};
@@ -28,6 +32,15 @@ fn wrong(error: impl std::fmt::Display) -> PyErr {
     PyValueError::new_err(error.to_string())
 }
 
+/// A further dataset came from a URL.
+fn refused(error: ConfigError) -> PyErr {
+    let text = error.to_string();
+    wrong(match error.parameter() {
+        "also_to" => text.replacen("also_to", "url", 1),
+        _ => text,
+    })
+}
+
 fn journal_kind(journal: &str) -> JournalKind {
     match journal {
         "file" => JournalKind::File,
@@ -40,7 +53,7 @@ fn journal_kind(journal: &str) -> JournalKind {
 impl Logger {
     #[new]
     #[pyo3(signature = (*, target_dataset, buffer_size, flush_interval_seconds, overflow_strategy,
-        sink, journal, durability, backlog_limit_bytes, home, disabled, starts_itself))]
+        sink, further, journal, durability, backlog_limit_bytes, home, disabled, starts_itself))]
     #[expect(clippy::too_many_arguments, reason = "each is one of the user's own, by its name")]
     fn new(
         target_dataset: String,
@@ -48,6 +61,7 @@ impl Logger {
         flush_interval_seconds: f64,
         overflow_strategy: &str,
         sink: &Sink,
+        further: Vec<PyRef<'_, Native>>,
         journal: &str,
         durability: &str,
         backlog_limit_bytes: i64,
@@ -72,7 +86,8 @@ impl Logger {
         if let Some(home) = home {
             builder = builder.home(home);
         }
-        let logger = builder.build().map_err(wrong)?;
+        let further = further.iter().map(|native| native.adapter.clone());
+        let logger = further.fold(builder, Builder::also_to).build().map_err(refused)?;
         Ok(Self { host: Arc::new(Host::new(logger, disabled, starts_itself)) })
     }
 
@@ -204,9 +219,27 @@ impl Logger {
         dict.set_item("journal", stats.journal)?;
         dict.set_item("durability", stats.durability.as_str())?;
         dict.set_item("healthy", stats.healthy)?;
+        let sinks = stats.sinks.iter().map(|sink| sink_stats(py, sink));
+        dict.set_item("sinks", sinks.collect::<PyResult<Vec<_>>>()?)?;
         dict.set_item("panics", self.host.panics.load(Ordering::Relaxed))?;
         Ok(dict)
     }
+}
+
+fn sink_stats<'py>(py: Python<'py>, sink: &SinkStats) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("name", &sink.name)?;
+    dict.set_item("destination", &sink.destination)?;
+    dict.set_item("flushed", sink.flushed)?;
+    dict.set_item("fallback", sink.fallback)?;
+    dict.set_item("dropped", sink.dropped)?;
+    dict.set_item("pending", sink.pending)?;
+    dict.set_item("retries", sink.retries)?;
+    dict.set_item("recovered", sink.recovered)?;
+    dict.set_item("recovering", sink.recovering)?;
+    dict.set_item("healthy", sink.healthy)?;
+    dict.set_item("last_error", &sink.last_error)?;
+    Ok(dict)
 }
 
 /// A wait of somebody's in seconds; what is no such thing is none at all.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use namel3ss_safety::{CsvAdapter, DatasetAdapter, Delivery, JsonAdapter};
+use namel3ss_safety_stores::url;
 use namel3ss_safety_stores::{ObjectStoreAdapter, SqliteAdapter, Table};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -55,6 +56,12 @@ impl Native {
     fn open(url: &str) -> PyResult<Self> {
         let adapter = namel3ss_safety_stores::open(url).map_err(wrong)?;
         Ok(Self { adapter, memory: None })
+    }
+
+    /// What each URL names that one text holds.
+    #[staticmethod]
+    fn open_several(urls: &str) -> PyResult<Vec<Self>> {
+        url::several(urls).into_iter().map(Self::open).collect()
     }
 
     /// The embedded database, whose table is named as the dataset where that makes a name.

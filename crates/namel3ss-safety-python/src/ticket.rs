@@ -70,6 +70,7 @@ impl Ticket {
                 result.set_item("complete", report.complete)?;
                 result.set_item("pending", report.pending)?;
                 result.set_item("error", &report.error)?;
+                result.set_item("behind", &report.behind)?;
             }
             Some(Outcome::Written(outcome)) => {
                 result.set_item("stored", outcome.stored)?;

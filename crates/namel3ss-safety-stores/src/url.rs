@@ -137,6 +137,38 @@ impl From<TableError> for OpenError {
     }
 }
 
+/// The URLs that one text holds, such as `NAMEL3SS_SAFETY_URL`: they are separated by white space
+/// before a scheme, so that a path with a space in it stays one.
+///
+/// ```
+/// use namel3ss_safety_stores::url::several;
+/// assert_eq!(several("sqlite:////a b.db  postgresql://db/safety"), ["sqlite:////a b.db", "postgresql://db/safety"]);
+/// assert!(several(" ").is_empty());
+/// ```
+#[must_use]
+pub fn several(text: &str) -> Vec<&str> {
+    let begins = |rest: &str| {
+        rest.split_once("://").is_some_and(|(scheme, _)| {
+            let word = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+            scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(word)
+        })
+    };
+    let text = text.trim();
+    let mut urls = Vec::new();
+    let mut start = 0;
+    let mut before = ' ';
+    for (at, c) in text.char_indices() {
+        if before.is_whitespace() && at > start && begins(&text[at..]) {
+            urls.push(text[start..at].trim_end());
+            start = at;
+        }
+        before = c;
+    }
+    urls.push(&text[start..]);
+    urls.retain(|url| !url.is_empty());
+    urls
+}
+
 /// Reads a URL or a path; touches no file. See [`crate::open`].
 ///
 /// # Errors

@@ -218,6 +218,11 @@ impl<'a> Batch<'a> {
         })
     }
 
+    /// The seqs of the rows.
+    pub(crate) fn seqs(&self) -> impl Iterator<Item = Seq> + use<'a> {
+        self.entries.iter().map(|entry| entry.seq)
+    }
+
     /// A copy of the rows.
     #[must_use]
     pub fn to_rows(&self) -> RowBuffer {

@@ -1,4 +1,5 @@
-//! What a logger counts. `logged = flushed + fallback + dropped + pending`, at every instant.
+//! What a logger counts. `logged = flushed + fallback + dropped + pending`, at every instant, for
+//! the logger and for each of its sinks.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,13 +8,17 @@ use crate::batch::Durability;
 use crate::journal::DropReason;
 
 /// A moment's view of a logger. Counts are of this logger's own events, except where said.
+///
+/// With several sinks an event counts once among the totals: as dropped as soon as one sink has
+/// given it up, else as pending until every sink has settled it, then as in a fallback file if one
+/// sink has filed it, and as flushed only if every dataset has it. `sinks` has each sink's own.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Stats {
     /// Events that `log()` was called with: `total_flushed + total_fallback + total_dropped +
     /// pending`.
     pub total_logged: u64,
-    /// Events in their dataset.
+    /// Events in their dataset; with several sinks, in each of them.
     pub total_flushed: u64,
     /// Events in fallback files.
     pub total_fallback: u64,
@@ -53,18 +58,51 @@ pub struct Stats {
     pub overflow_strategy: &'static str,
     /// The flush interval.
     pub flush_interval: Duration,
+    /// Each sink's own, the first one first.
+    pub sinks: Vec<SinkStats>,
 }
 
-/// The counters behind it.
+/// How one sink of a logger fares: the logger's `total_logged` is `flushed + fallback + dropped +
+/// pending` of each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SinkStats {
+    /// The dataset's name, for the first sink; for further ones with a number of its destination's.
+    pub name: String,
+    /// Where its rows land, without secrets; empty while no adapter is registered.
+    pub destination: String,
+    /// Events in its dataset.
+    pub flushed: u64,
+    /// Events in its fallback files.
+    pub fallback: u64,
+    /// Events that it will never have.
+    pub dropped: u64,
+    /// Events on their way to it.
+    pub pending: u64,
+    /// Attempts after a first one that failed.
+    pub retries: u64,
+    /// Events of earlier runs that it has delivered, or filed.
+    pub recovered: u64,
+    /// Events of earlier runs that it has yet to deliver.
+    pub recovering: u64,
+    /// Whether its dataset took the last batch, or has not been tried yet.
+    pub healthy: bool,
+    /// Its last warning or error.
+    pub last_error: Option<String>,
+}
+
+type Reasons = [AtomicU64; DropReason::ALL.len()];
+
+fn loaded(dropped: &Reasons) -> [u64; DropReason::ALL.len()] {
+    std::array::from_fn(|i| dropped[i].load(Ordering::Acquire))
+}
+
+/// What is counted before any sink has a say: what was refused is dropped for all of them.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     /// Events dropped before they got a seq.
     pub(crate) unsequenced: AtomicU64,
-    pub(crate) flushed: AtomicU64,
-    pub(crate) fallback: AtomicU64,
-    pub(crate) recovered: AtomicU64,
-    pub(crate) recovering: AtomicU64,
-    dropped: [AtomicU64; DropReason::ALL.len()],
+    dropped: Reasons,
 }
 
 impl Counters {
@@ -73,6 +111,26 @@ impl Counters {
     }
 
     pub(crate) fn dropped(&self) -> [u64; DropReason::ALL.len()] {
-        std::array::from_fn(|i| self.dropped[i].load(Ordering::Acquire))
+        loaded(&self.dropped)
+    }
+}
+
+/// What is counted of one sink.
+#[derive(Debug, Default)]
+pub(crate) struct SinkCounters {
+    pub(crate) flushed: AtomicU64,
+    pub(crate) fallback: AtomicU64,
+    pub(crate) recovered: AtomicU64,
+    pub(crate) recovering: AtomicU64,
+    dropped: Reasons,
+}
+
+impl SinkCounters {
+    pub(crate) fn give_up(&self, reason: DropReason, events: u64) {
+        self.dropped[reason.index()].fetch_add(events, Ordering::AcqRel);
+    }
+
+    pub(crate) fn dropped(&self) -> [u64; DropReason::ALL.len()] {
+        loaded(&self.dropped)
     }
 }

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import Field
 from datetime import datetime
@@ -113,6 +113,8 @@ class Native:
     @staticmethod
     def open(url: str) -> Native: ...
     @staticmethod
+    def open_several(urls: str) -> list[Native]: ...
+    @staticmethod
     def embedded(path: str | PathLike[str], dataset: str) -> Native: ...
     @staticmethod
     def object_store(bucket: str, prefix: str, format: str) -> Native: ...
@@ -165,6 +167,7 @@ class Logger:
         flush_interval_seconds: float,
         overflow_strategy: str,
         sink: Sink,
+        further: Sequence[Native],
         journal: str,
         durability: str,
         backlog_limit_bytes: int,

@@ -47,6 +47,9 @@ class Making:
         if isinstance(target_frame, str) and target_frame and target_dataset == DATASET:
             target_dataset, target_frame = target_frame, None
         self.dataset = target_dataset
+        self._further: Sequence[_core.Native] = ()
+        if isinstance(adapter_registry, _Registry):
+            self._further = adapter_registry.further
         self._fallback = check_path("fallback_path", fallback_path)
         if event_sink is not None:
             self.sink = self._taken(event_sink)
@@ -57,7 +60,8 @@ class Making:
             if target_frame is not None:
                 adapter_registry.register(target_dataset, target_frame)
             else:
-                adapter_registry._table.set(target_dataset, _default(target_dataset))
+                first, *self._further = _default(target_dataset)
+                adapter_registry._table.set(target_dataset, first)
         self._home = self._fallback
         self.sink = SafetyEventSink(
             target_dataset,
@@ -107,6 +111,7 @@ class Making:
             flush_interval_seconds=interval,
             overflow_strategy=overflow_strategy,
             sink=self.sink._core,
+            further=self._further,
             journal=_journal(journal),
             durability=durability,
             backlog_limit_bytes=backlog_limit_bytes,
@@ -143,33 +148,41 @@ def _journal(journal: object) -> str:
     raise ValueError(text)
 
 
-def _default(dataset: str) -> _core.Native:
+def _default(dataset: str) -> Sequence[_core.Native]:
     """What ``NAMEL3SS_SAFETY_URL`` names, or the embedded database."""
-    url = os.environ.get(f"{_PREFIX}URL")
-    if not url:
+    urls = os.environ.get(f"{_PREFIX}URL", "").strip()
+    if not urls:
         home = _core.home()
         try:
             os.makedirs(home, mode=0o700, exist_ok=True)  # noqa: PTH103
         except OSError:
             # Its rows wait in the journal then, or in fallback files.
             pass
-        return _core.Native.embedded(os.path.join(home, "safety_events.db"), dataset)  # noqa: PTH118
+        return [_core.Native.embedded(os.path.join(home, "safety_events.db"), dataset)]  # noqa: PTH118
     try:
-        return _core.Native.open(url)
+        return _core.Native.open_several(urls)
     except ValueError as error:
         text = f"{_PREFIX}URL: {error}"
         raise ValueError(text) from None
 
 
+class _Registry(AdapterRegistry):
+    """A dataset at several places: the first one's is registered."""
+
+    def __init__(self, dataset: str, adapters: Sequence[_core.Native]) -> None:
+        super().__init__()
+        first, *self.further = adapters
+        self._table.set(dataset, first)
+
+
 def registry_of(urls: Sequence[str], dataset: str) -> AdapterRegistry:
-    """Return a registry with the dataset at a URL."""
-    if len(urls) != 1:
-        text = f"urls are {len(urls)}: from_url takes one"
+    """Return a registry with the dataset at one URL or several."""
+    if not urls:
+        text = "urls are none: from_url takes one or several"
         raise ValueError(text)
-    check_text("url", urls[0])
-    registry = AdapterRegistry()
-    registry._table.set(dataset, _core.Native.open(urls[0]))
-    return registry
+    for url in urls:
+        check_text("url", url)
+    return _Registry(dataset, [_core.Native.open(url) for url in urls])
 
 
 def options_of(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -186,8 +199,8 @@ def options_of(environ: Mapping[str, str]) -> dict[str, Any]:
         except ValueError:
             text = f"{variable} is {given[:40]!r}: it takes a number"
             raise ValueError(text) from None
-    url = environ.get(f"{_PREFIX}URL")
+    url = environ.get(f"{_PREFIX}URL", "").strip()
     if url and url != os.environ.get(f"{_PREFIX}URL"):
         dataset = options.get("target_dataset", DATASET)
-        options["adapter_registry"] = registry_of((url,), dataset)
+        options["adapter_registry"] = _Registry(dataset, _core.Native.open_several(url))
     return options

@@ -209,7 +209,13 @@ class _Logging:
         return _core.DONE
 
     def get_stats(self) -> dict[str, Any]:
-        """Count: ``total_logged = total_flushed + total_fallback + total_dropped + pending``."""
+        """Count: ``total_logged = total_flushed + total_fallback + total_dropped + pending``.
+
+        The same holds for each dict of the list ``sinks``, with ``flushed``, ``fallback``,
+        ``dropped`` and ``pending``. With several sinks the totals count an event as flushed only if
+        each dataset has it, as pending as long as one has yet to settle it, and as dropped as soon
+        as one has given it up.
+        """
         return self._handle.core.stats()
 
     async def __aenter__(self) -> Self:
@@ -244,8 +250,9 @@ class _Logging:
 class SafetyEventLogger(_Logging):
     """Keeps safety events in a journal on disk and delivers them to a dataset.
 
-    Without a registry and a sink the dataset is what ``NAMEL3SS_SAFETY_URL`` names, or else an
-    embedded SQLite file ``safety_events.db`` under ``NAMEL3SS_SAFETY_HOME``.
+    Without a registry and a sink the dataset is what ``NAMEL3SS_SAFETY_URL`` names, which may be
+    several URLs with spaces between them, or else an embedded SQLite file ``safety_events.db``
+    under ``NAMEL3SS_SAFETY_HOME``.
 
     It may be used from any thread, event loop and forked child.
     """
@@ -308,6 +315,9 @@ class SafetyEventLogger(_Logging):
     @classmethod
     def from_url(cls, *urls: str, **options: Any) -> SafetyEventLogger:  # noqa: ANN401
         """Return a logger whose dataset is at a URL; options are those of the class.
+
+        Of several URLs each gets every event. They share the journal and nothing else: a dead one
+        holds up nobody, and catches up when it is back. Raises ValueError if two are one place.
 
         >>> logger = SafetyEventLogger.from_url("file:///var/log/safety.jsonl")  # doctest: +SKIP
         """

@@ -11,8 +11,8 @@ use crate::place::{self, Place};
 use crate::source;
 
 pub(super) fn check(findings: &mut Vec<Finding>) {
-    let adapter = match destination::open(None) {
-        Ok(adapter) => adapter,
+    let adapters = match destination::open(&[]) {
+        Ok(adapters) => adapters,
         Err(error) => {
             findings.push(Finding::config(
                 "dataset",
@@ -23,21 +23,34 @@ pub(super) fn check(findings: &mut Vec<Finding>) {
             return;
         }
     };
-    let identity = adapter.identity();
-    findings.push(match adapter.delivery() {
-        Delivery::ExactlyOnce { condition } => {
-            Finding::ok("dataset", format!("{identity} stores each row once ({condition})"))
+    let mut known = Vec::new();
+    let places = place::default_datasets().unwrap_or_default();
+    for (adapter, place) in adapters.iter().zip(places) {
+        let identity = adapter.identity();
+        if known.contains(&identity) {
+            findings.push(Finding::config(
+                "dataset",
+                format!("NAMEL3SS_SAFETY_URL names {identity} twice"),
+                "name it once: a logger that is made from it says so too",
+            ));
+            continue;
         }
-        Delivery::AtLeastOnce => {
-            Finding::note("dataset", format!("{identity} may store a row twice after a crash"))
+        findings.push(match adapter.delivery() {
+            Delivery::ExactlyOnce { condition } => {
+                Finding::ok("dataset", format!("{identity} stores each row once ({condition})"))
+            }
+            Delivery::AtLeastOnce => {
+                Finding::note("dataset", format!("{identity} may store a row twice after a crash"))
+            }
+        });
+        known.push(identity);
+        match place {
+            Ok(place) => local(&place, findings),
+            Err(_) => findings.push(Finding::note(
+                "dataset",
+                "it is not on this machine's disk: whether it answers shows at the first delivery",
+            )),
         }
-    });
-    match place::default_dataset() {
-        Ok(place) => local(&place, findings),
-        Err(_) => findings.push(Finding::note(
-            "dataset",
-            "it is not on this machine's disk: whether it answers shows at the first delivery",
-        )),
     }
 }
 

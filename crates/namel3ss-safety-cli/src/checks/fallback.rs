@@ -10,18 +10,19 @@ use crate::fallback;
 pub(super) fn check(home: &Path, findings: &mut Vec<Finding>) {
     let before = findings.len();
     let folders = fallback::usual_folders(home);
-    for folder in &folders {
-        match fallback::waiting_in(folder) {
+    let each = folders.iter().flat_map(|folder| fallback::with_those_within(folder));
+    for folder in each {
+        match fallback::waiting_in(&folder) {
             Ok(files) if files.is_empty() => {}
             Ok(files) => findings.push(Finding::integrity(
                 "fallback",
                 format!("{} fallback files wait in {}", files.len(), folder.display()),
-                format!("n3-safety replay {}", shell(folder)),
+                format!("n3-safety replay {}", shell(&folder)),
             )),
             Err(error) => findings.push(Finding::config(
                 "fallback",
                 format!("{} can't be read: {error}", folder.display()),
-                format!("chmod 700 {}", shell(folder)),
+                format!("chmod 700 {}", shell(&folder)),
             )),
         }
     }

@@ -21,9 +21,10 @@ pub(super) fn check(home: &Path, findings: &mut Vec<Finding>) {
         }
     };
     let before = findings.len();
-    let ours = destination::open(None).map(|adapter| adapter.identity()).ok();
+    let ours = destination::open(&[]).unwrap_or_default();
+    let ours: Vec<String> = ours.iter().map(|adapter| adapter.identity()).collect();
     for journal in &journals {
-        one(journal, ours.as_deref(), findings);
+        one(journal, &ours, findings);
     }
     if findings.len() == before {
         let live = journals.iter().filter(|journal| journal.live).count();
@@ -32,7 +33,7 @@ pub(super) fn check(home: &Path, findings: &mut Vec<Finding>) {
     }
 }
 
-fn one(journal: &Journal, ours: Option<&str>, findings: &mut Vec<Finding>) {
+fn one(journal: &Journal, ours: &[String], findings: &mut Vec<Finding>) {
     let path = journal.path.display();
     let content = match &journal.content {
         Ok(content) => content,
@@ -60,24 +61,33 @@ fn one(journal: &Journal, ours: Option<&str>, findings: &mut Vec<Finding>) {
             "look for a failing disk; every whole event outside the damage is still delivered",
         ));
     }
-    let pending = journal.fates().pending;
-    if journal.live || pending == 0 {
+    if journal.live {
         return;
     }
-    let orphan = format!(
-        "{pending} events of the dataset {} wait in {path}, which no process has open",
-        content.header.dataset
-    );
-    // The next logger of the default dataset takes what goes to the same place.
-    if content.header.dataset == crate::place::DEFAULT_DATASET
-        && ours == Some(content.header.destination.as_str())
-    {
-        findings.push(Finding::note("journals", format!("{orphan}: the next logger adopts it")));
-    } else {
-        findings.push(Finding::integrity(
-            "journals",
-            format!("{orphan}; they go to {}", crate::recovery::shown(&content.header.destination)),
-            format!("start its program again, or: {}", crate::recovery::command(content)),
-        ));
+    let sinks = content.sinks();
+    for sink in sinks.iter().filter(|sink| sink.pending > 0) {
+        let orphan = format!(
+            "{} events of the dataset {} wait in {path}, which no process has open",
+            sink.pending, content.header.dataset
+        );
+        // The next logger of the default dataset takes what goes to the same place.
+        if content.header.dataset == crate::place::DEFAULT_DATASET
+            && ours.iter().any(|ours| content.header.names(ours, &sink.destination))
+        {
+            let text = format!("{orphan}: the next logger adopts it");
+            findings.push(Finding::note("journals", text));
+        } else {
+            let to = crate::recovery::shown(&sink.destination);
+            let others =
+                if sinks.len() > 1 { ", which is one of several destinations" } else { "" };
+            findings.push(Finding::integrity(
+                "journals",
+                format!("{orphan}; they go to {to}{others}"),
+                format!(
+                    "start its program again, or: {}",
+                    crate::recovery::command(&content.header.dataset, &sink.destination)
+                ),
+            ));
+        }
     }
 }

@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use namel3ss_safety::SafetyEvent;
+use namel3ss_safety::stats::SinkStats;
 use serde_json::{Value, json};
 
 use crate::cli::Context;
 use crate::destination;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::feed::Feed;
+use crate::feed::{Fed, Feed};
 use crate::input::{self, Format, Interruptible};
-use crate::journals::Fates;
 use crate::mapping::{Mapping, Mappings};
 use crate::place;
 use crate::progress::{self, Unit};
@@ -35,14 +35,16 @@ const BAD_LINES_TOLD: usize = 20;
 #[command(after_help = "Examples:
   n3-safety ingest events.jsonl
   n3-safety ingest --to sqlite:///safety.db export.csv
+  n3-safety ingest --to sqlite:///safety.db --to postgresql://db/safety events.jsonl
   tail -F guard.log | n3-safety ingest - --map timestamp=ts --map user_id=user.id")]
 pub(crate) struct Ingest {
     /// What to read; - is standard input
     #[arg(value_name = "FILE", default_value = "-")]
     file: PathBuf,
-    /// Where the events go [default: the default dataset]
+    /// Where the events go; repeated, they go to each, and none waits for another [default: the
+    /// default dataset]
     #[arg(long, value_name = "URL")]
-    to: Option<String>,
+    to: Vec<String>,
     /// The dataset's name
     #[arg(long, value_name = "NAME", default_value = place::DEFAULT_DATASET)]
     dataset: String,
@@ -65,7 +67,7 @@ struct Tally {
 
 impl Ingest {
     pub(crate) fn run(&self, context: &mut Context) -> Result<Exit, Error> {
-        let adapter = destination::open(self.to.as_deref())?;
+        let adapters = destination::open(&self.to)?;
         let is_pipe = self.file == Path::new("-");
         let (reader, bytes) = self.reader(context)?;
         context.interrupt.arm();
@@ -78,7 +80,7 @@ impl Ingest {
         let unreadable =
             |e: std::io::Error| Error::failed(format!("read {}: {e}", self.file.display()));
         let (_, items) = input::open(Box::new(reader), name, self.format).map_err(unreadable)?;
-        let feed = Feed::start(adapter, &self.dataset)?;
+        let feed = Feed::start(&adapters, &self.dataset)?;
         let mut mappings = Mappings::new(&self.mappings);
         let mut tally = Tally::default();
         let mut broken = None;
@@ -114,9 +116,10 @@ impl Ingest {
             }
         }
         bar.set_message("delivering");
-        let fates = bar.suspend(|| feed.stop(&mut context.err));
+        let fed = bar.suspend(|| feed.stop(&mut context.err));
+        let fates = fed.fates;
         bar.finish_and_clear();
-        self.report(context, &tally, &fates, &mappings)?;
+        self.report(context, &tally, &fed, &mappings)?;
         if let Some(error) = broken {
             return Err(error);
         }
@@ -149,9 +152,10 @@ impl Ingest {
         &self,
         context: &mut Context,
         tally: &Tally,
-        fates: &Fates,
+        fed: &Fed,
         mappings: &Mappings,
     ) -> Result<(), Error> {
+        let fates = &fed.fates;
         let untold = tally.bad - tally.told.len() as u64;
         if untold > 0 {
             context.err.say(Style::Warn, "bad", &format!("{untold} more lines"));
@@ -175,19 +179,53 @@ impl Ingest {
                 "bad": tally.bad,
                 "bad_lines": told,
                 "interrupted": context.interrupt.raised(),
+                "sinks": fed.sinks.iter().map(sink_to_json).collect::<Vec<_>>(),
             }));
         }
-        let mut text = format!("logged {} events, {} stored", fates.logged, fates.flushed);
-        for (count, what) in [
-            (fates.fallback, "in fallback files: see n3-safety replay"),
-            (fates.pending, "waiting in the journal: see n3-safety journal ls"),
-            (fates.dropped, "dropped"),
-            (tally.bad, "bad lines left out"),
-        ] {
-            if count > 0 {
-                text.push_str(&format!(", {count} {what}"));
+        let bad = (tally.bad, "bad lines left out");
+        let [one] = &fed.sinks[..] else {
+            for sink in &fed.sinks {
+                let text = format!("{}: {} stored", sink.destination, sink.flushed);
+                let text = with_counts(text, &rest(sink.fallback, sink.pending, sink.dropped));
+                context.out.text(text)?;
             }
-        }
-        context.out.text(text)
+            return context
+                .out
+                .text(with_counts(format!("logged {} events", fates.logged), &[bad]));
+        };
+        let text = format!("logged {} events, {} stored", fates.logged, one.flushed);
+        let mut counts = rest(fates.fallback, fates.pending, fates.dropped).to_vec();
+        counts.push(bad);
+        context.out.text(with_counts(text, &counts))
     }
+}
+
+/// What was not stored, and where it is.
+fn rest(fallback: u64, pending: u64, dropped: u64) -> [(u64, &'static str); 3] {
+    [
+        (fallback, "in fallback files: see n3-safety replay"),
+        (pending, "waiting in the journal: see n3-safety journal ls"),
+        (dropped, "dropped"),
+    ]
+}
+
+fn with_counts(mut text: String, counts: &[(u64, &str)]) -> String {
+    for (count, what) in counts.iter().filter(|(count, _)| *count > 0) {
+        text.push_str(&format!(", {count} {what}"));
+    }
+    text
+}
+
+fn sink_to_json(sink: &SinkStats) -> Value {
+    json!({
+        "name": sink.name,
+        "destination": sink.destination,
+        "flushed": sink.flushed,
+        "fallback": sink.fallback,
+        "dropped": sink.dropped,
+        "pending": sink.pending,
+        "retries": sink.retries,
+        "healthy": sink.healthy,
+        "last_error": sink.last_error,
+    })
 }

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use namel3ss_safety::home::home;
+use namel3ss_safety::journal::inspect::JournalInfo;
 use serde_json::{Value, json};
 
 use crate::cli::Context;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::journals::{self, Journal as Found};
+use crate::journals::{self, Fates, Journal as Found};
 use crate::out::Cell;
 use crate::recovery::shown;
 use crate::style::Style;
@@ -108,12 +109,12 @@ fn state(journal: &Found) -> Cell {
 fn to_cells(journal: &Found) -> Vec<Cell> {
     let fates = journal.fates();
     let number = |n: u64| Cell::from(n.to_string());
-    let (dataset, created, destination) = match &journal.content {
+    let (dataset, created, destination): (_, _, String) = match &journal.content {
         Ok(content) => {
             let created = content.header.created.to_string();
-            (content.header.dataset.as_str(), created, shown(&content.header.destination))
+            (content.header.dataset.as_str(), created, destinations(content))
         }
-        Err(_) => ("-", "-".to_owned(), "-"),
+        Err(_) => ("-", "-".to_owned(), "-".to_owned()),
     };
     vec![
         Cell::from(journal.id.to_string()),
@@ -126,6 +127,32 @@ fn to_cells(journal: &Found) -> Vec<Cell> {
         number(journal.bytes),
         Cell::from(destination),
     ]
+}
+
+/// Where events go; of several, with what each of them has yet to get.
+fn destinations(content: &JournalInfo) -> String {
+    let sinks = content.sinks();
+    let several = sinks.len() > 1;
+    let each = sinks.iter().map(|sink| match sink.pending {
+        pending if several && pending > 0 => {
+            format!("{} ({pending} pending)", shown(&sink.destination))
+        }
+        _ => shown(&sink.destination).to_owned(),
+    });
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// One of a journal's destinations, as `-o json` shows it.
+pub(crate) fn sink_to_json(destination: &str, fates: &Fates) -> Value {
+    json!({
+        "destination": destination,
+        "logged": fates.logged,
+        "flushed": fates.flushed,
+        "fallback": fates.fallback,
+        "dropped": fates.dropped,
+        "pending": fates.pending,
+        "balanced": fates.is_balanced(),
+    })
 }
 
 fn tell_damage(context: &mut Context, journals: &[Found]) {
@@ -165,6 +192,11 @@ pub(crate) fn to_json(journal: &Found) -> Value {
         Ok(content) => {
             value["dataset"] = json!(content.header.dataset);
             value["destination"] = json!(content.header.destination);
+            value["sinks"] = content
+                .sinks()
+                .iter()
+                .map(|sink| sink_to_json(&sink.destination, &journals::fates_of(content, sink)))
+                .collect();
             value["created"] = json!(content.header.created.to_string());
             value["set_aside"] = json!(content.set_aside);
             value["torn_tails"] = json!(content.torn_tails);

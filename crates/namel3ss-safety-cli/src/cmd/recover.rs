@@ -23,15 +23,18 @@ use crate::style::Style;
 /// A logger adopts the journals of its own dataset and destination when it starts. This delivers
 /// the others: to where they were meant to go, or to --to. A journal that a process has open is
 /// left alone. Journals are looked for under NAMEL3SS_SAFETY_HOME.
+///
+/// A journal may have several destinations. Each gets what it has yet to get: from the --to that is
+/// the same place, which may hold its password, or else as above.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   n3-safety recover --dry-run
   n3-safety recover
   n3-safety recover --dataset my_safety_events --to sqlite:////var/lib/app/safety.db")]
 pub(crate) struct Recover {
-    /// Where to deliver [default: where each journal was meant to go]
+    /// Where to deliver; repeated, to each [default: where each journal was meant to go]
     #[arg(long, value_name = "URL")]
-    to: Option<String>,
+    to: Vec<String>,
     /// Only the journals of this dataset
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
@@ -51,7 +54,7 @@ type Key = (String, String);
 
 impl Recover {
     pub(crate) fn run(&self, context: &mut Context) -> Result<Exit, Error> {
-        let to = self.to.as_deref().map(|to| destination::open(Some(to))).transpose()?;
+        let to = if self.to.is_empty() { Vec::new() } else { destination::open(&self.to)? };
         let groups = self.groups(context)?;
         if groups.is_empty() {
             context.err.note("no journals were left behind");
@@ -60,10 +63,11 @@ impl Recover {
         let bar = progress::bar(&context.err, Some(total), Unit::Things);
         let (mut done, mut settled, mut stuck) = (Vec::new(), 0_u64, 0_u64);
         for (key, group) in &groups {
-            let result = match (self.dry_run, to.clone().or_else(|| recovery::open(&key.1))) {
+            let adapters = adapters(&to, key, &groups);
+            let result = match (self.dry_run, adapters.is_empty()) {
                 (true, _) => Ok(0),
-                (false, Some(adapter)) => self.deliver(context, key, adapter),
-                (false, None) => Err(format!(
+                (false, false) => self.deliver(context, key, adapters),
+                (false, true) => Err(format!(
                     "the destination {} can't be opened from here: say where with --to URL",
                     shown(&key.1)
                 )),
@@ -128,13 +132,12 @@ impl Recover {
                     continue;
                 }
             };
-            let pending = journal.fates().pending;
             let wanted = self.dataset.as_ref().is_none_or(|name| *name == content.header.dataset);
-            if wanted && pending > 0 {
-                let key = (content.header.dataset.clone(), content.header.destination.clone());
+            for sink in content.sinks().into_iter().filter(|sink| wanted && sink.pending > 0) {
+                let key = (content.header.dataset.clone(), sink.destination);
                 let group = groups.entry(key).or_default();
                 group.journals += 1;
-                group.events += pending;
+                group.events += sink.pending;
             }
         }
         Ok(groups)
@@ -145,11 +148,12 @@ impl Recover {
         &self,
         context: &mut Context,
         (dataset, destination): &Key,
-        adapter: Arc<dyn DatasetAdapter>,
+        adapters: Vec<Arc<dyn DatasetAdapter>>,
     ) -> Result<u64, String> {
-        let instead = Arc::new(Instead::new(adapter, destination));
+        let instead = Arc::new(Instead::new(adapters, destination));
         // What can't be delivered stays where it is: another file of it would help nobody.
-        let builder = feed::builder(instead.clone(), dataset).no_fallback();
+        let adapter: Arc<dyn DatasetAdapter> = instead.clone();
+        let builder = feed::builder(&[adapter], dataset).no_fallback();
         let logger = feed::build(builder).map_err(|e| e.to_string())?;
         let report = logger.stop(None);
         feed::tell_notices(&logger, &mut context.err);
@@ -176,4 +180,22 @@ impl Recover {
         };
         context.out.text(line)
     }
+}
+
+/// Where a group is delivered: to the one of `to` that is its own destination, else to those that are
+/// nobody's own, else to where it was meant to go; empty where that can't be opened from here.
+fn adapters(
+    to: &[Arc<dyn DatasetAdapter>],
+    (dataset, destination): &Key,
+    groups: &BTreeMap<Key, Group>,
+) -> Vec<Arc<dyn DatasetAdapter>> {
+    let is_own = |adapter: &Arc<dyn DatasetAdapter>, of: &str| adapter.identity() == of;
+    if let Some(own) = to.iter().find(|adapter| is_own(adapter, destination)) {
+        return vec![own.clone()];
+    }
+    let of_dataset = || groups.keys().filter(|key| key.0 == *dataset);
+    let is_free =
+        |adapter: &&Arc<dyn DatasetAdapter>| !of_dataset().any(|(_, other)| is_own(adapter, other));
+    let free: Vec<_> = to.iter().filter(is_free).cloned().collect();
+    if free.is_empty() { recovery::open(destination).into_iter().collect() } else { free }
 }

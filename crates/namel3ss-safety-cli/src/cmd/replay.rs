@@ -1,8 +1,11 @@
 //! `replay`: fallback files into the dataset they were meant for.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
+use namel3ss_safety::DatasetAdapter;
 use namel3ss_safety::home::home;
 use namel3ss_safety::sink::{ReplayError, ReplayOptions, replay_file};
 use serde_json::{Value, json};
@@ -13,12 +16,16 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::fallback;
 use crate::progress::{self, Unit};
+use crate::recovery;
 use crate::style::Style;
 
 /// Store fallback files where their rows should have gone
 ///
 /// A file whose rows have all landed is moved to the folder `replayed` beside it. Replaying a file
 /// twice is harmless where the dataset stores exactly once.
+///
+/// Of a logger with several sinks each further one has a folder of its own for its files, within the
+/// first one's; a file `destination` in it says where they go.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   n3-safety replay
@@ -28,7 +35,7 @@ pub(crate) struct Replay {
     /// Fallback files, or folders with such files [default: the usual folders]
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Where to store the rows [default: the default dataset]
+    /// Where to store the rows [default: where their folder says, or else the default dataset]
     #[arg(long, value_name = "URL")]
     to: Option<String>,
     /// Only read and count
@@ -43,16 +50,32 @@ impl Replay {
             context.err.note("no fallback files wait");
         }
         // A dry run reads files only, so that it works while the dataset does not.
-        let adapter = match (files.is_empty(), self.dry_run, &self.to) {
-            (true, _, _) | (_, true, None) => None,
-            (_, _, to) => Some(destination::open(to.as_deref())?),
-        };
+        let mut destinations = Destinations::of(self.to.as_deref());
+        if let (false, Some(_)) = (files.is_empty(), &self.to) {
+            // What is wrong with the command line is said before anything is done.
+            destinations.at(None)?;
+        }
         let nowhere = namel3ss_safety::MemoryAdapter::default();
         let bar = progress::bar(&context.err, Some(files.len() as u64), Unit::Things);
-        let (mut rows, mut failures, mut done) = (0, Vec::new(), Vec::new());
+        let (mut rows, mut failures, mut done, mut unopened) = (0, Vec::new(), Vec::new(), 0);
         for path in &files {
             bar.set_message(progress::name(path));
             let options = ReplayOptions { dry_run: self.dry_run, ..ReplayOptions::default() };
+            let adapter = match self.dry_run {
+                true => None,
+                false => match destinations.for_file(path)? {
+                    Some(adapter) => Some(adapter),
+                    None => {
+                        let text = unopened_text(path);
+                        bar.suspend(|| context.err.say(Style::Bad, "error:", &text));
+                        done.push(json!({
+                            "path": path.display().to_string(), "rows": 0, "error": text,
+                        }));
+                        unopened += 1;
+                        continue;
+                    }
+                },
+            };
             let result = match &adapter {
                 Some(adapter) => replay_file(path, &**adapter, options),
                 None => replay_file(path, &nowhere, options),
@@ -79,10 +102,14 @@ impl Replay {
             }
         }
         bar.finish_and_clear();
-        let exit = exit_of(&failures, files.len());
+        let exit = match unopened {
+            0 => exit_of(&failures, files.len()),
+            all if all == files.len() => Exit::Config,
+            _ => Exit::Partial,
+        };
         if context.out.is_json() {
             context.out.json(&json!({
-                "dry_run": self.dry_run, "files": done, "rows": rows, "failed": failures.len(),
+                "dry_run": self.dry_run, "files": done, "rows": rows, "failed": failures.len() + unopened,
             }))?;
         } else {
             for file in &done {
@@ -114,13 +141,62 @@ impl Replay {
         let mut files = Vec::new();
         for path in paths {
             if path.is_dir() {
-                files.extend(fallback::waiting_in(path).map_err(|e| unreadable(path, &e))?);
+                for folder in fallback::with_those_within(path) {
+                    let waiting = fallback::waiting_in(&folder);
+                    files.extend(waiting.map_err(|e| unreadable(&folder, &e))?);
+                }
             } else {
                 files.push(path.clone());
             }
         }
         Ok(files)
     }
+}
+
+/// Where files go; each adapter is opened once.
+struct Destinations<'a> {
+    to: Option<&'a str>,
+    opened: BTreeMap<Option<String>, Arc<dyn DatasetAdapter>>,
+}
+
+impl<'a> Destinations<'a> {
+    fn of(to: Option<&'a str>) -> Self {
+        Self { to, opened: BTreeMap::new() }
+    }
+
+    /// `None` where its folder says a destination that can't be opened from here.
+    fn for_file(&mut self, path: &Path) -> Result<Option<Arc<dyn DatasetAdapter>>, Error> {
+        match self.to {
+            Some(_) => self.at(None),
+            None => self.at(fallback::destination_of(path)?),
+        }
+    }
+
+    fn at(&mut self, said: Option<String>) -> Result<Option<Arc<dyn DatasetAdapter>>, Error> {
+        if let Some(adapter) = self.opened.get(&said) {
+            return Ok(Some(adapter.clone()));
+        }
+        let adapter = match &said {
+            Some(said) => recovery::open(said),
+            None => {
+                let to: Vec<String> = self.to.into_iter().map(str::to_owned).collect();
+                // Files that no folder says anything of are the first sink's.
+                destination::open(&to)?.into_iter().next()
+            }
+        };
+        if let Some(adapter) = &adapter {
+            self.opened.insert(said, adapter.clone());
+        }
+        Ok(adapter)
+    }
+}
+
+fn unopened_text(path: &Path) -> String {
+    format!(
+        "failed to replay {}: the destination that its folder says can't be opened from here, say \
+         where with --to URL",
+        path.display()
+    )
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Error {

@@ -16,13 +16,15 @@ use crate::exit::Exit;
 use crate::journals::{self, Fates, Journal};
 use crate::out::Cell;
 use crate::place::{self, Place};
+use crate::recovery::shown;
 use crate::style::Style;
 use crate::tally::Tally;
 
 /// Count events: in datasets by policy and action, in journals by what became of them
 ///
 /// In every journal, also one that is finished and gone, logged = flushed + fallback + dropped +
-/// pending.
+/// pending. Where several sinks deliver one journal, that holds for each of them, and the journal is
+/// counted as the one has it that is furthest behind.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   n3-safety stats
@@ -51,6 +53,7 @@ impl Stats {
         let mut totals = Fates::default();
         found.iter().for_each(|journal| totals.add(&journal.fates()));
         finished.iter().for_each(|(_, account)| totals.add(&account.into()));
+        let by_destination = journals::by_destination(&found, &finished);
         let unreadable: u64 = datasets.iter().map(|(_, tally)| tally.unreadable).sum();
         if context.out.is_json() {
             let list: Vec<Value> = datasets
@@ -71,14 +74,25 @@ impl Stats {
                         "flushed": account.flushed,
                         "fallback": account.fallback,
                         "dropped": account.dropped.iter().sum::<u64>(),
+                        "sinks": account.sinks.iter().map(|(destination, sink)| json!({
+                            "destination": destination,
+                            "flushed": sink.flushed,
+                            "fallback": sink.fallback,
+                            "dropped": sink.dropped,
+                        })).collect::<Vec<_>>(),
                     })
                 })
                 .collect();
             let journals: Vec<Value> = found.iter().map(journal::to_json).collect();
+            let sinks: Vec<Value> = by_destination
+                .iter()
+                .map(|(destination, fates)| journal::sink_to_json(destination, fates))
+                .collect();
             context.out.json(&json!({
                 "datasets": list,
                 "journals": journals,
                 "finished": gone,
+                "sinks": sinks,
                 "totals": {
                     "logged": totals.logged,
                     "flushed": totals.flushed,
@@ -95,6 +109,9 @@ impl Stats {
             if !found.is_empty() || !finished.is_empty() {
                 show_journals(context, &found, &finished, &totals)?;
             }
+            if !by_destination.is_empty() {
+                show_sinks(context, &by_destination)?;
+            }
         }
         if unreadable > 0 {
             let text = format!("{unreadable} rows could not be read and were not counted");
@@ -110,13 +127,16 @@ impl Stats {
         }
         let mut places = Vec::new();
         // Journals can be counted although the dataset is on another machine, or not there yet.
-        match place::default_dataset() {
-            Ok(place) if place.is_there() => places.push(place),
-            Ok(place) => {
-                context.err.note(&format!("{} is not there yet", place.shown()));
-            }
-            Err(error) => {
-                context.err.note(&format!("left out the default dataset: failed to {error}"));
+        let datasets = place::default_datasets().unwrap_or_else(|error| vec![Err(error)]);
+        for place in datasets {
+            match place {
+                Ok(place) if place.is_there() => places.push(place),
+                Ok(place) => {
+                    context.err.note(&format!("{} is not there yet", place.shown()));
+                }
+                Err(error) => {
+                    context.err.note(&format!("left out the default dataset: failed to {error}"));
+                }
             }
         }
         let folder = home().join("journal");
@@ -166,6 +186,21 @@ fn show_journals(
         Cell::from("logged = flushed + fallback + dropped + pending"),
     ])?;
     let heads = ["dataset", "journals", "logged", "flushed", "fallback", "dropped", "pending"];
+    context.out.table(&heads, &rows)
+}
+
+/// How each destination fares of journals that have several.
+fn show_sinks(context: &mut Context, sinks: &BTreeMap<String, Fates>) -> Result<(), Error> {
+    let row = |(destination, fates): (&String, &Fates)| -> Vec<Cell> {
+        let numbers = [fates.logged, fates.flushed, fates.fallback, fates.dropped, fates.pending];
+        let numbers = numbers.map(|n| Cell::from(n.to_string()));
+        [Cell::from(shown(destination))].into_iter().chain(numbers).collect()
+    };
+    let rows: Vec<Vec<Cell>> = sinks.iter().map(row).collect();
+    context
+        .out
+        .line(&[Cell::new(Style::Bold, "sinks"), Cell::from("of journals with several of them")])?;
+    let heads = ["destination", "logged", "flushed", "fallback", "dropped", "pending"];
     context.out.table(&heads, &rows)
 }
 

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use crate::{Bench, events};
 
 /// Logs three events to `to` and dies before they are delivered.
-fn orphan(bench: &Bench, args: &[&str]) {
+pub(crate) fn orphan(bench: &Bench, args: &[&str]) {
     let mut command = bench.command(["ingest", "-"]);
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();

@@ -10,6 +10,7 @@ mod objects;
 mod servers;
 mod replay;
 mod journals;
+mod fan_out;
 mod doctor;
 mod hostile;
 

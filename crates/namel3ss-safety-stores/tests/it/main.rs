@@ -3,6 +3,8 @@
 mod sqlite;
 #[cfg(feature = "postgres")]
 mod servers;
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+mod fan_out;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "mysql")]

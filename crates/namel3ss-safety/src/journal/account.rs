@@ -2,6 +2,7 @@
 //! the journals of their dataset. With them, logged = flushed + fallback + dropped + pending can
 //! be added up across all restarts, and what was dropped stays on record.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
@@ -18,8 +19,13 @@ pub const ACCOUNTS_NAME: &str = "accounts.jsonl";
 /// From this size on the lines are added up into one.
 const BYTES_MAX: u64 = 256 << 10;
 
+/// The most destinations that are told apart in a sum.
+const DESTINATIONS_MAX: usize = 256;
+/// Under which the rest is added up.
+const OTHERS: &str = "(others)";
+
 /// What became of the events of one journal, or of several.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// How many journals.
     pub journals: u64,
@@ -29,6 +35,19 @@ pub struct Account {
     pub fallback: u64,
     /// Events given up, by reason, in the order of [`DropReason::ALL`].
     pub dropped: [u64; DropReason::ALL.len()],
+    /// Of journals that several sinks have delivered: how each of them fared, by its destination.
+    pub sinks: BTreeMap<String, SinkAccount>,
+}
+
+/// What became of events at one destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SinkAccount {
+    /// Events in its dataset.
+    pub flushed: u64,
+    /// Events in its fallback files.
+    pub fallback: u64,
+    /// Events that it will never have.
+    pub dropped: u64,
 }
 
 impl Account {
@@ -36,7 +55,26 @@ impl Account {
     #[must_use]
     pub fn of(state: &CursorState) -> Self {
         let CursorState { flushed, fallback, dropped, .. } = *state;
-        Self { journals: 1, flushed, fallback, dropped }
+        Self { journals: 1, flushed, fallback, dropped, sinks: BTreeMap::new() }
+    }
+
+    /// Of one journal that several sinks have delivered, by their destinations: as the one has it
+    /// that has the fewest events in its dataset.
+    #[must_use]
+    pub fn of_sinks<'a>(states: impl Iterator<Item = (&'a str, CursorState)>) -> Self {
+        let all: Vec<(String, Self)> =
+            states.map(|(destination, state)| (destination.to_owned(), Self::of(&state))).collect();
+        let fewest = all.iter().min_by_key(|(_, account)| account.flushed);
+        let mut sum = fewest.map(|(_, account)| account.clone()).unwrap_or_default();
+        if all.len() > 1 {
+            sum.sinks = all.into_iter().map(|(name, account)| (name, account.of_one())).collect();
+        }
+        sum
+    }
+
+    fn of_one(&self) -> SinkAccount {
+        let (flushed, fallback) = (self.flushed, self.fallback);
+        SinkAccount { flushed, fallback, dropped: self.dropped.iter().sum() }
     }
 
     /// Events that were logged: every one of them has settled.
@@ -52,16 +90,25 @@ impl Account {
         for (sum, n) in self.dropped.iter_mut().zip(other.dropped) {
             *sum += n;
         }
+        for (destination, account) in &other.sinks {
+            let full =
+                self.sinks.len() >= DESTINATIONS_MAX && !self.sinks.contains_key(destination);
+            let name = if full { OTHERS } else { destination };
+            let sum = self.sinks.entry(name.to_owned()).or_default();
+            sum.flushed += account.flushed;
+            sum.fallback += account.fallback;
+            sum.dropped += account.dropped;
+        }
     }
 
-    fn to_line(self, journal: Option<JournalId>) -> String {
+    fn to_line(&self, journal: Option<JournalId>) -> String {
         let dropped: Map<String, Value> = DropReason::ALL
             .iter()
             .zip(self.dropped)
             .filter(|(_, n)| *n > 0)
             .map(|(reason, n)| (reason.as_str().to_owned(), n.into()))
             .collect();
-        let line = json!({
+        let mut line = json!({
             "at": Timestamp::now().to_string(),
             "journal_id": journal.map(|id| id.to_string()),
             "journals": self.journals,
@@ -70,6 +117,14 @@ impl Account {
             "fallback": self.fallback,
             "dropped": dropped,
         });
+        if !self.sinks.is_empty() {
+            let one = |(destination, sink): (&String, &SinkAccount)| {
+                let SinkAccount { flushed, fallback, dropped } = sink;
+                let one = json!({"flushed": flushed, "fallback": fallback, "dropped": dropped});
+                (destination.clone(), one)
+            };
+            line["sinks"] = self.sinks.iter().map(one).collect::<Map<String, Value>>().into();
+        }
         format!("{line}\n")
     }
 
@@ -81,8 +136,15 @@ impl Account {
             flushed: number("flushed")?,
             fallback: number("fallback")?,
             dropped: DropReason::ALL.map(|r| line["dropped"][r.as_str()].as_u64().unwrap_or(0)),
+            sinks: line["sinks"].as_object().into_iter().flatten().map(parse_sink).collect(),
         })
     }
+}
+
+fn parse_sink((destination, sink): (&String, &Value)) -> (String, SinkAccount) {
+    let number = |name: &str| sink[name].as_u64().unwrap_or(0);
+    let (flushed, fallback) = (number("flushed"), number("fallback"));
+    (destination.clone(), SinkAccount { flushed, fallback, dropped: number("dropped") })
 }
 
 /// Adds the account of `journal` to the file in `journals`.
@@ -157,7 +219,10 @@ mod tests {
     #[test]
     fn accounts_add_up_also_when_the_file_was_compacted() {
         let folder = tempfile::tempdir().unwrap();
-        let one = Account { journals: 1, flushed: 7, fallback: 2, dropped: [1, 0, 0, 0, 0, 3] };
+        let sink = SinkAccount { flushed: 8, fallback: 5, dropped: 0 };
+        let sinks = BTreeMap::from([("sqlite:////a b.db".to_owned(), sink)]);
+        let dropped = [1, 0, 0, 0, 0, 3];
+        let one = Account { journals: 1, flushed: 7, fallback: 2, dropped, sinks };
         assert_eq!(one.logged(), 13);
         let n = 2000;
         for _ in 0..n {
@@ -165,6 +230,7 @@ mod tests {
         }
         let (sum, unreadable) = sum(folder.path()).unwrap();
         assert_eq!((sum.journals, sum.logged(), unreadable), (n, 13 * n, 0));
+        assert_eq!(sum.sinks["sqlite:////a b.db"].flushed, 8 * n);
         let length = std::fs::metadata(folder.path().join(ACCOUNTS_NAME)).unwrap().len();
         assert!(length < BYTES_MAX + 1024, "{length}");
     }

@@ -5,22 +5,26 @@
 
 use std::fmt;
 
+use super::destinations::{self, cut};
 use super::frame::SEQ_MAX;
 use crate::clock::Timestamp;
 use crate::id::{JournalId, Seq};
 
 /// Bytes before the first frame.
 pub const HEADER_BYTES: usize = 4096;
-/// The format's version. A reader refuses another major, and takes any minor.
-pub const VERSION: (u16, u16) = (1, 0);
+/// The format's version. A reader refuses another major, and takes any minor. A journal of one
+/// destination is written as 1.0 wrote it, and says so.
+pub const VERSION: (u16, u16) = (1, 1);
 
 const MAGIC: &[u8; 8] = b"N3SJRNL\0";
 const FIXED_BYTES: usize = 72;
 const CRC_AT: usize = 68;
-/// Room for the two names before the seal.
-const NAMES_BYTES_MAX: usize = SEAL_AT - FIXED_BYTES;
+/// How many destinations stand behind the first one.
+const FURTHER_AT: usize = 13;
 /// Where the seal lies: in a sector of its own, because it is written later.
 pub const SEAL_AT: usize = 2048;
+// The names have room before the seal.
+const _: () = assert!(FIXED_BYTES + 512 + destinations::BYTES_MAX == SEAL_AT);
 const SEAL_BYTES: usize = 40;
 const SEAL_MAGIC: &[u8; 8] = b"N3SSEAL\0";
 
@@ -52,6 +56,8 @@ pub struct FileHeader {
     pub dataset: String,
     /// Where the dataset's rows land, without secrets.
     pub destination: String,
+    /// Where they land as well, by the further sinks that deliver it.
+    pub further: Vec<String>,
 }
 
 /// What a finished segment holds, so that opening need not read it.
@@ -103,15 +109,22 @@ impl FileHeader {
     pub fn to_block(&self) -> Vec<u8> {
         let mut block = vec![0; HEADER_BYTES];
         let dataset = cut(&self.dataset, 512);
-        let destination = cut(&self.destination, NAMES_BYTES_MAX - 512);
+        let mut destination = self.destination.clone();
+        for further in &self.further {
+            destination.push(destinations::SEPARATOR);
+            destination.push_str(further);
+        }
+        let destination = cut(&destination, destinations::BYTES_MAX);
+        let minor = if self.further.is_empty() { 0 } else { VERSION.1 };
         block[..8].copy_from_slice(MAGIC);
         block[8..10].copy_from_slice(&VERSION.0.to_le_bytes());
-        block[10..12].copy_from_slice(&VERSION.1.to_le_bytes());
+        block[10..12].copy_from_slice(&minor.to_le_bytes());
         block[12] = match self.kind {
             FileKind::Ring => 1,
             FileKind::Segment => 2,
             FileKind::Spill => 3,
         };
+        block[FURTHER_AT] = self.further.len() as u8;
         block[16..32].copy_from_slice(&self.journal.0);
         block[32..40].copy_from_slice(&self.epoch.to_le_bytes());
         block[40..48].copy_from_slice(&self.first.0.to_le_bytes());
@@ -161,6 +174,8 @@ impl FileHeader {
             let bytes = block.get(range).ok_or(HeaderError::Damaged)?;
             String::from_utf8(bytes.to_vec()).map_err(|_| HeaderError::Damaged)
         };
+        let destination = text(dataset_end..destination_end)?;
+        let (destination, further) = part(destination, block[FURTHER_AT])?;
         Ok(Self {
             kind,
             journal: JournalId(block[16..32].try_into().map_err(|_| HeaderError::Damaged)?),
@@ -168,9 +183,50 @@ impl FileHeader {
             first: Seq(u64_at(block, 40)),
             created: Timestamp::from_micros(u64_at(block, 48) as i64),
             dataset: text(FIXED_BYTES..dataset_end)?,
-            destination: text(dataset_end..destination_end)?,
+            destination,
+            further,
         })
     }
+
+    /// All destinations, in their places.
+    pub fn destinations(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.destination).chain(&self.further).map(String::as_str)
+    }
+
+    /// The place of a destination among them, if it is one of them.
+    #[must_use]
+    pub fn place_of(&self, destination: &str) -> Option<usize> {
+        self.destinations().position(|named| self.names(destination, named))
+    }
+
+    /// Whether `named`, which is one of its destinations, stands for this one.
+    #[must_use]
+    pub fn names(&self, destination: &str, named: &str) -> bool {
+        named == destinations::named(destination, 1 + self.further.len())
+    }
+
+    /// The name of the cursor at a place; the first one's is its sink's.
+    #[must_use]
+    pub fn cursor_at(&self, place: usize, sink: &str) -> String {
+        match place.checked_sub(1).and_then(|further| self.further.get(further)) {
+            Some(named) => destinations::cursor_of_further(&self.dataset, named),
+            None => sink.to_owned(),
+        }
+    }
+}
+
+/// Takes the destinations apart.
+fn part(joined: String, further: u8) -> Result<(String, Vec<String>), HeaderError> {
+    if further == 0 {
+        return Ok((joined, Vec::new()));
+    }
+    let mut parts = joined.split(destinations::SEPARATOR).map(str::to_owned);
+    let first = parts.next().unwrap_or_default();
+    let parts: Vec<String> = parts.collect();
+    if parts.len() != usize::from(further) {
+        return Err(HeaderError::Damaged);
+    }
+    Ok((first, parts))
 }
 
 impl Seal {
@@ -207,10 +263,6 @@ impl Seal {
     }
 }
 
-fn cut(text: &str, bytes_max: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes_max)]
-}
-
 // The callers' ranges are constants inside blocks whose length was checked.
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([bytes[at], bytes[at + 1]])
@@ -238,6 +290,7 @@ mod tests {
             created: Timestamp::from_micros(-5),
             dataset: "safety_events".into(),
             destination: "file:///data/é.csv".into(),
+            further: vec!["sqlite:////data/b.db".into()],
         };
         let block = header.to_block();
         assert_eq!(FileHeader::parse(&block), Ok(header));

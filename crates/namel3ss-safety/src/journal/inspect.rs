@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::cursor::CursorState;
+use super::cursor::{CursorState, cursor_name};
 use super::gap::Gap;
 use super::header::FileHeader;
 use super::media::{DiskFolder, Folder};
@@ -39,7 +39,7 @@ pub struct JournalInfo {
     /// Its cursors: the sink's name as a file name holds it, how far it is, and how many events it
     /// has yet to deliver.
     pub cursors: Vec<(String, CursorState, u64)>,
-    /// Events that no cursor has passed; all, where there is no cursor.
+    /// Events that some cursor has not passed; all, where there is no cursor.
     pub pending: u64,
     /// What was dropped, as far as its segments are still there.
     pub gaps: Vec<Gap>,
@@ -49,6 +49,41 @@ pub struct JournalInfo {
     pub set_aside: Vec<String>,
     /// Frames that were being written when their process ended.
     pub torn_tails: u64,
+}
+
+/// How one of a journal's sinks fares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkInfo {
+    /// Where its rows land, as the header names it.
+    pub destination: String,
+    /// Its cursor.
+    pub state: CursorState,
+    /// How many events it has yet to deliver.
+    pub pending: u64,
+}
+
+impl JournalInfo {
+    /// How each sink fares, in the places of the header's destinations. One without a cursor has
+    /// everything before it.
+    #[must_use]
+    pub fn sinks(&self) -> Vec<SinkInfo> {
+        let file = |place| cursor_name(&self.header.cursor_at(place, ""));
+        let further: Vec<String> = (1..=self.header.further.len()).map(file).collect();
+        let of_first = |name: &String| !further.contains(name);
+        let find = |wanted: &dyn Fn(&String) -> bool| {
+            self.cursors.iter().find(|(name, ..)| wanted(name)).map(|(_, s, events)| (*s, *events))
+        };
+        let info = |(place, destination): (usize, &str)| {
+            let found = match place.checked_sub(1) {
+                None => find(&of_first),
+                Some(at) => find(&|name| *name == further[at]),
+            };
+            let all = if self.cursors.is_empty() { self.pending } else { self.last.0 };
+            let (state, pending) = found.unwrap_or((CursorState::default(), all));
+            SinkInfo { destination: destination.to_owned(), state, pending }
+        };
+        self.header.destinations().enumerate().map(info).collect()
+    }
 }
 
 /// Every journal under `home`, by dataset and age.

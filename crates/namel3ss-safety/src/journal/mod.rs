@@ -8,6 +8,7 @@
 
 pub mod frame;
 pub mod gap;
+pub mod destinations;
 pub mod header;
 pub mod media;
 pub mod ring;
@@ -119,7 +120,8 @@ pub struct AppendError {
 }
 
 impl Journal {
-    /// Makes a new journal in an empty folder. `lock` is held as long as the journal lives.
+    /// Makes a new journal in an empty folder, to be delivered to `destinations`, one or more.
+    /// `lock` is held as long as the journal lives.
     ///
     /// # Errors
     /// The medium's own.
@@ -127,9 +129,11 @@ impl Journal {
         folder: Arc<dyn Folder>,
         lock: Option<FolderLock>,
         journal: JournalId,
-        (dataset, destination): (&str, &str),
+        (dataset, destinations): (&str, &[String]),
         options: Options,
     ) -> io::Result<Self> {
+        let named = |at: &String| destinations::named(at, destinations.len());
+        let mut named = destinations.iter().map(named);
         let header = FileHeader {
             kind: FileKind::Ring,
             journal,
@@ -137,7 +141,8 @@ impl Journal {
             first: Seq(1),
             created: Timestamp::now(),
             dataset: dataset.to_owned(),
-            destination: destination.to_owned(),
+            destination: named.next().unwrap_or_default(),
+            further: named.collect(),
         };
         let ring = Ring::create(&*folder, &header, options.ring_bytes, options.ring_bytes_max)?;
         if options.durability == Durability::Power {
@@ -166,6 +171,12 @@ impl Journal {
     #[must_use]
     pub fn id(&self) -> JournalId {
         self.header.journal
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn header(&self) -> &FileHeader {
+        &self.header
     }
 
     /// What it writes to.

@@ -404,6 +404,7 @@ mod tests {
             created: Timestamp::from_micros(0),
             dataset: String::new(),
             destination: String::new(),
+            further: Vec::new(),
         };
         Ring::create(&MemoryFolder::default(), &header, bytes, bytes_max).unwrap()
     }

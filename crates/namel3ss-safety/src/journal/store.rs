@@ -140,6 +140,21 @@ impl Store {
         upto: Seq,
         take: &mut dyn FnMut(Seq, &[u8]) -> bool,
     ) -> io::Result<ReadReport> {
+        let read = self.read_on(place, from, upto, take);
+        if read.is_err() {
+            // It stands behind events that the reader will ask for again.
+            place.walk = None;
+        }
+        read
+    }
+
+    fn read_on(
+        &self,
+        place: &mut ReadPlace,
+        from: Seq,
+        upto: Seq,
+        take: &mut dyn FnMut(Seq, &[u8]) -> bool,
+    ) -> io::Result<ReadReport> {
         let mut report =
             ReadReport { through: Seq(from.0.saturating_sub(1)), ..ReadReport::default() };
         if from < place.next {

@@ -1,54 +1,153 @@
 //! What crashed processes left behind: found by the lock that nobody holds any more, taken over if
-//! it is for the same dataset and the same destination, delivered, removed.
+//! it is for the same dataset and one of the same destinations, shared out to the sinks that deliver
+//! there, removed once every one of its destinations has it.
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
+use super::shared::{Shared, lock};
 use crate::batch::Durability;
 use crate::id::Seq;
+use crate::journal::account::Account;
 use crate::journal::cursor::{Cursor, cursor_name};
+use crate::journal::header::FileHeader;
 use crate::journal::media::{DiskFolder, Folder, FolderLock};
 use crate::journal::recovery::{self, RecoverError, Settled};
 use crate::journal::store::{Damage, ReadPlace, Store};
 use crate::notice::{Level, Notices};
 
-/// A dead process's journal, held by us.
+/// A dead process's journal, held by us as long as one of our sinks has something of it to deliver.
 #[derive(Debug)]
 pub(super) struct Orphan {
     pub(super) store: Store,
-    pub(super) cursor: Arc<Cursor>,
-    pub(super) place: ReadPlace,
     /// Its last event.
     pub(super) last: Seq,
+    /// By the places of its destinations; also of those that none of our sinks delivers to.
+    cursors: Vec<Arc<Cursor>>,
+    header: FileHeader,
+    /// What of it was shared out, and is not done.
+    undone: Mutex<usize>,
     _lock: Option<FolderLock>,
 }
 
-impl Orphan {
+/// What one sink has of an orphan.
+#[derive(Debug)]
+pub(super) struct Share {
+    pub(super) orphan: Arc<Orphan>,
+    /// Which branch's it is.
+    pub(super) branch: usize,
+    pub(super) cursor: Arc<Cursor>,
+    pub(super) place: ReadPlace,
+}
+
+impl Share {
     /// Events that it has yet to deliver, voids among them.
     pub(super) fn pending(&self) -> u64 {
-        (self.last.0 + 1).saturating_sub(self.cursor.front().0)
+        (self.orphan.last.0 + 1).saturating_sub(self.cursor.front().0)
+    }
+
+    /// Says that this share is settled. With the last one of ours the journal goes, unless it has
+    /// other destinations, which have yet to get it.
+    pub(super) fn done(self, shared: &Shared) {
+        let orphan = &self.orphan;
+        let mut undone = lock(&orphan.undone);
+        *undone -= 1;
+        if *undone > 0 {
+            return;
+        }
+        let notices = &shared.config.notices;
+        let place = orphan.store.folder.describe();
+        let behind: Vec<&str> = orphan.behind().collect();
+        if !behind.is_empty() {
+            let text = format!(
+                "{place} waits for what this logger does not deliver to: {}; run n3-safety recover",
+                behind.join(", ")
+            );
+            notices.say(Level::Warning, "recovery", text);
+            return;
+        }
+        let cursors = orphan.cursors().map(Cursor::state);
+        let states = orphan.header.destinations().zip(cursors);
+        shared.keep_account(orphan.store.journal, &Account::of_sinks(states));
+        if let Err(error) = orphan.store.folder.remove_all() {
+            let text = format!("{place} can't be removed: {error}");
+            notices.say(Level::Warning, "recovery", text);
+        }
+    }
+
+    /// Lets go of it as it is; where nobody else has a share in it, its folder.
+    pub(super) fn leave(self) -> Option<Arc<dyn Folder>> {
+        Arc::into_inner(self.orphan).map(|orphan| orphan.store.folder.clone())
+    }
+}
+
+impl Orphan {
+    /// All cursors, those of other loggers' sinks as well: what none of them needs may go.
+    pub(super) fn cursors(&self) -> impl Iterator<Item = &Cursor> {
+        self.cursors.iter().map(|cursor| &**cursor)
+    }
+
+    /// The destinations that have yet to get something.
+    fn behind(&self) -> impl Iterator<Item = &str> {
+        let of_all = self.header.destinations().zip(self.cursors());
+        let behind = of_all.filter(|(_, cursor)| cursor.state().acked < self.last);
+        behind.map(|(destination, _)| destination)
     }
 }
 
 /// Whose journals are wanted.
 #[derive(Debug)]
-pub(super) struct Wanted<'a> {
-    pub(super) dataset: &'a str,
-    pub(super) destination: &'a str,
-    /// The sink whose cursor is meant.
-    pub(super) sink: &'a str,
-    pub(super) durability: Durability,
+struct Wanted<'a> {
+    dataset: &'a str,
+    /// By branch.
+    destinations: &'a [String],
+    /// The sink whose cursor a journal's first one is.
+    sink: &'a str,
+    durability: Durability,
+}
+
+/// Adopts what dead processes left, for every branch, and shares it out.
+pub(super) fn share_out(shared: &Shared) {
+    let config = &shared.config;
+    let _adopting = lock(&shared.adopting);
+    let destinations = shared.destinations();
+    let wanted = Wanted {
+        dataset: &config.dataset,
+        destinations: &destinations,
+        sink: config.sink().dataset_name(),
+        durability: config.options.durability,
+    };
+    let shares: Vec<Share> = match config.medium {
+        None => adopt(&config.root, &shared.journals(), &wanted, &config.notices),
+        Some(_) => {
+            let left = std::mem::take(&mut *lock(&config.left_behind));
+            left.into_iter()
+                .flat_map(|folder| adopt_folder(folder, None, &wanted, &config.notices))
+                .collect()
+        }
+    };
+    let mut events = vec![0; shared.branches.len()];
+    shares.iter().for_each(|share| events[share.branch] += share.pending());
+    // An event is one, however many sinks deliver it.
+    if let Some(events) = events.into_iter().max().filter(|events| *events > 0) {
+        let text = format!("{events} events of earlier runs are delivered now");
+        config.notices.say(Level::Info, "recovering", text);
+    }
+    for share in shares {
+        let branch = &shared.branches[share.branch];
+        let mut left = lock(&branch.left);
+        branch.counters.recovering.fetch_add(share.pending(), Ordering::AcqRel);
+        left.push(share);
+        drop(left);
+        branch.call();
+    }
 }
 
 /// Takes over every orphan under `journals` that is wanted, oldest first. What can't be read is
 /// said, and left for a person.
-pub(super) fn adopt(
-    root: &Path,
-    journals: &Path,
-    wanted: &Wanted<'_>,
-    notices: &Notices,
-) -> Vec<Orphan> {
+fn adopt(root: &Path, journals: &Path, wanted: &Wanted<'_>, notices: &Notices) -> Vec<Share> {
     // Nobody else's folder, and no link, is looked into.
     for folder in [&*root.join("journal"), journals] {
         match DiskFolder::open(folder, false) {
@@ -65,7 +164,7 @@ pub(super) fn adopt(
     let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
     // Journal ids begin with their time.
     names.sort_unstable();
-    let mut orphans = Vec::new();
+    let mut shares = Vec::new();
     for name in names {
         let path = journals.join(name);
         let Ok(folder) = DiskFolder::open(&path, false) else { continue };
@@ -73,32 +172,31 @@ pub(super) fn adopt(
             Ok(None) => {}
             // Whoever had it has just removed it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Ok(lock) => orphans.extend(adopt_folder(Arc::new(folder), lock, wanted, notices)),
+            Ok(lock) => shares.extend(adopt_folder(Arc::new(folder), lock, wanted, notices)),
             Err(error) => unreadable(&path.display().to_string(), &error.into(), notices),
         }
     }
-    orphans
+    shares
 }
 
-/// Takes over one journal that is nobody's any more.
-pub(super) fn adopt_folder(
+/// Takes over one journal that is nobody's any more: what of it each branch is to deliver.
+fn adopt_folder(
     folder: Arc<dyn Folder>,
     lock: Option<FolderLock>,
     wanted: &Wanted<'_>,
     notices: &Notices,
-) -> Option<Orphan> {
+) -> Vec<Share> {
     let place = folder.describe();
     match adopt_one(folder, lock, wanted) {
-        Ok(None) => None,
-        Ok(Some((orphan, damage))) => {
+        Ok((shares, damage)) => {
             for Damage { file, what } in damage {
                 notices.say(Level::Error, "damage", format!("{place}/{file}: {what}"));
             }
-            Some(orphan)
+            shares
         }
         Err(error) => {
             unreadable(&place, &error, notices);
-            None
+            Vec::new()
         }
     }
 }
@@ -112,34 +210,68 @@ fn adopt_one(
     folder: Arc<dyn Folder>,
     lock: Option<FolderLock>,
     wanted: &Wanted<'_>,
-) -> Result<Option<(Orphan, Vec<Damage>)>, RecoverError> {
+) -> Result<(Vec<Share>, Vec<Damage>), RecoverError> {
+    let nothing = (Vec::new(), Vec::new());
     let scan = match recovery::scan(&*folder) {
         Ok(scan) => scan,
         Err(RecoverError::Empty) => {
             // Its process ended before it had logged anything, or while it removed it. Or it is
             // only just being made: whoever makes it can't have the lock now, and makes another.
             let _ = folder.remove_all();
-            return Ok(None);
+            return Ok(nothing);
         }
         Err(error) => return Err(error),
     };
-    let ours =
-        scan.header.dataset == wanted.dataset && scan.header.destination == wanted.destination;
-    if !ours {
-        return Ok(None);
+    if scan.header.dataset != wanted.dataset {
+        return Ok(nothing);
+    }
+    let header = scan.header.clone();
+    let sinks: Vec<String> =
+        (0..=header.further.len()).map(|place| header.cursor_at(place, wanted.sink)).collect();
+    let is_done = |place: usize| {
+        let state = scan.cursors.get(&cursor_name(&sinks[place]));
+        state.is_some_and(|state| state.acked >= scan.last())
+    };
+    let ours = wanted.destinations.iter().map(|destination| header.place_of(destination));
+    let ours: Vec<(usize, usize)> =
+        ours.enumerate().filter_map(|(branch, place)| Some((branch, place?))).collect();
+    let waits_for_others = !(0..sinks.len()).all(is_done);
+    if ours.is_empty() || (waits_for_others && ours.iter().all(|(_, place)| is_done(*place))) {
+        return Ok(nothing);
     }
     let Settled { store, mut damage, .. } = scan.settle(&folder, wanted.durability)?;
-    let known = Cursor::is_known(&*folder, wanted.sink);
-    let cursor = Arc::new(Cursor::open(&*folder, wanted.sink)?);
-    if !matches!(known, Ok(true)) {
-        // What came before the first segment that is left was delivered and removed.
-        let _ = cursor.take_before(store.first().unwrap_or_default());
-        if let Ok(false) = known {
-            let what = "how far it was delivered is damaged: all that is left is delivered again";
-            damage.push(Damage { file: cursor_name(wanted.sink), what: what.to_owned() });
-        }
+    let mut cursors = Vec::new();
+    for sink in sinks {
+        let (cursor, what) = open_cursor(&*folder, &sink, &store)?;
+        let file = cursor_name(&sink);
+        damage.extend(what.map(|what| Damage { file, what: what.to_owned() }));
+        cursors.push(Arc::new(cursor));
     }
-    let last = store.last();
-    let place = ReadPlace::default();
-    Ok(Some((Orphan { store, cursor, place, last, _lock: lock }, damage)))
+    let (last, undone) = (store.last(), Mutex::new(ours.len()));
+    let orphan = Arc::new(Orphan { store, last, cursors, header, undone, _lock: lock });
+    let share = |(branch, place): (usize, usize)| Share {
+        orphan: orphan.clone(),
+        branch,
+        cursor: orphan.cursors[place].clone(),
+        place: ReadPlace::default(),
+    };
+    Ok((ours.into_iter().map(share).collect(), damage))
+}
+
+/// A sink's cursor, and what is wrong with it.
+fn open_cursor(
+    folder: &dyn Folder,
+    sink: &str,
+    store: &Store,
+) -> Result<(Cursor, Option<&'static str>), RecoverError> {
+    let known = Cursor::is_known(folder, sink);
+    let cursor = Cursor::open(folder, sink)?;
+    if matches!(known, Ok(true)) {
+        return Ok((cursor, None));
+    }
+    // What came before the first segment that is left was delivered and removed.
+    let _ = cursor.take_before(store.first().unwrap_or_default());
+    let damaged = matches!(known, Ok(false));
+    let what = "how far it was delivered is damaged: all that is left is delivered again";
+    Ok((cursor, damaged.then_some(what)))
 }

@@ -1,121 +1,18 @@
 //! How a logger is made. A wrong argument is an error here, and nowhere later.
 
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::SafetyEventLogger;
-use crate::adapter::{AdapterRegistry, Registry};
+use super::choices::{ConfigError, JournalKind, OverflowStrategy};
+use crate::adapter::{AdapterRegistry, DatasetAdapter, Registry};
 use crate::batch::Durability;
 use crate::clock::{Clock, SystemClock};
 use crate::journal;
-use crate::nearest::nearest;
+use crate::journal::destinations::DESTINATIONS_MAX;
 use crate::notice::Notices;
 use crate::sink::{self, SafetyEventSink};
-
-/// What happens to an event that finds the buffer full: it holds `buffer_size` events and can't be
-/// handed over, because the logger is not started or its backlog is at its limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OverflowStrategy {
-    /// The oldest undelivered event goes.
-    #[default]
-    DropOldest,
-    /// The new event goes.
-    DropNewest,
-    /// `log()` waits for room; not started, it delivers the buffer first.
-    Block,
-}
-
-impl OverflowStrategy {
-    const WORDS: [&str; 3] = ["drop_oldest", "drop_newest", "block"];
-
-    /// The word that users write.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::DropOldest => Self::WORDS[0],
-            Self::DropNewest => Self::WORDS[1],
-            Self::Block => Self::WORDS[2],
-        }
-    }
-}
-
-impl FromStr for OverflowStrategy {
-    type Err = ConfigError;
-
-    fn from_str(word: &str) -> Result<Self, ConfigError> {
-        match word {
-            "drop_oldest" => Ok(Self::DropOldest),
-            "drop_newest" => Ok(Self::DropNewest),
-            "block" => Ok(Self::Block),
-            _ => Err(ConfigError::unknown("overflow_strategy", word, &Self::WORDS)),
-        }
-    }
-}
-
-impl FromStr for Durability {
-    type Err = ConfigError;
-
-    fn from_str(word: &str) -> Result<Self, ConfigError> {
-        match word {
-            "process" => Ok(Self::Process),
-            "power" => Ok(Self::Power),
-            _ => Err(ConfigError::unknown("durability", word, &["process", "power"])),
-        }
-    }
-}
-
-/// Where accepted events are kept until they are delivered.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum JournalKind {
-    /// In a file, mapped where that can be done: they survive the process.
-    #[default]
-    File,
-    /// In a file that is written, never mapped.
-    Unmapped,
-    /// In memory: they go with the process.
-    Memory,
-    /// In a file under this folder.
-    Folder(PathBuf),
-}
-
-/// Why a logger can't be made as asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    parameter: &'static str,
-    message: String,
-}
-
-impl ConfigError {
-    fn new(parameter: &'static str, message: impl Into<String>) -> Self {
-        Self { parameter, message: message.into() }
-    }
-
-    fn unknown(parameter: &'static str, word: &str, known: &[&str]) -> Self {
-        let shown: String = word.chars().take(40).collect();
-        let hint = match nearest(word, known.iter().copied()) {
-            Some(near) => format!("did you mean {near:?}?"),
-            None => format!("it is one of {}", known.join(", ")),
-        };
-        Self::new(parameter, format!("is {shown:?}: {hint}"))
-    }
-
-    /// Which parameter is wrong.
-    #[must_use]
-    pub fn parameter(&self) -> &'static str {
-        self.parameter
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.parameter, self.message)
-    }
-}
-
-impl std::error::Error for ConfigError {}
 
 /// Everything that a logger is told, checked.
 #[derive(Clone, Debug)]
@@ -130,12 +27,20 @@ pub(super) struct Config {
     pub(super) root: PathBuf,
     pub(super) adopt: bool,
     pub(super) threads: bool,
-    pub(super) sink: Arc<SafetyEventSink>,
+    /// The first one and further ones; never empty.
+    pub(super) sinks: Vec<Arc<SafetyEventSink>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) notices: Arc<Notices>,
     pub(super) medium: Option<Arc<dyn journal::media::Folder>>,
     /// What earlier runs left on such media; taken by the worker.
     pub(super) left_behind: Arc<Mutex<Vec<Arc<dyn journal::media::Folder>>>>,
+}
+
+impl Config {
+    /// The first sink.
+    pub(super) fn sink(&self) -> &Arc<SafetyEventSink> {
+        &self.sinks[0]
+    }
 }
 
 /// Collects what a logger is told; made by [`SafetyEventLogger::builder`].
@@ -153,6 +58,7 @@ pub struct Builder {
     adopt: bool,
     threads: bool,
     sink: Option<Arc<SafetyEventSink>>,
+    further: Vec<Arc<dyn DatasetAdapter>>,
     registry: Option<Arc<dyn Registry>>,
     max_retries: u32,
     retry_delay: Duration,
@@ -185,6 +91,7 @@ impl Default for Builder {
             adopt: true,
             threads: true,
             sink: None,
+            further: Vec::new(),
             registry: None,
             max_retries: sink::MAX_RETRIES_DEFAULT,
             retry_delay: sink::RETRY_DELAY_DEFAULT,
@@ -283,6 +190,37 @@ impl Builder {
     #[must_use]
     pub fn event_sink(mut self, sink: Arc<SafetyEventSink>) -> Self {
         self.sink = Some(sink);
+        self
+    }
+
+    /// Has everything delivered to a further dataset as well, up to 15 of them. They share the
+    /// journal and nothing else: each has a sink of its own, set up as the first one is, with its
+    /// cursor, retries, and a folder for its fallback files within the first one's. **None waits for
+    /// another**: where one is dead the others go on, and it catches up when it is back, as far as
+    /// `backlog_limit_bytes` reaches.
+    ///
+    /// ```
+    /// use namel3ss_safety::{AdapterRegistry, MemoryAdapter, SafetyEvent, SafetyEventLogger};
+    /// use std::sync::Arc;
+    ///
+    /// let home = tempfile::tempdir()?;
+    /// let (one, other) = (Arc::new(MemoryAdapter::default()), Arc::new(MemoryAdapter::default()));
+    /// let registry = AdapterRegistry::default();
+    /// registry.register("safety_events", one.clone());
+    ///
+    /// let logger = SafetyEventLogger::builder()
+    ///     .adapter_registry(registry)
+    ///     .also_to(other.clone())
+    ///     .home(home.path())
+    ///     .build()?;
+    /// let _ = logger.log(&SafetyEvent::default());
+    /// assert!(logger.stop(None).complete);
+    /// assert_eq!((one.len(), other.len()), (1, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn also_to(mut self, adapter: Arc<dyn DatasetAdapter>) -> Self {
+        self.further.push(adapter);
         self
     }
 
@@ -420,6 +358,8 @@ impl Builder {
                 .notices(notices.clone());
             Arc::new(builder.build())
         });
+        let mut sinks = vec![sink];
+        add_further(&mut sinks, self.further)?;
         let config = Config {
             dataset,
             buffer_size,
@@ -431,7 +371,7 @@ impl Builder {
             root,
             adopt: self.adopt,
             threads: self.threads,
-            sink,
+            sinks,
             clock,
             notices,
             medium: self.medium,
@@ -439,4 +379,33 @@ impl Builder {
         };
         Ok(SafetyEventLogger::new(config))
     }
+}
+
+/// Puts a sink for each further adapter beside the first one.
+fn add_further(
+    sinks: &mut Vec<Arc<SafetyEventSink>>,
+    further: Vec<Arc<dyn DatasetAdapter>>,
+) -> Result<(), ConfigError> {
+    let wrong = |message: String| Err(ConfigError::new("also_to", message));
+    if further.is_empty() {
+        return Ok(());
+    }
+    let most = DESTINATIONS_MAX - 1;
+    if further.len() > most {
+        return wrong(format!("is {} datasets: it takes up to {most}", further.len()));
+    }
+    let mut known = vec![sinks[0].identity()];
+    for adapter in further {
+        let sink = sinks[0].beside(adapter);
+        let destination = sink.identity();
+        if destination.is_empty() {
+            return wrong("is a dataset that does not say where it is: give it an identity".into());
+        }
+        if known.contains(&destination) {
+            return wrong(format!("is {destination}, which this logger delivers to already"));
+        }
+        sinks.push(Arc::new(sink));
+        known.push(destination);
+    }
+    Ok(())
 }

@@ -1,13 +1,15 @@
-//! Waiting until everything accepted so far has settled: by the worker's thread where there is
-//! one, else on the caller's own.
+//! Waiting until everything accepted so far has settled: by the workers' threads where there
+//! are any, else on the caller's own.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::FlushReport;
+use super::branch::Branch;
 use super::lane::Lane;
 use super::shared::Shared;
+use super::worker::Worker;
 use crate::id::Seq;
 
 /// Counts one more in a counter as long as it lives.
@@ -38,20 +40,31 @@ pub(super) fn flush(shared: &Arc<Shared>, timeout: Option<Duration>) -> FlushRep
     if shared.is_delivering_here() {
         return itself(shared);
     }
-    if !shared.is_running() {
+    let (running, idle): (Vec<_>, Vec<_>) = shared.branches.iter().partition(|b| b.is_running());
+    if running.is_empty() {
         return inline(shared, deadline);
     }
     let _flushing = Counted::new(&shared.flushing);
     let targets = shared.targets();
     let request = shared.request();
     shared.wake_keeper();
-    shared.call_worker();
-    let complete = shared.wait_for_progress(deadline, request, || shared.settled(&targets));
-    if !complete && !shared.is_running() && shared.progress().kept < request {
-        // Somebody stopped it meanwhile.
-        return inline(shared, deadline);
+    shared.call_workers();
+    let mut behind = deliver(shared, &idle, &targets, deadline);
+    let mut stopped = Vec::new();
+    for branch in running {
+        let settled = || shared.settled(branch, &targets);
+        if branch.wait_for_progress(deadline, request, settled) {
+            continue;
+        }
+        if !branch.is_running() && branch.progress().kept < request {
+            // Somebody stopped it meanwhile.
+            stopped.push(branch);
+        } else {
+            behind.push(branch);
+        }
     }
-    shared.report(complete)
+    behind.extend(deliver(shared, &stopped, &targets, deadline));
+    shared.report(&behind)
 }
 
 /// Delivers on this thread.
@@ -60,7 +73,8 @@ pub(super) fn inline(shared: &Arc<Shared>, deadline: Option<Instant>) -> FlushRe
         return itself(shared);
     }
     let _flushing = Counted::new(&shared.flushing);
-    deliver(shared, &shared.targets(), deadline)
+    let branches: Vec<_> = shared.branches.iter().collect();
+    shared.report(&deliver(shared, &branches, &shared.targets(), deadline))
 }
 
 /// Delivers on this thread what was handed over before, and nothing that was logged after it.
@@ -70,34 +84,98 @@ pub(super) fn handed_over(shared: &Arc<Shared>) -> FlushReport {
     }
     let _urging = Counted::new(&shared.urging);
     let targets: Vec<Seq> = shared.lanes().map(Lane::handed).collect();
-    deliver(shared, &targets, None)
+    let branches: Vec<_> = shared.branches.iter().collect();
+    shared.report(&deliver(shared, &branches, &targets, None))
 }
 
-fn deliver(shared: &Arc<Shared>, targets: &[Seq], deadline: Option<Instant>) -> FlushReport {
+/// A branch that is delivered on this thread.
+struct Going<'a> {
+    branch: &'a Branch,
+    worker: MutexGuard<'a, Worker>,
+    /// Turns beyond what was asked for.
+    extra: u32,
+}
+
+/// What a step has come to; the longest wait is the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stepped {
+    Settled,
+    Behind,
+    Again,
+    /// Somebody else is moving the frames, or is about to commit one.
+    Poll,
+    Wait(Duration),
+}
+
+/// Delivers on this thread, a step of each branch in turn; which of them are behind in the end.
+fn deliver<'a>(
+    shared: &Arc<Shared>,
+    branches: &[&'a Branch],
+    targets: &[Seq],
+    deadline: Option<Instant>,
+) -> Vec<&'a Branch> {
+    let mut behind = Vec::new();
+    if branches.is_empty() {
+        return behind;
+    }
     let request = shared.request();
-    let Some(mut worker) = shared.worker_until(deadline) else {
-        return shared.report(shared.settled(targets));
-    };
-    let mut extra = 0;
+    let mut going = Vec::new();
+    for branch in branches {
+        match branch.worker_until(deadline) {
+            Some(worker) => going.push(Going { branch, worker, extra: 0 }),
+            None if shared.settled(branch, targets) => {}
+            None => behind.push(*branch),
+        }
+    }
+    let left = || deadline.map(|d| d.saturating_duration_since(Instant::now()));
     loop {
-        let wait = shared.turn_of(&mut worker);
-        let progress = shared.progress();
-        if progress.scanned >= request && shared.settled(targets) {
-            extra += 1;
-            if worker.is_idle() || extra > EXTRA_TURNS_MAX {
-                return shared.report(true);
+        let mut soonest = None;
+        going.retain_mut(|going| {
+            let late = || left().is_some_and(|left| left.is_zero());
+            let stepped = going.step(shared, targets, request, late);
+            match stepped {
+                Stepped::Settled => return false,
+                Stepped::Behind => behind.push(going.branch),
+                _ => soonest = Some(soonest.map_or(stepped, |other| stepped.min(other))),
+            }
+            stepped > Stepped::Behind
+        });
+        match soonest {
+            None | Some(Stepped::Settled | Stepped::Behind) => return behind,
+            Some(Stepped::Again) => {}
+            Some(Stepped::Poll) => std::thread::sleep(POLL),
+            Some(Stepped::Wait(wait)) => {
+                shared.config.clock.sleep(left().map_or(wait, |left| left.min(wait)));
             }
         }
-        let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
-        if left.is_some_and(|left| left.is_zero()) || progress.kept >= request {
-            return shared.report(shared.settled(targets));
+    }
+}
+
+impl Going<'_> {
+    fn step(
+        &mut self,
+        shared: &Arc<Shared>,
+        targets: &[Seq],
+        request: u64,
+        late: impl Fn() -> bool,
+    ) -> Stepped {
+        let wait = shared.turn_of(self.branch, &mut self.worker);
+        let progress = self.branch.progress();
+        let settled = || shared.settled(self.branch, targets);
+        if progress.scanned >= request && settled() {
+            self.extra += 1;
+            if self.worker.is_idle() || self.extra > EXTRA_TURNS_MAX {
+                return Stepped::Settled;
+            }
+        }
+        if late() || progress.kept >= request {
+            return if settled() { Stepped::Settled } else { Stepped::Behind };
         }
         match wait {
-            Some(Duration::ZERO) => {}
-            // Somebody else is moving the frames, or is about to commit one.
-            _ if worker.is_idle() && !shared.settled(targets) => std::thread::sleep(POLL),
-            Some(wait) => shared.config.clock.sleep(left.map_or(wait, |left| left.min(wait))),
-            None => {}
+            Some(Duration::ZERO) => Stepped::Again,
+            _ if self.worker.is_idle() && !settled() => Stepped::Poll,
+            Some(wait) => Stepped::Wait(wait),
+            None => Stepped::Again,
         }
     }
 }
@@ -105,5 +183,6 @@ fn deliver(shared: &Arc<Shared>, targets: &[Seq], deadline: Option<Instant>) -> 
 /// An adapter that waits for its own delivery would wait for ever.
 fn itself(shared: &Shared) -> FlushReport {
     let error = "flush was called by an adapter, in the middle of a delivery".to_owned();
-    FlushReport { complete: false, error: Some(error), ..shared.report(false) }
+    let behind: Vec<_> = shared.branches.iter().collect();
+    FlushReport { error: Some(error), ..shared.report(&behind) }
 }

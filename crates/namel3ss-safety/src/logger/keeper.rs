@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::branch::Branch;
 use super::lane::Lane;
 use super::shared::Shared;
 use crate::batch::Durability;
@@ -85,7 +86,7 @@ fn turn(shared: &Arc<Shared>, lane: &Lane, watch: &mut Watch) -> u64 {
     }
     let full = gate(shared, lane);
     if hand_over(shared, lane, watch, full, now) {
-        shared.call_worker();
+        shared.call_workers();
     }
     moved
 }
@@ -98,19 +99,30 @@ fn is_unsynced(shared: &Shared, lane: &Lane) -> bool {
 /// Tells the lane whether its backlog is at its limit.
 pub(super) fn gate(shared: &Shared, lane: &Lane) -> bool {
     let config = &shared.config;
-    let front = lane.cursor.front();
-    // The buffer is no backlog, however large: while nothing is handed over, it can be.
-    let backlog = lane.journal.bytes_from(front);
-    let full = lane.handed() >= front && backlog >= config.backlog_bytes_max;
+    let (mut full, mut brake_wait) = (false, Duration::ZERO);
+    for branch in &shared.branches {
+        let reader = branch.reader(lane);
+        let front = reader.cursor.front();
+        let backlog = lane.journal.bytes_from(front);
+        // The buffer is no backlog, however large: while nothing is handed over, it can be.
+        let at_limit = lane.handed() >= front && backlog >= config.backlog_bytes_max;
+        reader.set_full(at_limit);
+        full |= at_limit;
+        let wait = brake(backlog, config.backlog_bytes_max, branch.sink.healthy());
+        brake_wait = brake_wait.max(wait);
+    }
     if full && !lane.is_backlog_full() {
+        let behind = shared.branches.iter().filter(|branch| branch.reader(lane).is_full());
+        let behind: Vec<&str> = behind.map(|branch| branch.sink.shown_name()).collect();
         let text = format!(
-            "the backlog is at its limit of {} bytes: {} applies until the dataset has caught up",
+            "the backlog is at its limit of {} bytes: {} applies until the dataset has caught up: {}",
             config.backlog_bytes_max,
-            config.overflow.as_str()
+            config.overflow.as_str(),
+            behind.join(", ")
         );
         config.notices.say(Level::Warning, "backlog", text);
     }
-    lane.set_brake(brake(backlog, config.backlog_bytes_max, config.sink.healthy()));
+    lane.set_brake(brake_wait);
     lane.set_gate(shared.started.load(Ordering::Acquire), full);
     full
 }
@@ -130,10 +142,12 @@ fn brake(backlog: u64, most: u64, healthy: bool) -> Duration {
 fn drain(shared: &Arc<Shared>, lane: &Lane, watch: &mut Watch) -> u64 {
     // What was dropped need not be written, but only once that is written down: after a crash
     // recovery would miss it in the segments, and call it damaged.
-    if let Ok(worker) = shared.worker.try_lock() {
-        worker.settle_dropped(shared);
+    for branch in &shared.branches {
+        if let Ok(worker) = branch.worker.try_lock() {
+            worker.settle_dropped(shared, branch);
+        }
     }
-    let result = lane.journal.drain(lane.cursor.state().acked.next());
+    let result = lane.journal.drain(lane.acked().next());
     let notices = &shared.config.notices;
     match result {
         Ok(moved) => {
@@ -144,7 +158,7 @@ fn drain(shared: &Arc<Shared>, lane: &Lane, watch: &mut Watch) -> u64 {
         }
         Err(error) => {
             // What is delivered makes room.
-            lane.journal.store().trim(lane.cursor.state().acked.next());
+            lane.journal.store().trim(lane.acked().next());
             if !std::mem::replace(&mut watch.failing, true) {
                 let text = format!("the journal can't be written: {error}; make room on its disk");
                 notices.say(Level::Warning, "journal", text);
@@ -167,7 +181,7 @@ fn has_work(shared: &Shared, lane: &Lane) -> bool {
         || (started && !lane.is_backlog_full() && buffered >= shared.config.buffer_size)
 }
 
-/// Whether there is something new for the worker.
+/// Whether there is something new for the workers.
 fn hand_over(
     shared: &Shared,
     lane: &Lane,
@@ -184,8 +198,12 @@ fn hand_over(
     let flushing = shared.flushing.load(Ordering::SeqCst) > 0;
     let started = shared.started.load(Ordering::Acquire);
     if !flushing && (!started || backlog_full) {
-        // A full backlog still shrinks by what the worker has, if it has anything.
-        return backlog_full && lane.handed() >= lane.cursor.front();
+        // Those who are not behind are not held up by one who is.
+        if started && lane.is_apart() {
+            lane.hand_ahead(lane.journal.drained());
+        }
+        // A full backlog still shrinks by what the workers have, if they have anything.
+        return backlog_full && lane.handed() >= lane.front();
     }
     let due = now.saturating_duration_since(since) >= shared.config.flush_interval;
     if !(flushing || due || buffered >= shared.config.buffer_size) {
@@ -203,12 +221,11 @@ pub(super) fn hand(lane: &Lane) -> Seq {
     seq
 }
 
-/// For how long something has been pending without progress; zero while the worker is at it.
-pub(super) fn oldest_pending(shared: &Shared, pending: u64) -> Duration {
-    match shared.worker.try_lock() {
-        Ok(worker) if pending > 0 => {
-            shared.config.clock.monotonic().saturating_sub(worker.last_progress())
-        }
-        _ => Duration::ZERO,
+/// For how long something has been pending in a branch without progress; zero while its worker is at
+/// it.
+pub(super) fn oldest_pending(shared: &Shared, branch: &Branch) -> Duration {
+    match branch.worker.try_lock() {
+        Ok(worker) => shared.config.clock.monotonic().saturating_sub(worker.last_progress()),
+        Err(_) => Duration::ZERO,
     }
 }

@@ -5,10 +5,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Logged;
-use super::config::{Config, OverflowStrategy};
+use super::choices::OverflowStrategy;
+use super::config::Config;
+use super::host::Host;
+use super::merged::Merged;
+use super::reader::Reader;
+use super::waits::Waits;
 use crate::clock::Timestamp;
 use crate::id::Seq;
-use crate::journal::cursor::Cursor;
 use crate::journal::{AppendError, DropReason, Gap, Journal};
 use crate::locks::lock;
 use crate::stats::Counters;
@@ -25,11 +29,16 @@ pub(super) enum Ground {
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) journal: Journal,
-    pub(super) cursor: Arc<Cursor>,
+    /// One for each branch of the logger; never empty.
+    pub(super) readers: Box<[Reader]>,
+    /// Where there are several: what became of the events as a whole.
+    pub(super) merged: Option<Merged>,
     pub(super) ground: Ground,
     pub(super) counters: Arc<Counters>,
-    /// Everything up to here has been handed to the worker.
+    /// Everything up to here has been handed to the workers.
     handed: AtomicU64,
+    /// And up to here to those whose own backlog is not at the limit.
+    handed_ahead: AtomicU64,
     /// Set while every event must be looked at: not started, the backlog at its limit, or braked.
     gated: AtomicBool,
     /// Set while the buffer can't be handed over: not started, or the backlog at its limit.
@@ -58,15 +67,13 @@ pub(super) enum Patience {
 
 /// How often those who wait for room look for themselves.
 const ROOM_POLL: Duration = Duration::from_millis(20);
-/// How often one event waits for a dataset that is catching up: 500 ms in all.
-const CATCH_UP_WAITS_MAX: u32 = 25;
 /// How many old events one new one may push out where the disk is full.
 const PUSH_OUT_MAX: u32 = 4096;
 
 impl Lane {
     pub(super) fn new(
         journal: Journal,
-        cursor: Arc<Cursor>,
+        readers: Box<[Reader]>,
         ground: Ground,
         counters: Arc<Counters>,
         config: &Config,
@@ -74,10 +81,12 @@ impl Lane {
     ) -> Self {
         Self {
             journal,
-            cursor,
+            merged: (readers.len() > 1).then(|| Merged::new(readers.len())),
+            readers,
             ground,
             counters,
             handed: AtomicU64::new(0),
+            handed_ahead: AtomicU64::new(0),
             gated: AtomicBool::new(!started),
             shut: AtomicBool::new(!started),
             brake_nanos: AtomicU64::new(0),
@@ -124,7 +133,7 @@ impl Lane {
             self.brake();
         }
         let mut admission = lock(&self.admission);
-        let mut waits = 0..CATCH_UP_WAITS_MAX;
+        let mut waits = Waits::default();
         loop {
             // Started, with room: the worker will come for it.
             let open = !self.shut.load(Ordering::Acquire);
@@ -132,11 +141,12 @@ impl Lane {
                 break;
             }
             // A dataset that is only slower than the loop takes its next batch in a moment.
-            let behind = self.is_backlog_full() && host.is_catching_up() && !host.is_delivering();
-            if behind && waits.next().is_some() {
+            let behind = self.is_backlog_full() && self.is_worth_waiting(host);
+            if behind && !host.is_delivering() && waits.go_on() {
                 if patience == Patience::Refuse {
                     return None;
                 }
+                host.buffer_full();
                 admission = self.wait_for_room(admission);
                 continue;
             }
@@ -172,7 +182,9 @@ impl Lane {
                 let over = self.buffered().saturating_sub(self.buffer_size);
                 let shut = self.shut.load(Ordering::Acquire);
                 if shut && over > 0 && self.overflow == OverflowStrategy::DropOldest {
-                    self.drop_oldest(over);
+                    // Whom it was worth waiting for is waited for first, whoever is behind by now.
+                    let may_spare = self.readers.len() > 1 && !waits.is_over();
+                    self.drop_oldest(over, |i| may_spare && host.is_catching_up(i));
                 }
                 if host.is_started() && self.buffered() >= self.buffer_size {
                     host.buffer_full();
@@ -184,6 +196,20 @@ impl Lane {
                 self.accept_full(payload, error, patience, host)
             }
         }
+    }
+
+    /// Whether a dataset that is catching up would make room, or be spared a drop. One that is dead
+    /// is not waited for, but neither does it cost a healthy one an event.
+    fn is_worth_waiting(&self, host: &dyn Host) -> bool {
+        if self.overflow == OverflowStrategy::DropOldest {
+            let out = (self.buffered() + 1).saturating_sub(self.buffer_size).max(1);
+            let fronts = self.dropping().map(|(_, reader)| reader.cursor.front());
+            let next = Seq(fronts.min().unwrap_or_default().0 + out);
+            let would_lose = |reader: &Reader| reader.cursor.front() < next;
+            return self.dropping().any(|(i, r)| would_lose(r) && host.is_catching_up(i));
+        }
+        let mut full = self.readers.iter().enumerate().filter(|(_, reader)| reader.is_full());
+        full.all(|(i, _)| host.is_catching_up(i))
     }
 
     fn wait_for_room<'a>(&'a self, admission: MutexGuard<'a, ()>) -> MutexGuard<'a, ()> {
@@ -213,11 +239,11 @@ impl Lane {
                 OverflowStrategy::DropNewest => break,
                 OverflowStrategy::DropOldest => {
                     waited += 1;
-                    if waited > PUSH_OUT_MAX || self.drop_oldest(1) == 0 {
+                    if waited > PUSH_OUT_MAX || self.drop_oldest(1, |_| false) == 0 {
                         break;
                     }
                     // Dropped frames leave the ring without being written.
-                    let _ = self.journal.try_drain(self.cursor.front());
+                    let _ = self.journal.try_drain(self.front());
                 }
                 OverflowStrategy::Block => {
                     let alone = host.is_delivering() || (waited > 0 && !host.is_started());
@@ -230,7 +256,7 @@ impl Lane {
                     waited = 1;
                     if host.is_started() {
                         std::thread::sleep(ROOM_POLL);
-                        let _ = self.journal.try_drain(self.cursor.front());
+                        let _ = self.journal.try_drain(self.front());
                     } else {
                         host.deliver_now();
                     }
@@ -260,6 +286,10 @@ impl Lane {
     fn void(&self, error: &AppendError) {
         if let Some(seq) = error.void {
             lock(&self.voids).push(seq);
+            if let Some(merged) = &self.merged {
+                // Counted among what was dropped before any sink had a say.
+                merged.give_up(seq, seq, None);
+            }
             let at = Timestamp::now();
             let reason = DropReason::JournalFull;
             self.journal.push_gap(Gap { reason, events: 1, seqs: (seq, seq), at });
@@ -275,17 +305,25 @@ impl Lane {
         self.journal.push_gap(Gap { reason, events: 1, seqs, at: Timestamp::now() });
     }
 
-    /// Gives up the `events` oldest that nobody has taken; how many there were.
-    fn drop_oldest(&self, events: u64) -> u64 {
-        let front = self.cursor.front();
+    /// Gives up the `events` oldest, each for every sink whose worker has not taken it, but for those
+    /// that are to be spared; how many there were.
+    fn drop_oldest(&self, events: u64, spare: impl Fn(usize) -> bool) -> u64 {
         let last = self.journal.last();
+        let losing: Vec<&Reader> =
+            self.dropping().filter(|(i, _)| !spare(*i)).map(|(_, reader)| reader).collect();
+        let Some(front) = losing.iter().map(|reader| reader.cursor.front()).min() else {
+            return 0;
+        };
         let next = Seq((front.0 + events).min(last.0 + 1));
-        let mut taken = self.cursor.take_before(next);
-        if taken == 0 {
+        let mut from = next;
+        for reader in losing {
+            let first = Seq(next.0 - reader.cursor.take_before(next));
+            reader.counters.give_up(DropReason::DropOldest, self.events_in(first, next));
+            from = from.min(first);
+        }
+        if from == next {
             return 0;
         }
-        // A seq whose event could not be written was counted when that happened.
-        let from = Seq(next.0 - taken);
         // What was dropped of the backlog is made up for by the buffer: else the buffer would stay
         // over its size, and every further event would push out one more than the one before.
         let handed = self.handed();
@@ -296,17 +334,40 @@ impl Lane {
             let handed = (handed.0 + of_backlog).min(last.0);
             self.handed.fetch_max(handed, Ordering::AcqRel);
         }
-        lock(&self.voids).retain(|void| {
-            let counted = (from..next).contains(void);
-            taken -= u64::from(counted);
-            !counted
-        });
-        if taken > 0 {
-            self.counters.give_up(DropReason::DropOldest, taken);
-            let (reason, seqs) = (DropReason::DropOldest, (from, Seq(next.0 - 1)));
-            self.journal.push_gap(Gap { reason, events: taken, seqs, at: Timestamp::now() });
+        let (reason, seqs) = (DropReason::DropOldest, (from, Seq(next.0 - 1)));
+        if let Some(merged) = &self.merged {
+            merged.give_up(seqs.0, seqs.1, Some(reason));
         }
-        taken
+        let events = self.events_in(from, next);
+        if events > 0 {
+            self.journal.push_gap(Gap { reason, events, seqs, at: Timestamp::now() });
+        }
+        events
+    }
+
+    /// How many events there are from `from` up to, not including, `next`: a seq whose event could
+    /// not be written was counted when that happened.
+    fn events_in(&self, from: Seq, next: Seq) -> u64 {
+        let voids = lock(&self.voids);
+        let voids = voids.iter().filter(|void| (from..next).contains(*void)).count();
+        (next.0 - from.0).saturating_sub(voids as u64)
+    }
+
+    /// Those for whom the oldest events are dropped: of several, where it is for the sake of the
+    /// backlog, those whose own is at the limit.
+    fn dropping(&self) -> impl Iterator<Item = (usize, &Reader)> {
+        let apart = self.is_apart();
+        self.readers.iter().enumerate().filter(move |(_, reader)| !apart || reader.is_full())
+    }
+
+    /// The next seq that some worker has yet to take.
+    pub(super) fn front(&self) -> Seq {
+        self.readers.iter().map(|reader| reader.cursor.front()).min().unwrap_or_default()
+    }
+
+    /// Every sink has settled everything up to here.
+    pub(super) fn acked(&self) -> Seq {
+        self.readers.iter().map(|reader| reader.cursor.state().acked).min().unwrap_or_default()
     }
 
     /// Forgets the voids before `front`: nobody will ask for them any more.
@@ -316,7 +377,7 @@ impl Lane {
 
     /// Accepted events that were not handed over yet.
     pub(super) fn buffered(&self) -> u64 {
-        let done = self.handed.load(Ordering::Acquire).max(self.cursor.front().0 - 1);
+        let done = self.handed.load(Ordering::Acquire).max(self.front().0 - 1);
         self.journal.last().0.saturating_sub(done)
     }
 
@@ -335,7 +396,23 @@ impl Lane {
         Seq(self.handed.load(Ordering::Acquire))
     }
 
-    /// Hands everything up to `seq` to the worker.
+    /// Everything up to here has been handed to this reader's worker.
+    pub(super) fn handed_to(&self, reader: &Reader) -> Seq {
+        let ahead = Seq(self.handed_ahead.load(Ordering::Acquire));
+        if reader.is_full() { self.handed() } else { self.handed().max(ahead) }
+    }
+
+    /// While the backlog of one sink is at the limit: hands everything up to `seq` to the others.
+    pub(super) fn hand_ahead(&self, seq: Seq) {
+        self.handed_ahead.fetch_max(seq.0, Ordering::AcqRel);
+    }
+
+    /// Whether a sink's backlog is at the limit while another's is not.
+    pub(super) fn is_apart(&self) -> bool {
+        self.is_backlog_full() && !self.readers.iter().all(Reader::is_full)
+    }
+
+    /// Hands everything up to `seq` to the workers.
     pub(super) fn hand_over(&self, seq: Seq) {
         self.handed.fetch_max(seq.0, Ordering::AcqRel);
         self.wake_waiting();
@@ -377,23 +454,4 @@ impl Lane {
     pub(super) fn wake_waiting(&self) {
         self.room.notify_all();
     }
-}
-
-/// What a lane asks of its logger.
-pub(super) trait Host {
-    /// The buffer has reached its size: somebody should hand it over soon.
-    fn buffer_full(&self);
-    /// Whether a worker is there.
-    fn is_started(&self) -> bool;
-    /// Whether the dataset is healthy and has just taken something.
-    fn is_catching_up(&self) -> bool;
-    /// Whether the logger is going away.
-    fn is_closing(&self) -> bool;
-    /// Whether the caller is an adapter, or was called by one, in the midst of a delivery: it must
-    /// not wait for the worker, which waits for it.
-    fn is_delivering(&self) -> bool;
-    /// Delivers what is buffered, on this thread.
-    fn deliver_now(&self);
-    /// The journal could not take an event.
-    fn journal_full(&self, error: &std::io::Error);
 }

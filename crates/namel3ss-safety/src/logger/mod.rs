@@ -1,7 +1,13 @@
 //! The logger: accepts events from any thread, keeps them in its journal, has them delivered.
 
+mod choices;
 mod config;
+mod reader;
+mod merged;
+mod host;
+mod waits;
 mod lane;
+mod branch;
 mod shared;
 mod open;
 mod threads;
@@ -16,7 +22,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-pub use self::config::{Builder, ConfigError, JournalKind, OverflowStrategy};
+pub use self::choices::{ConfigError, JournalKind, OverflowStrategy};
+pub use self::config::Builder;
 
 use self::config::Config;
 use self::lane::Patience;
@@ -45,10 +52,13 @@ pub enum Logged {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "it may be incomplete"]
 pub struct FlushReport {
-    /// Everything accepted before the call is in its dataset, in a fallback file, or was dropped.
+    /// Everything accepted before the call is in its datasets, in fallback files, or was dropped.
     pub complete: bool,
-    /// Events that wait in the journal.
+    /// Events that wait in the journal for one sink at least.
     pub pending: u64,
+    /// The sinks that have not settled everything, by their names in
+    /// [`Stats::sinks`](crate::stats::Stats::sinks).
+    pub behind: Vec<String>,
     /// Why, if incomplete.
     pub error: Option<String>,
 }
@@ -174,17 +184,24 @@ impl SafetyEventLogger {
         self.shared().open_lane().drop_unsequenced(DropReason::Invalid);
     }
 
-    /// Keeps the worker from beginning anything, waits until it is between two steps, so that no
-    /// lock of an adapter is held, and has the adapter let go of what can't be inherited: call it before a fork, and [`resume`](Self::resume) after it
-    /// in the parent. False where the worker was still busy when `timeout` had passed.
+    /// Keeps the workers from beginning anything, waits until they are between two steps, so that no
+    /// lock of an adapter is held, and has the adapters let go of what can't be inherited: call it
+    /// before a fork, and [`resume`](Self::resume) after it in the parent. False where a worker was
+    /// still busy when `timeout` had passed.
     pub fn pause(&self, timeout: Duration) -> bool {
         let shared = self.shared();
         shared.paused.store(true, Ordering::SeqCst);
-        let worker = shared.worker_until(Some(Instant::now() + timeout));
-        if worker.is_some() {
-            shared.config.sink.release();
-        }
-        worker.is_some()
+        let until = Some(Instant::now() + timeout);
+        let workers = shared.branches.iter().map(|branch| {
+            let worker = branch.worker_until(until);
+            if worker.is_some() {
+                branch.sink.release();
+            }
+            worker
+        });
+        // All of them are held until the last one is.
+        let workers: Vec<_> = workers.collect();
+        workers.iter().all(Option::is_some)
     }
 
     /// Ends a [`pause`](Self::pause).
@@ -205,7 +222,7 @@ impl SafetyEventLogger {
         let lane = shared.open_lane();
         lane.set_gate(true, false);
         if shared.config.threads {
-            shared.start_worker();
+            shared.start_workers();
         }
         shared.wake_keeper();
     }
@@ -238,7 +255,7 @@ impl SafetyEventLogger {
         flush::flush(self.shared(), timeout)
     }
 
-    /// `flush`, then ends the worker. Events may still be logged; they stay in the journal for the
+    /// `flush`, then ends the workers. Events may still be logged; they stay in the journal for the
     /// next `start`, `flush` or run. A second call does no harm.
     pub fn stop(&self, timeout: Option<Duration>) -> FlushReport {
         let shared = self.shared();
@@ -248,7 +265,7 @@ impl SafetyEventLogger {
         shared.lanes().for_each(|lane| lane.set_gate(false, lane.is_backlog_full()));
         // A worker that hangs in its adapter ends when the adapter does.
         let grace = Instant::now() + Duration::from_millis(100);
-        shared.quit_worker(deadline.map(|deadline| deadline.max(grace)));
+        shared.quit_workers(deadline.map(|deadline| deadline.max(grace)));
         report
     }
 
@@ -275,7 +292,7 @@ impl SafetyEventLogger {
         }
     }
 
-    /// Does one step of the worker's work on this thread; says how long to wait before the next,
+    /// Does one step of each sink's work on this thread; says how long to wait before the next,
     /// or `None` if there is nothing to do. For loggers without threads; buffers are handed over
     /// once it is started.
     pub fn turn(&self) -> Option<Duration> {
@@ -294,10 +311,10 @@ impl SafetyEventLogger {
         self.shared().config.notices.take()
     }
 
-    /// The sink.
+    /// The sink, the first one where there are several.
     #[must_use]
     pub fn sink(&self) -> &Arc<SafetyEventSink> {
-        &self.shared().config.sink
+        self.shared().config.sink()
     }
 
     /// The folder of its journal; `None` before the first event, or in memory.
@@ -337,7 +354,7 @@ impl Generation {
                 shared.started.store(true, Ordering::SeqCst);
                 shared.open_lane();
                 if shared.config.threads {
-                    shared.start_worker();
+                    shared.start_workers();
                 }
             }
             Box::new(child)

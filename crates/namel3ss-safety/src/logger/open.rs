@@ -5,8 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::config::JournalKind;
+use super::branch::Branch;
+use super::choices::JournalKind;
 use super::lane::{Ground, Lane};
+use super::reader::Reader;
 use super::shared::{Shared, lock};
 use crate::id::JournalId;
 use crate::journal::Journal;
@@ -94,10 +96,14 @@ impl Shared {
         in_memory: bool,
     ) -> io::Result<Lane> {
         let config = &self.config;
-        let destination = self.destination();
-        let names = (config.dataset.as_str(), destination.as_str());
+        let destinations = self.destinations();
+        let names = (config.dataset.as_str(), &*destinations);
         let journal = Journal::create(folder.clone(), lock, id, names, config.options.clone())?;
-        let cursor = Arc::new(Cursor::open(&*folder, config.sink.dataset_name())?);
+        let reader = |branch: &Branch| {
+            let name = journal.header().cursor_at(branch.index, config.sink().dataset_name());
+            Ok(Reader::new(Cursor::open(&*folder, &name)?, branch.counters.clone()))
+        };
+        let readers = self.branches.iter().map(reader).collect::<io::Result<_>>()?;
         let ground = match (in_memory, journal.is_mapped()) {
             (true, _) => Ground::Memory,
             (false, true) => Ground::Mapped,
@@ -105,7 +111,7 @@ impl Shared {
         };
         let started = self.started.load(Ordering::Acquire);
         let counters = self.counters.clone();
-        Ok(Lane::new(journal, cursor, ground, counters, config, started))
+        Ok(Lane::new(journal, readers, ground, counters, config, started))
     }
 
     /// Whether the journal is in memory, though a file was asked for.
@@ -119,6 +125,10 @@ impl Shared {
         if !self.is_degraded() {
             return false;
         }
+        let Ok(_opening) = self.opening.try_lock() else { return false };
+        if self.resumed.get().is_some() {
+            return false;
+        }
         let Ok(lane) = self.open_file_lane() else { return false };
         if self.resumed.set(lane).is_ok() {
             let text = "the journal is in a file again";
@@ -130,20 +140,20 @@ impl Shared {
     /// Ends what can be ended at once: removes journals that hold nothing undelivered.
     pub(super) fn close(&self) {
         self.say_dropped();
-        let idle = self.worker.try_lock().is_ok_and(|worker| !worker.is_flying());
+        let is_idle = |branch: &&Branch| branch.worker.try_lock().is_ok_and(|w| !w.is_flying());
+        let idle: Vec<&Branch> = self.branches.iter().filter(is_idle).collect();
         for lane in self.lanes() {
-            if idle {
+            for branch in &idle {
                 // What was dropped stays dropped: without a word of it the next run delivers it.
-                super::worker::settle_dropped(self, lane);
-                let _ = lane.journal.drain(lane.cursor.front());
+                super::worker::settle_dropped(self, branch, lane);
             }
-            let state = lane.cursor.state();
-            let pending = lane.journal.last().0.saturating_sub(state.acked.0);
+            if !idle.is_empty() {
+                let _ = lane.journal.drain(lane.acked().next());
+            }
+            let pending = lane.journal.last().0.saturating_sub(lane.acked().0);
             if pending == 0 && self.config.medium.is_none() {
                 if lane.ground != Ground::Memory {
-                    let dropped = self.counters.dropped();
-                    let account = Account { dropped, ..Account::of(&state) };
-                    self.keep_account(lane.journal.id(), &account);
+                    self.keep_account(lane.journal.id(), &self.account_of(lane));
                 }
                 let _ = lane.journal.remove();
             } else if lane.ground == Ground::Memory && pending > 0 {
@@ -151,6 +161,21 @@ impl Shared {
                 self.config.notices.say(Level::Critical, "lost", text);
             }
         }
+    }
+
+    /// What became of the events of a lane in which nothing is pending.
+    fn account_of(&self, lane: &Lane) -> Account {
+        let named = lane.journal.header().destinations();
+        let states = self.branches.iter().zip(named).map(|(branch, destination)| {
+            let mut state = branch.reader(lane).cursor.state();
+            let dropped = self.counters.dropped().into_iter().zip(branch.counters.dropped());
+            state.dropped = std::array::from_fn(|_| 0);
+            for (sum, (refused, given_up)) in state.dropped.iter_mut().zip(dropped) {
+                *sum = refused + given_up;
+            }
+            (destination, state)
+        });
+        Account::of_sinks(states)
     }
 
     /// Writes down what became of a journal's events before its folder goes.

@@ -1,22 +1,28 @@
 //! What a logger says of itself: stats, reports, and the notices of what it dropped.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use super::config::JournalKind;
+use super::branch::Branch;
+use super::choices::JournalKind;
 use super::lane::{Ground, Lane};
+use super::merged::{Merged, Sums};
 use super::shared::{Shared, lock};
 use super::{FlushReport, keeper};
 use crate::journal::DropReason;
 use crate::notice::Level;
-use crate::stats::Stats;
+use crate::stats::{SinkStats, Stats};
 
 impl Shared {
-    pub(super) fn report(&self, complete: bool) -> FlushReport {
+    /// What a flush has come to, where these are behind.
+    pub(super) fn report(&self, behind: &[&Branch]) -> FlushReport {
         let stats = self.stats();
+        let behind: Vec<String> = behind.iter().map(|branch| branch.sink.name().into()).collect();
         FlushReport {
-            complete,
+            complete: behind.is_empty(),
             pending: stats.pending + stats.recovering,
-            error: if complete { None } else { stats.last_error },
+            error: if behind.is_empty() { None } else { stats.last_error },
+            behind,
         }
     }
 
@@ -25,29 +31,34 @@ impl Shared {
         let counters = &self.counters;
         // Read in the order in which an event passes, backwards: then nothing that is counted as
         // done is missing among the logged.
-        let flushed = counters.flushed.load(Ordering::Acquire);
-        let fallback = counters.fallback.load(Ordering::Acquire);
-        let dropped = counters.dropped();
+        let mut sums = self.sums();
+        let mut sinks: Vec<_> = self.branches.iter().map(sink_stats).collect();
+        let refused = counters.dropped();
         let unsequenced = counters.unsequenced.load(Ordering::Acquire);
         let logged = self.lanes().map(|lane| lane.journal.last().0).sum::<u64>() + unsequenced;
-        let total_dropped = dropped.iter().sum::<u64>();
+        for sink in &mut sinks {
+            sink.dropped += refused.iter().sum::<u64>();
+            sink.pending = logged.saturating_sub(sink.flushed + sink.fallback + sink.dropped);
+        }
+        add_to(&mut sums.dropped, &refused);
+        let total_dropped = sums.dropped.iter().sum::<u64>();
         let lane = self.lane();
-        let pending = logged.saturating_sub(flushed + fallback + total_dropped);
+        let pending = logged.saturating_sub(sums.flushed + sums.fallback + total_dropped);
         Stats {
             total_logged: logged,
-            total_flushed: flushed,
-            total_fallback: fallback,
+            total_flushed: sums.flushed,
+            total_fallback: sums.fallback,
             total_dropped,
             pending,
-            total_retries: config.sink.retries(),
-            total_replayed: config.sink.replayed(),
-            total_recovered: counters.recovered.load(Ordering::Acquire),
-            recovering: counters.recovering.load(Ordering::Acquire),
+            total_retries: sinks.iter().map(|sink| sink.retries).sum(),
+            total_replayed: config.sinks.iter().map(|sink| sink.replayed()).sum(),
+            total_recovered: sinks.iter().map(|sink| sink.recovered).max().unwrap_or(0),
+            recovering: sinks.iter().map(|sink| sink.recovering).max().unwrap_or(0),
             current_buffer_size: lane.map_or(0, Lane::shown_buffered),
             max_buffer_size: config.buffer_size,
-            backlog_bytes: self.lanes().map(|l| l.journal.bytes_from(l.cursor.front())).sum(),
-            dropped: std::array::from_fn(|i| (DropReason::ALL[i], dropped[i])),
-            oldest_pending: keeper::oldest_pending(self, pending),
+            backlog_bytes: self.lanes().map(|lane| lane.journal.bytes_from(lane.front())).sum(),
+            dropped: std::array::from_fn(|i| (DropReason::ALL[i], sums.dropped[i])),
+            oldest_pending: self.oldest_pending(&sinks),
             last_error: config.notices.last_error(),
             journal: match lane.map(|lane| lane.ground) {
                 Some(Ground::Mapped) => "mmap",
@@ -58,18 +69,50 @@ impl Shared {
                 None => "mmap",
             },
             durability: config.options.durability,
-            healthy: config.sink.healthy()
+            healthy: sinks.iter().all(|sink| sink.healthy)
                 && !self.is_degraded()
                 && !self.lanes().any(|lane| lane.journal.is_failing()),
             target_dataset: config.dataset.clone(),
             overflow_strategy: config.overflow.as_str(),
             flush_interval: config.flush_interval,
+            sinks,
         }
+    }
+
+    /// For how long something has been pending without any progress.
+    fn oldest_pending(&self, sinks: &[SinkStats]) -> Duration {
+        let waits = self.branches.iter().zip(sinks).filter(|(_, sink)| sink.pending > 0);
+        let waits = waits.map(|(branch, _)| keeper::oldest_pending(self, branch));
+        waits.max().unwrap_or_default()
+    }
+
+    /// What became of the events that sinks had a say in, each counted once.
+    fn sums(&self) -> Sums {
+        let mut sums = Sums::default();
+        if let [only] = &*self.branches {
+            sums.flushed = only.counters.flushed.load(Ordering::Acquire);
+            sums.fallback = only.counters.fallback.load(Ordering::Acquire);
+            sums.dropped = only.counters.dropped();
+            return sums;
+        }
+        for of_lane in self.lanes().filter_map(|lane| lane.merged.as_ref().map(Merged::sums)) {
+            sums.flushed += of_lane.flushed;
+            sums.fallback += of_lane.fallback;
+            add_to(&mut sums.dropped, &of_lane.dropped);
+        }
+        sums
+    }
+
+    /// What was dropped for at least one sink.
+    fn dropped(&self) -> [u64; DropReason::ALL.len()] {
+        let mut dropped = self.sums().dropped;
+        add_to(&mut dropped, &self.counters.dropped());
+        dropped
     }
 
     /// Says what was dropped since the last time.
     pub(super) fn say_dropped(&self) {
-        let dropped = self.counters.dropped();
+        let dropped = self.dropped();
         let said = std::mem::replace(&mut *lock(&self.said), dropped);
         for (reason, (now, before)) in DropReason::ALL.iter().zip(dropped.iter().zip(said)) {
             let events = now.saturating_sub(before);
@@ -86,4 +129,25 @@ impl Shared {
             }
         }
     }
+}
+
+fn sink_stats(branch: &Branch) -> SinkStats {
+    let (sink, counters) = (&branch.sink, &branch.counters);
+    SinkStats {
+        name: sink.name().to_owned(),
+        destination: sink.identity(),
+        flushed: counters.flushed.load(Ordering::Acquire),
+        fallback: counters.fallback.load(Ordering::Acquire),
+        dropped: counters.dropped().iter().sum(),
+        pending: 0,
+        retries: sink.retries(),
+        recovered: counters.recovered.load(Ordering::Acquire),
+        recovering: counters.recovering.load(Ordering::Acquire),
+        healthy: sink.healthy(),
+        last_error: sink.last_error(),
+    }
+}
+
+fn add_to(sums: &mut [u64; DropReason::ALL.len()], more: &[u64; DropReason::ALL.len()]) {
+    sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
 }

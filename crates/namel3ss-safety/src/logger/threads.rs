@@ -1,32 +1,23 @@
-//! The logger's two threads: starting, waking, calling and ending them.
+//! The logger's threads, a keeper and a worker a sink: starting, waking, calling and ending them.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
+use super::branch::Branch;
 use super::keeper;
 use super::shared::{Shared, lock};
 use super::worker::Worker;
 use crate::notice::Level;
 
-/// How the threads are reached.
+/// How the keeper is reached; workers are by their branches.
 #[derive(Debug, Default)]
 pub(super) struct Threads {
-    call: Mutex<Call>,
-    called: Condvar,
     keeper: OnceLock<Thread>,
     keeper_sleeps: AtomicBool,
-}
-
-/// What the worker's thread is called for.
-#[derive(Debug, Default)]
-struct Call {
-    work: bool,
-    quit: bool,
-    running: bool,
 }
 
 thread_local! {
@@ -87,12 +78,12 @@ impl Shared {
         {
             keeper.unpark();
         } else if !self.has_keeper() && self.config.threads {
-            // No thread was to be had for it: the worker does its work.
-            self.call_worker();
+            // No thread was to be had for it: the workers do its work.
+            self.call_workers();
         }
     }
 
-    /// Whether somebody else than the worker moves frames and hands buffers over.
+    /// Whether somebody else than the workers moves frames and hands buffers over.
     pub(super) fn has_keeper(&self) -> bool {
         self.threads.keeper.get().is_some()
     }
@@ -117,47 +108,44 @@ impl Shared {
         self.threads.keeper_sleeps.store(false, Ordering::SeqCst);
     }
 
-    /// Calls the worker's thread.
-    pub(super) fn call_worker(&self) {
-        lock(&self.threads.call).work = true;
-        self.threads.called.notify_all();
+    /// Calls the workers' threads.
+    pub(super) fn call_workers(&self) {
+        self.branches.iter().for_each(Branch::call);
     }
 
-    /// One step of the worker's work, on this thread.
+    /// Calls the workers' threads of the other branches.
+    pub(super) fn call_others(&self, branch: &Branch) {
+        let others = self.branches.iter().filter(|other| other.index != branch.index);
+        others.for_each(Branch::call);
+    }
+
+    /// One step of each worker's work, on this thread; how long to wait before the next one.
     pub(super) fn turn(self: &Arc<Self>) -> Option<Duration> {
         if self.is_delivering_here() {
             return None;
         }
-        self.turn_of(&mut lock(&self.worker))
+        let turn = |branch: &Branch| self.turn_of(branch, &mut lock(&branch.worker));
+        self.branches.iter().filter_map(turn).min()
     }
 
-    /// As `turn`, by somebody who holds the worker. A panic in it costs what it was doing, never
-    /// the thread: its batch is in the journal, for the next run.
-    pub(super) fn turn_of(self: &Arc<Self>, worker: &mut Worker) -> Option<Duration> {
+    /// One step of a branch's work, by somebody who holds its worker. A panic in it costs what it
+    /// was doing, never the thread: its batch is in the journal, for the next run.
+    pub(super) fn turn_of(
+        self: &Arc<Self>,
+        branch: &Branch,
+        worker: &mut Worker,
+    ) -> Option<Duration> {
         if self.paused.load(Ordering::SeqCst) {
             return Some(PAUSE_POLL);
         }
         let _here = DeliveringHere::new(self);
-        catch_unwind(AssertUnwindSafe(|| worker.turn(self))).unwrap_or_else(|_| {
+        catch_unwind(AssertUnwindSafe(|| worker.turn(self, branch))).unwrap_or_else(|_| {
             let text = "the worker panicked; what it was doing stays in the journal";
             self.config.notices.say(Level::Critical, "panic", text);
             let request = self.requested();
-            self.note(|progress| progress.kept = request);
+            self.note(branch, |progress| progress.kept = request);
             Some(PANIC_WAIT)
         })
-    }
-
-    /// The worker, unless somebody else has it until the deadline.
-    pub(super) fn worker_until(&self, deadline: Option<Instant>) -> Option<MutexGuard<'_, Worker>> {
-        let Some(deadline) = deadline else { return Some(lock(&self.worker)) };
-        loop {
-            match self.worker.try_lock() {
-                Ok(worker) => return Some(worker),
-                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
-                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return None,
-                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
-            }
-        }
     }
 
     /// Whether this thread is in the middle of a delivery of this logger: an adapter that calls
@@ -167,11 +155,15 @@ impl Shared {
         DELIVERING.with_borrow(|delivering| delivering.contains(&here))
     }
 
-    /// The worker's loop, until it is told to quit: for a thread of ours, or of somebody else.
-    pub(super) fn work(self: &Arc<Self>) {
+    /// A worker's loop, until it is told to quit.
+    fn work(self: &Arc<Self>, branch: &Branch) {
         loop {
-            let wait = self.turn();
-            let mut call = lock(&self.threads.call);
+            let wait = if self.is_delivering_here() {
+                None
+            } else {
+                self.turn_of(branch, &mut lock(&branch.worker))
+            };
+            let mut call = lock(&branch.call);
             let until = wait.map(|wait| Instant::now() + wait);
             while !call.work && !call.quit {
                 let left = match until {
@@ -182,9 +174,9 @@ impl Shared {
                     break;
                 }
                 call = if left == Duration::MAX {
-                    self.threads.called.wait(call).unwrap_or_else(PoisonError::into_inner)
+                    branch.called.wait(call).unwrap_or_else(PoisonError::into_inner)
                 } else {
-                    let waited = self.threads.called.wait_timeout(call, left);
+                    let waited = branch.called.wait_timeout(call, left);
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 };
             }
@@ -192,69 +184,69 @@ impl Shared {
             if call.quit {
                 call.quit = false;
                 call.running = false;
-                self.threads.called.notify_all();
+                branch.called.notify_all();
                 drop(call);
                 // Who waits for what it would have done does that now.
-                self.note(|_| {});
+                self.note(branch, |_| {});
                 return;
             }
         }
     }
 
-    /// Starts the worker's thread. False where no thread is to be had.
-    pub(super) fn start_worker(self: &Arc<Self>) -> bool {
-        let mut call = lock(&self.threads.call);
+    /// Starts the workers' threads; where no thread is to be had, `flush` and `stop` deliver.
+    pub(super) fn start_workers(self: &Arc<Self>) {
+        self.branches.iter().for_each(|branch| self.start_worker(branch));
+    }
+
+    fn start_worker(self: &Arc<Self>, branch: &Branch) {
+        let mut call = lock(&branch.call);
         if call.running {
             call.quit = false;
-            return true;
+            return;
         }
-        let shared = self.clone();
+        let (shared, index) = (self.clone(), branch.index);
         let thread = std::thread::Builder::new()
             .name("n3-safety-worker".into())
             .stack_size(1 << 20)
-            .spawn(move || shared.work());
+            .spawn(move || shared.work(&shared.branches[index]));
         call.running = thread.is_ok();
         if let Err(error) = thread {
             let text = format!("no thread to deliver with: {error}; call flush or stop");
             self.config.notices.say(Level::Warning, "threads", text);
         }
-        call.running
     }
 
-    /// Tells both threads to end, and waits for the worker until the deadline.
+    /// Tells all threads to end, and waits for the workers until the deadline.
     pub(super) fn quit(&self, deadline: Instant) {
         self.closing.store(true, Ordering::SeqCst);
         self.wake_keeper();
-        self.quit_worker(Some(deadline));
+        self.quit_workers(Some(deadline));
     }
 
-    /// Tells the worker's thread to end, and waits until it has, or until the deadline.
-    pub(super) fn quit_worker(&self, deadline: Option<Instant>) {
-        let mut call = lock(&self.threads.call);
-        if !call.running {
-            return;
+    /// Tells the workers' threads to end, and waits until they have, or until the deadline.
+    pub(super) fn quit_workers(&self, deadline: Option<Instant>) {
+        for branch in &self.branches {
+            let mut call = lock(&branch.call);
+            call.quit = call.running;
+            branch.called.notify_all();
         }
-        call.quit = true;
-        self.threads.called.notify_all();
-        if self.is_delivering_here() {
-            return;
+        if !self.is_delivering_here() {
+            self.branches.iter().for_each(|branch| until_it_quit(branch, deadline));
         }
-        while call.running && call.quit {
-            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
-            match left {
-                Some(Duration::ZERO) => return,
-                Some(left) => {
-                    let waited = self.threads.called.wait_timeout(call, left);
-                    call = waited.unwrap_or_else(PoisonError::into_inner).0;
-                }
-                None => {
-                    call = self.threads.called.wait(call).unwrap_or_else(PoisonError::into_inner)
-                }
+    }
+}
+
+fn until_it_quit(branch: &Branch, deadline: Option<Instant>) {
+    let mut call = lock(&branch.call);
+    while call.running && call.quit {
+        let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+        match left {
+            Some(Duration::ZERO) => return,
+            Some(left) => {
+                let waited = branch.called.wait_timeout(call, left);
+                call = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
+            None => call = branch.called.wait(call).unwrap_or_else(PoisonError::into_inner),
         }
-    }
-
-    pub(super) fn is_running(&self) -> bool {
-        lock(&self.threads.call).running
     }
 }

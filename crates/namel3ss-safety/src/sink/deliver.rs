@@ -61,6 +61,17 @@ pub enum Step {
     },
 }
 
+/// Where the rows of a batch are that have not settled, because others before them have not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unsettled {
+    /// In the dataset.
+    pub(crate) stored: u64,
+    /// In a fallback file.
+    pub(crate) filed: u64,
+    /// Nowhere yet.
+    pub(crate) nowhere: u64,
+}
+
 /// How far one batch has come; made by [`SafetyEventSink::begin`], for one batch each.
 #[derive(Debug, Default)]
 pub struct Delivering {
@@ -82,14 +93,16 @@ pub struct Delivering {
 }
 
 impl Delivering {
-    /// Rows that are stored, and rows that are nowhere, among those that have not settled.
-    pub(super) fn unsettled(&self) -> (u64, u64) {
-        let mut rows = (0, 0);
+    /// Where the rows are that have not settled.
+    pub(crate) fn unsettled(&self) -> Unsettled {
+        let mut rows = Unsettled::default();
         for piece in self.plan.iter().flat_map(Plan::pieces) {
-            match piece.fate {
-                Fate::Stored => rows.0 += piece.rows.len() as u64,
-                _ => rows.1 += piece.rows.len() as u64,
-            }
+            let place = match piece.fate {
+                Fate::Stored => &mut rows.stored,
+                Fate::Filed { .. } => &mut rows.filed,
+                Fate::Send { .. } | Fate::Condemned { .. } => &mut rows.nowhere,
+            };
+            *place += piece.rows.len() as u64;
         }
         rows
     }
@@ -236,7 +249,7 @@ impl SafetyEventSink {
                         fallback files, or wait where none are configured";
             self.say(Level::Warning, "no_adapter", text);
         }
-        format!("find an adapter for dataset {}: register one", self.shown_name())
+        format!("find an adapter for dataset {}: register one", self.shown_name)
     }
 
     /// Files what must be filed, reports what is done, and says what comes next.

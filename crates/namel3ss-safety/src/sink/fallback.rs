@@ -24,6 +24,10 @@ use crate::notice::{Level, Notices};
 /// The key of a row's reason in a fallback file.
 pub const ERROR_KEY: &str = "_error";
 
+/// The file, in a folder of fallback files, that says where they go: a destination without secrets.
+/// Only further sinks of a logger write one.
+pub const DESTINATION_NAME: &str = "destination";
+
 /// How many names are tried within one second before that is an error.
 const COUNT_MAX: u32 = 100_000;
 
@@ -31,6 +35,8 @@ const COUNT_MAX: u32 = 100_000;
 #[derive(Debug)]
 pub(super) struct Fallback {
     folder: PathBuf,
+    /// The name of a folder within it, where the files go, and for which destination they are.
+    within: Option<(String, String)>,
     /// The second of the last file, and its count: the next one starts looking there.
     last: Mutex<(i64, u32)>,
 }
@@ -59,10 +65,21 @@ pub fn default_fallback_path() -> PathBuf {
 
 impl Fallback {
     pub(super) fn new(folder: PathBuf) -> Self {
-        Self { folder, last: Mutex::new((i64::MIN, 0)) }
+        Self { folder, within: None, last: Mutex::new((i64::MIN, 0)) }
     }
 
-    /// The folder as it was named.
+    /// A folder within this one, of a sink that has its destination to itself.
+    pub(super) fn within(&self, name: &str, destination: String) -> Self {
+        let within = Some((plain_name(name), destination));
+        Self { within, ..Self::new(self.folder.clone()) }
+    }
+
+    /// The same without its lock.
+    pub(super) fn after_fork(&self) -> Self {
+        Self { within: self.within.clone(), ..Self::new(self.folder.clone()) }
+    }
+
+    /// The folder as it was named; one within it is not part of that.
     pub(super) fn path(&self) -> &Path {
         &self.folder
     }
@@ -78,6 +95,10 @@ impl Fallback {
         notices: &Notices,
     ) -> io::Result<PathBuf> {
         let folder = self.open(notices)?;
+        let folder = match &self.within {
+            Some((name, destination)) => folder_of(folder.ours_within(name)?, destination)?,
+            None => folder,
+        };
         let random = u128::from_le_bytes(crate::id::os_random());
         let hidden = format!(".safety_events_{random:032x}.tmp");
         let file = folder.create(&hidden)?;
@@ -125,6 +146,39 @@ impl Fallback {
         }
         Err(io::Error::other("too many fallback files within one second: try again"))
     }
+}
+
+/// What of a sink's name makes the name of a folder: its number stays whole.
+fn plain_name(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    let (dataset, number) = name.rsplit_once('-').unwrap_or((name, ""));
+    format!("{}-{number}", dataset.chars().take(64).collect::<String>())
+        .chars()
+        .map(plain)
+        .collect()
+}
+
+/// The folder, with a word in it of where its files go.
+fn folder_of(folder: Folder, destination: &str) -> io::Result<Folder> {
+    match folder.read(DESTINATION_NAME) {
+        Ok(_) => return Ok(folder),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let random = u128::from_le_bytes(crate::id::os_random());
+    let hidden = format!(".destination_{random:032x}.tmp");
+    let mut file = folder.create(&hidden)?;
+    let said = file.write_all(destination.as_bytes()).and_then(|()| file.sync_all());
+    match said.and_then(|()| folder.publish(&hidden, &folder, DESTINATION_NAME)) {
+        Ok(()) => folder.sync()?,
+        // Another process was quicker.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => folder.remove(&hidden)?,
+        Err(error) => {
+            let _ = folder.remove(&hidden);
+            return Err(error);
+        }
+    }
+    Ok(folder)
 }
 
 /// A folder at a well-known place where anybody could have made one first.

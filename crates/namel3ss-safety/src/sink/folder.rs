@@ -216,6 +216,15 @@ impl Folder {
     }
 }
 
+impl Folder {
+    /// A folder within one that the user chose, which somebody else may have made.
+    pub(super) fn ours_within(&self, name: &str) -> Result<Self, Refused> {
+        let folder = self.within(name)?;
+        folder.check(Trust::Owner)?;
+        Ok(folder)
+    }
+}
+
 /// A trailing slash would make the kernel follow a link after all.
 fn plain(path: &Path) -> PathBuf {
     let path: PathBuf = path.components().collect();

@@ -95,6 +95,10 @@ impl Folder {
         Ok(())
     }
 
+    pub(super) fn ours_within(&self, name: &str) -> Result<Self, Refused> {
+        self.within(name)
+    }
+
     pub(super) fn within(&self, name: &str) -> Result<Self, Refused> {
         let path = self.path.join(name);
         match fs::create_dir(&path) {

@@ -21,12 +21,13 @@ mod replay_error;
 mod own;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+pub(crate) use self::deliver::Unsettled;
 pub use self::deliver::{Delivering, Progress, Settled, Step};
-pub use self::fallback::{ERROR_KEY, default_fallback_path};
+pub use self::fallback::{DESTINATION_NAME, ERROR_KEY, default_fallback_path};
 pub use self::own::Replayed;
 pub use self::replay::{FILE_BYTES_MAX, REPLAYED, ReplayOptions, ReplayReport, replay_file};
 pub use self::replay_error::ReplayError;
@@ -39,6 +40,7 @@ use crate::adapter::{AdapterRegistry, Batching, DatasetAdapter, Registry};
 use crate::batch::Batch;
 use crate::clock::{Clock, SystemClock};
 use crate::id::Seq;
+use crate::locks::lock;
 use crate::notice::{Level, Notices};
 
 /// The dataset that is written to where no other is named.
@@ -65,6 +67,10 @@ pub const RETRY_DELAY_DEFAULT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct SafetyEventSink {
     dataset_name: String,
+    /// What tells it from other sinks of the same logger.
+    name: String,
+    /// Where rows go, as notices say it.
+    shown_name: String,
     registry: Arc<dyn Registry>,
     fallback: Option<Fallback>,
     max_retries: AtomicU32,
@@ -76,6 +82,7 @@ pub struct SafetyEventSink {
     missing: AtomicBool,
     counters: Counters,
     own: OwnFiles,
+    last_error: Mutex<Option<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -173,6 +180,8 @@ impl SinkBuilder {
     #[must_use]
     pub fn build(self) -> SafetyEventSink {
         let sink = SafetyEventSink {
+            name: self.dataset_name.clone(),
+            shown_name: attempt::showable(&self.dataset_name),
             dataset_name: self.dataset_name,
             registry: self.registry,
             fallback: self.fallback_path.map(Fallback::new),
@@ -184,6 +193,7 @@ impl SinkBuilder {
             missing: AtomicBool::new(false),
             counters: Counters::default(),
             own: OwnFiles::default(),
+            last_error: Mutex::default(),
         };
         sink.set_max_retries(self.max_retries);
         sink.set_retry_delay(self.retry_delay);
@@ -217,10 +227,12 @@ impl SafetyEventSink {
                 Step::Wait(wait) => self.clock.sleep(wait),
                 Step::Done => return outcome,
                 Step::Kept { error, .. } => {
-                    let (stored, lost) = state.unsettled();
+                    let Unsettled { stored, filed, nowhere: lost } = state.unsettled();
                     outcome.stored += stored;
+                    outcome.fell_back += filed;
                     outcome.lost += lost;
                     self.counters.stored.fetch_add(stored, Ordering::Relaxed);
+                    self.counters.fell_back.fetch_add(filed, Ordering::Relaxed);
                     self.counters.lost.fetch_add(lost, Ordering::Relaxed);
                     let text = format!("lost {lost} of {} events: {error}", batch.len());
                     self.say(Level::Critical, "lost", &text);
@@ -235,6 +247,24 @@ impl SafetyEventSink {
     #[must_use]
     pub fn dataset_name(&self) -> &str {
         &self.dataset_name
+    }
+
+    /// What tells it from the other sinks of its logger: the dataset's name, and for a further sink
+    /// a number of its destination's behind it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where rows go, as notices say it.
+    pub(crate) fn shown_name(&self) -> &str {
+        &self.shown_name
+    }
+
+    /// The last warning or error that it said.
+    #[must_use]
+    pub fn last_error(&self) -> Option<String> {
+        lock(&self.last_error).clone()
     }
 
     /// The dataset's adapter, if one is registered now.
@@ -263,15 +293,40 @@ impl SafetyEventSink {
 
     /// This sink for a forked child: none of its locks, which may be held for ever there.
     pub(crate) fn after_fork(&self, notices: Arc<Notices>) -> Self {
+        let sink = self.like_this(self.registry.clone(), notices).build();
+        Self {
+            name: self.name.clone(),
+            shown_name: self.shown_name.clone(),
+            fallback: self.fallback.as_ref().map(Fallback::after_fork),
+            ..sink
+        }
+    }
+
+    /// A sink of the same dataset and settings for another adapter. Its fallback files are in a
+    /// folder of its own within this one's, so that they are replayed to where they should have gone.
+    pub(crate) fn beside(&self, adapter: Arc<dyn DatasetAdapter>) -> Self {
+        let destination = attempt::identity(&*adapter);
+        let name = format!("{}-{:08x}", self.dataset_name, crc32c::crc32c(destination.as_bytes()));
+        let registry = AdapterRegistry::default();
+        registry.register(&self.dataset_name, adapter);
+        let sink = self.like_this(Arc::new(registry), self.notices.clone()).build();
+        Self {
+            shown_name: attempt::showable(&format!("{} at {destination}", self.dataset_name)),
+            fallback: self.fallback.as_ref().map(|fallback| fallback.within(&name, destination)),
+            name,
+            ..sink
+        }
+    }
+
+    fn like_this(&self, registry: Arc<dyn Registry>, notices: Arc<Notices>) -> SinkBuilder {
         Self::builder()
             .dataset_name(&self.dataset_name)
-            .registry(self.registry.clone())
+            .registry(registry)
             .fallback_path(self.fallback_path().map(Path::to_owned))
             .max_retries(self.max_retries())
             .retry_delay(self.retry_delay())
             .clock(self.clock.clone())
             .notices(notices)
-            .build()
     }
 
     /// The folder of the fallback files, as it was named.
@@ -358,11 +413,22 @@ impl SafetyEventSink {
     }
 
     fn say(&self, level: Level, kind: &'static str, text: &str) {
-        self.notices.say(level, kind, format!("dataset {}: {text}", self.shown_name()));
+        let text = match level {
+            Level::Info => self.about(text),
+            _ => self.wrong(text),
+        };
+        self.notices.say(level, kind, text);
     }
 
-    fn shown_name(&self) -> String {
-        attempt::showable(&self.dataset_name)
+    /// What is wrong with it, as a notice says it; remembered as its last error.
+    pub(crate) fn wrong(&self, text: &str) -> String {
+        let text = self.about(text);
+        *lock(&self.last_error) = Some(text.clone());
+        text
+    }
+
+    fn about(&self, text: &str) -> String {
+        format!("dataset {}: {text}", self.shown_name)
     }
 }
 

@@ -119,7 +119,7 @@ proptest! {
             // What is stored and has not settled waits for a fallback that does not work.
             let stored = bench.adapter.stored.lock().unwrap().len() as u64;
             let settled = watch.ends.values().filter(|how| **how == Settled::Stored).count() as u64;
-            prop_assert_eq!(stored - settled, state.unsettled().0);
+            prop_assert_eq!(stored - settled, state.unsettled().stored);
             prop_assert!(!fallback || stored == settled);
         }
 

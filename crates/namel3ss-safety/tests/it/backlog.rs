@@ -44,7 +44,7 @@ fn write_backlog(home: &Path, bytes: u64) -> u64 {
     let id = JournalId::generate();
     let path = home.join("journal/safety_events").join(id.to_string());
     let folder: Arc<dyn Folder> = Arc::new(DiskFolder::create(&path, true).unwrap());
-    let names = ("safety_events", "first");
+    let names = ("safety_events", &["first".to_owned()][..]);
     let journal = Journal::create(folder, None, id, names, Options::default()).unwrap();
     let mut event = plain_event(1);
     event.reason = Some("x".repeat(3000));

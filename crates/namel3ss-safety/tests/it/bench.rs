@@ -31,10 +31,17 @@ impl Dataset {
     pub(crate) fn new(
         script: impl FnMut(&Batch<'_>) -> Result<(), AdapterError> + Send + 'static,
     ) -> Arc<Self> {
+        Self::named("test:dataset", script)
+    }
+
+    pub(crate) fn named(
+        identity: &str,
+        script: impl FnMut(&Batch<'_>) -> Result<(), AdapterError> + Send + 'static,
+    ) -> Arc<Self> {
         Arc::new(Self {
             script: Mutex::new(Box::new(script)),
             stored: Mutex::default(),
-            identity: "test:dataset".to_owned(),
+            identity: identity.to_owned(),
             batching: Mutex::default(),
         })
     }
@@ -169,6 +176,12 @@ pub(crate) fn adds_up(stats: &Stats) {
     assert_eq!(stats.total_logged, done + stats.pending, "{stats:?}");
     let dropped: u64 = stats.dropped.iter().map(|(_, events)| events).sum();
     assert_eq!(dropped, stats.total_dropped, "{stats:?}");
+    for sink in &stats.sinks {
+        let done = sink.flushed + sink.fallback + sink.dropped;
+        assert_eq!(stats.total_logged, done + sink.pending, "{stats:?}");
+        // The totals never say better of an event than one of the sinks does.
+        assert!(stats.total_flushed <= sink.flushed, "{stats:?}");
+    }
 }
 
 /// Waits for what threads do.

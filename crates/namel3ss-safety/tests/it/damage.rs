@@ -38,7 +38,7 @@ fn options() -> Options {
 fn subject() -> Subject {
     let folder = MemoryFolder::default();
     let shared: Arc<dyn Folder> = Arc::new(folder.clone());
-    let names = ("safety_events", "memory://");
+    let names = ("safety_events", &["memory://".to_owned()][..]);
     let journal = Journal::create(shared, None, JournalId::generate(), names, options()).unwrap();
     let mut events = BTreeMap::new();
     let mut append = |n: u64| {
@@ -255,7 +255,7 @@ fn a_damaged_file_outlives_the_journal_it_was_in() {
     let path = home.path().join("journal/safety_events").join(id.to_string());
     let folder: Arc<dyn Folder> = Arc::new(DiskFolder::create(&path, true).unwrap());
     use namel3ss_safety::DatasetAdapter as _;
-    let names = ("safety_events", &*dataset.identity());
+    let names = ("safety_events", &[dataset.identity()][..]);
     let journal = Journal::create(folder.clone(), None, id, names, options()).unwrap();
     for n in 0..160 {
         let mut payload = Vec::new();
@@ -339,6 +339,7 @@ fn hostile(epoch: u64, first: u64, seal: Option<Seal>, body: &[u8]) -> Vec<u8> {
         created: Timestamp::from_micros(0),
         dataset: "safety_events".into(),
         destination: "memory://".into(),
+        further: Vec::new(),
     };
     let mut bytes = header.to_block();
     if let Some(seal) = seal {

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use namel3ss_safety::conformance::plain_event;
 use namel3ss_safety::journal::Options;
+use namel3ss_safety::sink::DESTINATION_NAME;
 use namel3ss_safety::{
     AdapterError, AdapterRegistry, Batch, DatasetAdapter, Delivery, Durability, JournalKind,
     JsonAdapter, Level, Logged, OverflowStrategy, ReplayOptions, SafetyEventLogger, replay_file,
@@ -49,6 +50,8 @@ struct Scene {
     /// The first inserts of each life fail, so that there are fallback files to replay.
     failing: u64,
     payload_bytes: usize,
+    /// How many further sinks there are.
+    further: u64,
 }
 
 impl Scene {
@@ -71,16 +74,17 @@ impl Scene {
             buffer_size: rng.choice([1, 10, 100, 1000]).unwrap_or(100),
             failing: if rng.u8(0..4) == 0 { rng.u64(1..40) } else { 0 },
             payload_bytes: rng.choice([0, 0, 100, 3000]).unwrap_or(0),
+            further: rng.choice([0, 1, 1, 2]).unwrap_or(0),
         }
     }
 
     fn to_line(&self) -> String {
         let Self { unmapped, overflow, threads, ring_bytes, ring_bytes_max, .. } = self;
-        let Self { segment_bytes_max, power, started, buffer_size, failing, payload_bytes, .. } =
-            self;
+        let Self { segment_bytes_max, power, started, buffer_size, failing, .. } = self;
+        let Self { payload_bytes, further, .. } = self;
         format!(
             "{unmapped} {} {threads} {ring_bytes} {ring_bytes_max} {segment_bytes_max} {power} \
-             {started} {buffer_size} {failing} {payload_bytes}",
+             {started} {buffer_size} {failing} {payload_bytes} {further}",
             overflow.as_str()
         )
     }
@@ -104,19 +108,24 @@ impl Scene {
             buffer_size: word(words),
             failing: word(words),
             payload_bytes: word(words),
+            further: word(words),
         }
     }
 
     fn logger(&self, home: &Path) -> SafetyEventLogger {
-        let adapter = Arc::new(FailingFirst {
-            inner: JsonAdapter::new(dataset(home)).expect("a known extension"),
-            left: AtomicU64::new(self.failing),
-        });
+        let adapter = |place: u64| {
+            Arc::new(FailingFirst {
+                inner: JsonAdapter::new(dataset(home, place)).expect("a known extension"),
+                // Each fails for another while, so that one is ahead of the other.
+                left: AtomicU64::new(self.failing * (1 + 3 * place)),
+            })
+        };
         let registry = AdapterRegistry::default();
-        registry.register("safety_events", adapter);
+        registry.register("safety_events", adapter(0));
         let durability = if self.power { Durability::Power } else { Durability::Process };
-        SafetyEventLogger::builder()
-            .adapter_registry(registry)
+        let builder = SafetyEventLogger::builder().adapter_registry(registry);
+        (1..=self.further)
+            .fold(builder, |builder, place| builder.also_to(adapter(place)))
             .home(home)
             .fallback_path(fallback(home))
             .journal(if self.unmapped { JournalKind::Unmapped } else { JournalKind::File })
@@ -137,8 +146,8 @@ impl Scene {
     }
 }
 
-fn dataset(home: &Path) -> PathBuf {
-    home.join("safety.jsonl")
+fn dataset(home: &Path, place: u64) -> PathBuf {
+    home.join(format!("safety-{place}.jsonl"))
 }
 
 fn fallback(home: &Path) -> PathBuf {
@@ -276,8 +285,23 @@ fn recover(home: &Path, scene: &Scene, story: &str) {
     assert!(alarms.is_empty(), "{story}: {alarms:?}");
     drop(logger);
     assert_eq!(journals(home), [""; 0], "{story}: journals that nobody removed");
-    let Ok(files) = fs::read_dir(fallback(home)) else { return };
-    let adapter = JsonAdapter::new(dataset(home)).expect("a known extension");
+    for place in 0..=scene.further {
+        replay(home, place);
+    }
+}
+
+/// Replays the fallback files of one sink, where its folder says.
+fn replay(home: &Path, place: u64) {
+    let adapter = JsonAdapter::new(dataset(home, place)).expect("a known extension");
+    let is_own = |folder: &PathBuf| {
+        let said = fs::read_to_string(folder.join(DESTINATION_NAME)).ok();
+        said.map_or(place == 0, |said| said == adapter.identity())
+    };
+    let entries = fs::read_dir(fallback(home)).into_iter().flatten().flatten();
+    let within =
+        entries.map(|entry| entry.path()).filter(|path| path.join(DESTINATION_NAME).is_file());
+    let Some(folder) = std::iter::once(fallback(home)).chain(within).find(is_own) else { return };
+    let Ok(files) = fs::read_dir(folder) else { return };
     for path in files.map(|file| file.expect("an entry").path()) {
         let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
         if name.starts_with("safety_events_") {
@@ -287,12 +311,12 @@ fn recover(home: &Path, scene: &Scene, story: &str) {
 }
 
 /// Compares the dataset with what the lives reported.
-fn check(home: &Path, scene: &Scene, lives: &[Reported], story: &str) {
+fn check(home: &Path, place: u64, scene: &Scene, lives: &[Reported], story: &str) {
     let mut seen = HashSet::new();
     let mut rows: HashMap<(u64, u64, u64), (String, u64)> = HashMap::new();
     let mut last_of: HashMap<u64, u64> = HashMap::new();
     let mut previous: HashMap<String, u64> = HashMap::new();
-    for row in read(&dataset(home)) {
+    for row in read(&dataset(home, place)) {
         let (journal, seq) = row.id.expect("every row is ours");
         let journal = journal.to_string();
         assert!(seen.insert((journal.clone(), seq)), "{story}: {journal} {seq} is there twice");
@@ -357,7 +381,9 @@ fn play(seed: u64) -> String {
         lives.push(live(home.path(), number, &scene, wait, ready));
     }
     recover(home.path(), &scene, &story);
-    check(home.path(), &scene, &lives, &story);
+    for place in 0..=scene.further {
+        check(home.path(), place, &scene, &lives, &format!("sink {place}, {story}"));
+    }
     let mut told = String::new();
     let events: usize = lives.iter().flat_map(|life| life.events.values()).map(Vec::len).sum();
     let _ = write!(told, "seed {seed}: {events} events reported");

@@ -27,7 +27,7 @@ const CHILD: &str = "N3_SAFETY_TEST_LIFE_OF";
 
 /// Runs `child` in a forked child, and says whether it answered true. It ends without running
 /// anything that belongs to the parent.
-fn fork(child: impl FnOnce() -> bool) -> impl FnOnce() -> bool {
+pub(crate) fn fork(child: impl FnOnce() -> bool) -> impl FnOnce() -> bool {
     // SAFETY: the child calls more than what is async-signal-safe, as every forked server does:
     // glibc makes its allocator usable there, and that nothing of ours is stuck is what these
     // tests are about. It leaves by _exit, also after a panic.

@@ -592,3 +592,24 @@ proptest! {
         world.finish();
     }
 }
+
+/// A segment that could not be opened, for want of descriptors, left the reader behind the events
+/// that it had given before: they were called damaged when it went on, and were lost.
+#[test]
+fn a_read_that_fails_in_the_middle_is_begun_again() {
+    let (strategy, durability) = (OverflowStrategy::DropOldest, Durability::Process);
+    let setup = Setup { strategy, durability, buffer_size: 1, backlog: 8192, fallback: true };
+    let mut world = World::new(setup);
+    for action in [
+        Action::Start,
+        Action::Log { count: 7, bytes: 4041 },
+        Action::Turn(1),
+        Action::Fault(Some(Fault::OpenFails)),
+        Action::Flush,
+        Action::Log { count: 1, bytes: 0 },
+    ] {
+        world.act(&action);
+        world.check();
+    }
+    world.finish();
+}

@@ -83,7 +83,7 @@ fn small(rng: &mut fastrand::Rng, durability: Durability) -> Options {
 }
 
 fn journal(folder: &Arc<dyn Folder>, options: Options) -> Journal {
-    let names = ("safety_events", "memory://");
+    let names = ("safety_events", &["memory://".to_owned()][..]);
     Journal::create(folder.clone(), None, JournalId::generate(), names, options).expect("a folder")
 }
 
@@ -530,6 +530,7 @@ fn a_frozen_batch_is_sent_as_it_was_though_voids_stand_before_it() {
         created: Timestamp::from_micros(0),
         dataset: "safety_events".into(),
         destination: "batches".into(),
+        further: Vec::new(),
     };
     let mut bytes = header.to_block();
     for seq in (3..=12).chain([2]) {

@@ -1,40 +1,58 @@
-//! Writing down, in a journal's cursor and in the counters, how its events fare.
+//! Writing down, in a journal's cursor and in the counters, how its events fare with one sink.
 
 use std::sync::atomic::Ordering;
 
+use super::super::branch::Branch;
 use super::super::lane::Lane;
+use super::super::merged::{Fate, Merged};
 use super::super::shared::Shared;
+use crate::batch::Batch;
 use crate::id::Seq;
 use crate::journal::cursor::{Cursor, CursorState};
 use crate::journal::store::Store;
-use crate::notice::{Level, Notices};
-use crate::sink::{Progress, Settled};
-use crate::stats::Counters;
+use crate::notice::Level;
+use crate::sink::{Progress, Settled, Unsettled};
 
 /// Writes down how a batch fares.
 pub(super) struct Ledger<'a> {
-    pub(super) cursor: &'a Cursor,
-    pub(super) counters: &'a Counters,
-    pub(super) notices: &'a Notices,
-    /// Of this logger's own journal, not an orphan's.
-    pub(super) own: bool,
+    shared: &'a Shared,
+    branch: &'a Branch,
+    cursor: &'a Cursor,
+    /// This logger's own journal; `None` for an orphan.
+    lane: Option<&'a Lane>,
+    batch: Option<Batch<'a>>,
 }
 
-impl Ledger<'_> {
-    fn save(&mut self, change: impl FnOnce(&mut CursorState)) {
-        let dropped = self.own.then(|| self.counters.dropped());
-        let unsequenced = self.counters.unsequenced.load(Ordering::Acquire);
+impl<'a> Ledger<'a> {
+    pub(super) fn of_orphan(shared: &'a Shared, branch: &'a Branch, cursor: &'a Cursor) -> Self {
+        Self { shared, branch, cursor, lane: None, batch: None }
+    }
+
+    pub(super) fn of_lane(shared: &'a Shared, branch: &'a Branch, lane: &'a Lane) -> Self {
+        let cursor = &branch.reader(lane).cursor;
+        Self { shared, branch, cursor, lane: Some(lane), batch: None }
+    }
+
+    /// The batch that is on its way.
+    pub(super) fn with(self, batch: Batch<'a>) -> Self {
+        Self { batch: Some(batch), ..self }
+    }
+
+    fn save(&self, change: impl FnOnce(&mut CursorState)) {
         let saved = self.cursor.save(|state| {
             change(state);
-            if let Some(dropped) = dropped {
-                state.dropped = dropped;
-                state.unsequenced = unsequenced;
+            if self.lane.is_some() {
+                let refused = &self.shared.counters;
+                let given_up = self.branch.counters.dropped();
+                let sums = refused.dropped().into_iter().zip(given_up).map(|(a, b)| a + b);
+                state.dropped.iter_mut().zip(sums).for_each(|(known, sum)| *known = sum);
+                state.unsequenced = refused.unsequenced.load(Ordering::Acquire);
             }
         });
         if let Err(error) = saved {
             // It holds in memory. A crash now resends a batch, which adapters know how to take.
             let text = format!("the cursor can't be written: {error}");
-            self.notices.say(Level::Warning, "journal", text);
+            self.shared.config.notices.say(Level::Warning, "journal", text);
         }
     }
 
@@ -45,7 +63,44 @@ impl Ledger<'_> {
                 state.acked = last;
                 state.frozen = (Seq(0), Seq(0));
             });
+            self.merge(last, Fate::Gone);
         }
+    }
+
+    /// What was left of a batch up to `last` is given up, but for what has landed.
+    pub(super) fn settle_kept(&mut self, last: Seq, left: &Unsettled) {
+        self.save(|state| {
+            state.flushed += left.stored;
+            state.fallback += left.filed;
+            state.acked = last;
+            state.frozen = (Seq(0), Seq(0));
+        });
+        self.merge(last, Fate::Gone);
+    }
+
+    fn merge(&self, last: Seq, fate: Fate) {
+        if let Some(merged) = self.lane.and_then(|lane| lane.merged.as_ref()) {
+            merged.settle(self.branch.index, last, fate);
+        }
+    }
+
+    /// What has no row between the rows `first..=last`, and before them, is gone.
+    fn merge_rows(&self, merged: &Merged, acked: Seq, (first, last): (Seq, Seq), fate: Fate) {
+        let Some(batch) = self.batch else { return };
+        let sink = self.branch.index;
+        if first.0 > acked.0 + 1 {
+            merged.settle(sink, Seq(first.0 - 1), Fate::Gone);
+        }
+        let mut expected = first;
+        for seq in batch.seqs().filter(|seq| (first..=last).contains(seq)) {
+            if seq > expected {
+                // Up to the hole, and then the hole.
+                merged.settle(sink, Seq(expected.0 - 1), fate);
+                merged.settle(sink, Seq(seq.0 - 1), Fate::Gone);
+            }
+            expected = seq.next();
+        }
+        merged.settle(sink, last, fate);
     }
 }
 
@@ -54,8 +109,9 @@ impl Progress for Ledger<'_> {
         self.save(|state| state.frozen = (first, last));
     }
 
-    fn settled(&mut self, _first: Seq, last: Seq, rows: u64, how: &Settled) {
+    fn settled(&mut self, first: Seq, last: Seq, rows: u64, how: &Settled) {
         let stored = matches!(how, Settled::Stored);
+        let acked = self.cursor.state().acked;
         self.save(|state| {
             state.acked = state.acked.max(last);
             if stored {
@@ -64,35 +120,47 @@ impl Progress for Ledger<'_> {
                 state.fallback += rows;
             }
         });
-        let count = match (self.own, stored) {
-            (true, true) => &self.counters.flushed,
-            (true, false) => &self.counters.fallback,
-            (false, _) => &self.counters.recovered,
+        let counters = &self.branch.counters;
+        let count = match (self.lane, stored) {
+            (Some(_), true) => &counters.flushed,
+            (Some(_), false) => &counters.fallback,
+            (None, _) => &counters.recovered,
         };
         count.fetch_add(rows, Ordering::AcqRel);
+        if let Some(merged) = self.lane.and_then(|lane| lane.merged.as_ref()) {
+            let fate = if stored { Fate::Flushed } else { Fate::Filed };
+            self.merge_rows(merged, acked, (first, last), fate);
+        }
     }
 }
 
-/// Writes down what the overflow strategy took since the last look; called with no batch on its
-/// way, so that whatever lies between is dropped.
-pub(in crate::logger) fn settle_dropped(shared: &Shared, lane: &Lane) {
-    let acked = lane.cursor.state().acked;
-    let front = lane.cursor.front();
-    lane.forget_voids(front);
+/// Writes down what the overflow strategy took from a sink since the last look; called with none of
+/// its batches on the way, so that whatever lies between is dropped.
+pub(in crate::logger) fn settle_dropped(shared: &Shared, branch: &Branch, lane: &Lane) {
+    let cursor = &branch.reader(lane).cursor;
+    let acked = cursor.state().acked;
+    let front = cursor.front();
+    lane.forget_voids(lane.front());
     if acked.next() >= front {
         return;
     }
-    let last = Seq(front.0 - 1);
-    let (counters, notices) = (&shared.counters, &shared.config.notices);
-    Ledger { cursor: &lane.cursor, counters, notices, own: true }.settle_through(last);
-    trim(shared, lane.journal.store(), &lane.cursor);
+    Ledger::of_lane(shared, branch, lane).settle_through(Seq(front.0 - 1));
+    trim(shared, lane.journal.store(), || lane.readers.iter().map(|reader| &*reader.cursor));
 }
 
-/// Removes the segments that the cursor has passed, once its file says so too.
-pub(super) fn trim(shared: &Shared, store: &Store, cursor: &Cursor) {
-    if store.can_trim(cursor.state().acked.next())
-        && let Ok(acked) = cursor.written(shared.config.options.durability)
-    {
+/// Removes the segments that every cursor has passed, once their files say so too.
+pub(super) fn trim<'a, C>(shared: &Shared, store: &Store, cursors: impl Fn() -> C)
+where
+    C: Iterator<Item = &'a Cursor>,
+{
+    let acked = cursors().map(|cursor| cursor.state().acked).min().unwrap_or_default();
+    if !store.can_trim(acked.next()) {
+        return;
+    }
+    let durability = shared.config.options.durability;
+    let written: std::io::Result<Vec<Seq>> =
+        cursors().map(|cursor| cursor.written(durability)).collect();
+    if let Ok(Some(acked)) = written.map(|written| written.into_iter().min()) {
         store.trim(acked.next());
     }
 }

@@ -1,5 +1,5 @@
-//! The worker: the only place that knows both the journal and the sink. It takes runs of events,
-//! freezes them as batches, has the sink deliver them, and moves the cursor.
+//! The worker of one sink: the only place that knows both the journal and the sink. It takes runs of
+//! events, freezes them as batches, has the sink deliver them, and moves the sink's cursor.
 //!
 //! It is a plain function that a thread drives, a step at a time; between two steps it can be
 //! stopped, and whatever it was doing is in the journal.
@@ -12,12 +12,14 @@ use std::time::Duration;
 
 mod ledger;
 mod source;
+mod kept;
 
 pub(super) use self::ledger::settle_dropped;
 
 use self::ledger::{Ledger, trim};
 use self::source::{Source, read};
-use super::adopt::{self, Orphan, Wanted};
+use super::adopt::{self, Share};
+use super::branch::Branch;
 use super::config::Config;
 use super::keeper;
 use super::lane::Lane;
@@ -25,7 +27,6 @@ use super::shared::{Shared, lock};
 use crate::adapter::Batching;
 use crate::batch::RowBuffer;
 use crate::id::{JournalId, Seq};
-use crate::journal::account::Account;
 use crate::journal::store::ReadPlace;
 use crate::notice::Level;
 use crate::sink::{Delivering, Step};
@@ -38,7 +39,7 @@ const READ_RETRY: Duration = Duration::from_secs(1);
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Worker {
-    orphans: VecDeque<Orphan>,
+    orphans: VecDeque<Share>,
     places: [ReadPlace; 2],
     rows: RowBuffer,
     flight: Option<Flight>,
@@ -108,14 +109,14 @@ impl Worker {
     }
 
     /// Writes down what the overflow strategy took, unless a batch is on its way.
-    pub(super) fn settle_dropped(&self, shared: &Shared) {
+    pub(super) fn settle_dropped(&self, shared: &Shared, branch: &Branch) {
         if self.flight.is_none() {
-            shared.lanes().for_each(|lane| settle_dropped(shared, lane));
+            shared.lanes().for_each(|lane| settle_dropped(shared, branch, lane));
         }
     }
 
     /// Does one thing; says how long to wait before the next, or nothing if there is none.
-    pub(super) fn turn(&mut self, shared: &Arc<Shared>) -> Option<Duration> {
+    pub(super) fn turn(&mut self, shared: &Arc<Shared>, branch: &Branch) -> Option<Duration> {
         let now = shared.config.clock.monotonic();
         self.idle = false;
         let request = shared.requested();
@@ -125,7 +126,10 @@ impl Worker {
             self.scan_due = Some(Duration::ZERO);
         }
         if !shared.has_keeper() {
-            self.keep(shared, now);
+            self.keep(shared, branch, now);
+        }
+        if self.give_up_kept(shared, branch) {
+            return Some(Duration::ZERO);
         }
         if let Some(mut flight) = self.flight.take() {
             let at_once = flight.kept && flight.request < request;
@@ -138,28 +142,33 @@ impl Worker {
                 flight.request = request;
                 flight.settled = false;
             }
-            return Some(self.fly(shared, flight, now));
+            return Some(self.fly(shared, branch, flight, now));
         }
-        self.scan(shared, now);
-        match self.next_batch(shared, now) {
+        self.scan(shared, branch, now);
+        match self.next_batch(shared, branch, now) {
             Ok(Next::Batch(flight)) => {
                 self.flight = Some(flight);
                 Some(Duration::ZERO)
             }
             Ok(Next::Again) => Some(Duration::ZERO),
             Ok(Next::Gathering(wait)) => Some(wait),
-            Ok(Next::Nothing) => self.nothing(shared, now),
+            Ok(Next::Nothing) => self.nothing(shared, branch, now),
             Err(error) => {
                 let text = format!("what is to be delivered is not to be had: {error}");
                 shared.config.notices.say(Level::Error, "journal", text);
-                shared.note(|progress| progress.kept = request);
+                shared.note(branch, |progress| progress.kept = request);
                 Some(READ_RETRY)
             }
         }
     }
 
-    fn nothing(&mut self, shared: &Arc<Shared>, now: Duration) -> Option<Duration> {
-        if let Some(replayed) = shared.config.sink.replay_next()
+    fn nothing(
+        &mut self,
+        shared: &Arc<Shared>,
+        branch: &Branch,
+        now: Duration,
+    ) -> Option<Duration> {
+        if let Some(replayed) = branch.sink.replay_next()
             && replayed.result.is_ok()
         {
             return Some(Duration::ZERO);
@@ -175,18 +184,23 @@ impl Worker {
     }
 
     /// What the keeper does, where there is none.
-    fn keep(&mut self, shared: &Arc<Shared>, now: Duration) {
+    fn keep(&mut self, shared: &Arc<Shared>, branch: &Branch, now: Duration) {
         if now >= self.resume_due {
             self.resume_due = now + keeper::RESUME_EVERY;
             shared.try_resume();
             shared.say_dropped();
         }
-        self.settle_dropped(shared);
+        self.settle_dropped(shared, branch);
         let config = &shared.config;
         for (lane, since) in shared.lanes().zip(&mut self.buffered_since) {
             // An error is met again, and said, by whoever needs the frames.
-            let _ = lane.journal.try_drain(lane.cursor.state().acked.next());
+            let _ = lane.journal.try_drain(lane.acked().next());
             let full = keeper::gate(shared, lane);
+            let started = shared.started.load(Ordering::Acquire);
+            if started && lane.is_apart() {
+                lane.hand_ahead(lane.journal.drained());
+                shared.call_others(branch);
+            }
             let buffered = lane.buffered();
             if buffered == 0 {
                 *since = None;
@@ -194,31 +208,39 @@ impl Worker {
             }
             let waited = now.saturating_sub(*since.get_or_insert(now));
             let due = buffered >= config.buffer_size || waited >= config.flush_interval;
-            if due && !full && shared.started.load(Ordering::Acquire) {
-                keeper::hand(lane);
+            if due && !full && started {
+                hand(shared, branch, lane);
                 *since = None;
             }
         }
     }
 
     /// One step of a batch on its way.
-    fn fly(&mut self, shared: &Arc<Shared>, mut flight: Flight, now: Duration) -> Duration {
-        let (cursor, store, own) = match flight.from {
-            Origin::Orphan => {
-                let Some(orphan) = self.orphans.front() else { return Duration::ZERO };
-                (orphan.cursor.clone(), None, false)
-            }
-            Origin::Lane(index) => {
-                let Some(lane) = shared.lanes().nth(index) else { return Duration::ZERO };
-                (lane.cursor.clone(), Some(lane.journal.store().clone()), true)
-            }
-        };
+    fn fly(
+        &mut self,
+        shared: &Arc<Shared>,
+        branch: &Branch,
+        mut flight: Flight,
+        now: Duration,
+    ) -> Duration {
         let config = &shared.config;
-        let mut ledger =
-            Ledger { cursor: &cursor, counters: &shared.counters, notices: &config.notices, own };
         let batch = self.rows.batch();
+        let orphan = self.orphans.front().filter(|_| flight.from == Origin::Orphan);
+        let (cursor, lane) = match (orphan, flight.from) {
+            (Some(share), _) => (share.cursor.clone(), None),
+            (None, Origin::Lane(index)) => {
+                let Some(lane) = shared.lanes().nth(index) else { return Duration::ZERO };
+                (branch.reader(lane).cursor.clone(), Some(lane))
+            }
+            (None, Origin::Orphan) => return Duration::ZERO,
+        };
+        let ledger = match lane {
+            Some(lane) => Ledger::of_lane(shared, branch, lane),
+            None => Ledger::of_orphan(shared, branch, &cursor),
+        };
+        let mut ledger = ledger.with(batch);
         let acked = cursor.state().acked;
-        let step = config.sink.step(&mut flight.state, &batch, &mut ledger);
+        let step = branch.sink.step(&mut flight.state, &batch, &mut ledger);
         flight.settled |= cursor.state().acked > acked;
         match step {
             Step::Again => {
@@ -239,116 +261,103 @@ impl Worker {
                     return Duration::ZERO;
                 }
                 let text = format!("undelivered events stay in the journal: {error}");
+                let text = branch.sink.wrong(&text);
                 config.notices.say(Level::Warning, "kept", text);
                 flight.not_before = now + wait;
                 let request = flight.request;
                 self.flight = Some(flight);
-                shared.note(|progress| progress.kept = request);
+                shared.note(branch, |progress| progress.kept = request);
                 wait
             }
             Step::Done => {
                 // Seqs behind the last row that hold no row any more are settled with it.
                 ledger.settle_through(flight.last);
                 self.last_progress = config.clock.monotonic();
-                shared.settled_at.store(self.last_progress.as_nanos() as u64, Ordering::Release);
-                if let Some(store) = store {
-                    trim(shared, &store, &cursor);
-                } else if let Some(orphan) = self.orphans.front() {
-                    trim(shared, &orphan.store, &cursor);
+                branch.settled_at.store(self.last_progress.as_nanos() as u64, Ordering::Release);
+                if let Some(lane) = lane {
+                    let cursors = || lane.readers.iter().map(|reader| &*reader.cursor);
+                    trim(shared, lane.journal.store(), cursors);
+                } else if let Some(Share { orphan, .. }) = self.orphans.front() {
+                    trim(shared, &orphan.store, || orphan.cursors());
                 }
-                self.count_recovering(shared);
-                shared.note(|_| {});
+                self.count_recovering(branch);
+                shared.note(branch, |_| {});
                 Duration::ZERO
             }
         }
     }
 
     /// Adopts what dead processes left.
-    fn scan(&mut self, shared: &Arc<Shared>, now: Duration) {
+    fn scan(&mut self, shared: &Arc<Shared>, branch: &Branch, now: Duration) {
+        self.take_shares(branch);
         if self.scan_due.is_none_or(|due| now < due) {
             return;
         }
         let config = &shared.config;
         self.scan_due = None;
         if config.adopt {
-            self.adopt(shared);
+            adopt::share_out(shared);
+            self.take_shares(branch);
             self.scan_due = config.medium.is_none().then_some(now + SCAN_EVERY);
         }
         let request = self.request;
-        shared.note(|progress| progress.scanned = request);
+        shared.note(branch, |progress| progress.scanned = request);
     }
 
-    fn adopt(&mut self, shared: &Arc<Shared>) {
-        let config = &shared.config;
-        let destination = shared.destination();
-        let wanted = Wanted {
-            dataset: &config.dataset,
-            destination: &destination,
-            sink: config.sink.dataset_name(),
-            durability: config.options.durability,
-        };
-        let found = match config.medium {
-            None => adopt::adopt(&config.root, &shared.journals(), &wanted, &config.notices),
-            Some(_) => {
-                let left = std::mem::take(&mut *lock(&config.left_behind));
-                left.into_iter()
-                    .filter_map(|folder| {
-                        adopt::adopt_folder(folder, None, &wanted, &config.notices)
-                    })
-                    .collect()
-            }
-        };
-        let events: u64 = found.iter().map(Orphan::pending).sum();
-        if events > 0 {
-            let text = format!("{events} events of earlier runs are delivered now");
-            config.notices.say(Level::Info, "recovering", text);
+    /// Takes what was adopted for it, by itself or by another branch's worker.
+    fn take_shares(&mut self, branch: &Branch) {
+        let mut left = lock(&branch.left);
+        if !left.is_empty() {
+            self.orphans.extend(left.drain(..));
+            drop(left);
+            self.count_recovering(branch);
         }
-        self.orphans.extend(found);
-        self.count_recovering(shared);
     }
 
-    fn count_recovering(&self, shared: &Shared) {
-        let pending: u64 = self.orphans.iter().map(Orphan::pending).sum();
+    fn count_recovering(&self, branch: &Branch) {
+        let pending: u64 = self.orphans.iter().map(Share::pending).sum();
         let flying = match &self.flight {
             Some(flight) if flight.from == Origin::Orphan => self.rows.len() as u64,
             _ => 0,
         };
-        shared.counters.recovering.store(pending + flying, Ordering::Release);
+        let left = lock(&branch.left);
+        let untaken: u64 = left.iter().map(Share::pending).sum();
+        branch.counters.recovering.store(pending + flying + untaken, Ordering::Release);
     }
 
-    fn next_batch(&mut self, shared: &Arc<Shared>, now: Duration) -> io::Result<Next> {
-        let batching = shared.config.sink.batching();
+    fn next_batch(
+        &mut self,
+        shared: &Arc<Shared>,
+        branch: &Branch,
+        now: Duration,
+    ) -> io::Result<Next> {
+        let batching = branch.sink.batching();
         // Earlier runs first: then a dataset is in the order in which things happened.
-        while let Some(orphan) = self.orphans.front_mut() {
-            let Orphan { store, cursor, place, last, .. } = orphan;
-            if cursor.front() > *last {
-                let (counters, notices) = (&shared.counters, &shared.config.notices);
-                let mut ledger = Ledger { cursor, counters, notices, own: false };
-                ledger.settle_through(*last);
-                shared.keep_account(store.journal, &Account::of(&cursor.state()));
-                if let Err(error) = store.folder.remove_all() {
-                    let text = format!("{} can't be removed: {error}", store.folder.describe());
-                    shared.config.notices.say(Level::Warning, "recovery", text);
+        while let Some(share) = self.orphans.front_mut() {
+            let Share { orphan, cursor, place, .. } = share;
+            if cursor.front() > orphan.last {
+                Ledger::of_orphan(shared, branch, cursor).settle_through(orphan.last);
+                if let Some(share) = self.orphans.pop_front() {
+                    share.done(shared);
                 }
-                self.orphans.pop_front();
-                self.count_recovering(shared);
+                self.count_recovering(branch);
                 continue;
             }
-            let (store, cursor, upto) = (&*store, cursor.clone(), *last);
-            let source = Source { store, cursor: &cursor, own: false };
-            let read = read(shared, &source, place, &mut self.rows, upto, &batching);
+            let cursor = cursor.clone();
+            let source = Source { store: &orphan.store, cursor: &cursor, branch, lane: None };
+            let read = read(shared, &source, place, &mut self.rows, orphan.last, &batching);
             let through = match read {
                 Ok(through) => through,
                 Err(error) => {
                     // One journal that can't be read must not hold up the others. It is left as
                     // it is, and looked at again with the next scan.
-                    let text = format!("{}: {error}", store.folder.describe());
+                    let text = format!("{}: {error}", orphan.store.folder.describe());
                     shared.config.notices.say(Level::Error, "recovery", text);
+                    let folder = self.orphans.pop_front().and_then(Share::leave);
                     if shared.config.medium.is_some() {
-                        lock(&shared.config.left_behind).push(store.folder.clone());
+                        lock(&shared.config.left_behind).extend(folder);
                     }
-                    self.orphans.pop_front();
-                    self.count_recovering(shared);
+                    self.count_recovering(branch);
                     continue;
                 }
             };
@@ -357,13 +366,13 @@ impl Worker {
             if self.rows.is_empty() {
                 continue;
             }
-            let flight = self.launch(shared, Origin::Orphan, through);
+            let flight = self.launch(branch, Origin::Orphan, through);
             self.flight = Some(flight);
-            self.count_recovering(shared);
+            self.count_recovering(branch);
             return Ok(self.flight.take().map_or(Next::Again, Next::Batch));
         }
         for (index, lane) in shared.lanes().enumerate() {
-            if let Some(next) = self.next_of_lane(shared, index, lane, &batching, now)? {
+            if let Some(next) = self.next_of_lane(shared, branch, index, lane, &batching, now)? {
                 return Ok(next);
             }
         }
@@ -373,27 +382,30 @@ impl Worker {
     fn next_of_lane(
         &mut self,
         shared: &Arc<Shared>,
+        branch: &Branch,
         index: usize,
         lane: &Lane,
         batching: &Batching,
         now: Duration,
     ) -> io::Result<Option<Next>> {
+        let reader = branch.reader(lane);
         let flushing = shared.flushing.load(Ordering::SeqCst) > 0;
         let urged = flushing || shared.urging.load(Ordering::SeqCst) > 0;
         if urged || !shared.has_keeper() {
             // Nobody else may be there to do it.
-            settle_dropped(shared, lane);
-            if let Some(Err(error)) = lane.journal.try_drain(lane.cursor.state().acked.next())
-                && lane.journal.drained() < lane.cursor.front()
+            settle_dropped(shared, branch, lane);
+            if let Some(Err(error)) = lane.journal.try_drain(lane.acked().next())
+                && lane.journal.drained() < reader.cursor.front()
             {
                 return Err(error);
             }
             if flushing {
-                keeper::hand(lane);
+                hand(shared, branch, lane);
             }
         }
-        settle_dropped(shared, lane);
-        let (front, upto) = (lane.cursor.front(), lane.handed().min(lane.journal.drained()));
+        settle_dropped(shared, branch, lane);
+        let handed = lane.handed_to(reader);
+        let (front, upto) = (reader.cursor.front(), handed.min(lane.journal.drained()));
         if upto < front {
             self.gathering_since = None;
             return Ok(None);
@@ -404,13 +416,14 @@ impl Worker {
         if !urged && waiting < batching.rows_max as u64 && waited < batching.wait_max {
             return Ok(Some(Next::Gathering(batching.wait_max - waited)));
         }
-        let source = Source { store: lane.journal.store(), cursor: &lane.cursor, own: true };
+        let (store, cursor) = (lane.journal.store(), &reader.cursor);
+        let source = Source { store, cursor, branch, lane: Some(lane) };
         let place = &mut self.places[index];
         let through = read(shared, &source, place, &mut self.rows, upto, batching)?;
         // Those who drop the oldest may have taken some of it meanwhile.
         let mut from = front;
-        while !lane.cursor.take(from, through) {
-            from = lane.cursor.front();
+        while !reader.cursor.take(from, through) {
+            from = reader.cursor.front();
             if from > through {
                 return Ok(Some(Next::Again));
             }
@@ -418,15 +431,14 @@ impl Worker {
         }
         self.gathering_since = None;
         if self.rows.is_empty() {
-            let (counters, notices) = (&shared.counters, &shared.config.notices);
-            Ledger { cursor: &lane.cursor, counters, notices, own: true }.settle_through(through);
+            Ledger::of_lane(shared, branch, lane).settle_through(through);
             return Ok(Some(Next::Again));
         }
-        Ok(Some(Next::Batch(self.launch(shared, Origin::Lane(index), through))))
+        Ok(Some(Next::Batch(self.launch(branch, Origin::Lane(index), through))))
     }
 
-    fn launch(&mut self, shared: &Shared, from: Origin, last: Seq) -> Flight {
-        let state = shared.config.sink.begin();
+    fn launch(&mut self, branch: &Branch, from: Origin, last: Seq) -> Flight {
+        let state = branch.sink.begin();
         Flight {
             from,
             last,
@@ -436,6 +448,15 @@ impl Worker {
             request: self.request,
             settled: false,
         }
+    }
+}
+
+/// Hands everything over; with what one worker hands over it calls the others, who may have looked
+/// before.
+fn hand(shared: &Shared, branch: &Branch, lane: &Lane) {
+    let before = lane.handed();
+    if keeper::hand(lane) > before {
+        shared.call_others(branch);
     }
 }
 

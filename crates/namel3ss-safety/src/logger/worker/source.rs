@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::super::branch::Branch;
+use super::super::lane::Lane;
 use super::super::shared::Shared;
 use crate::adapter::Batching;
 use crate::batch::RowBuffer;
@@ -15,8 +17,9 @@ use crate::notice::Level;
 pub(super) struct Source<'a> {
     pub(super) store: &'a Store,
     pub(super) cursor: &'a Cursor,
-    /// This logger's own journal, not an orphan's.
-    pub(super) own: bool,
+    pub(super) branch: &'a Branch,
+    /// This logger's own journal; `None` for an orphan's.
+    pub(super) lane: Option<&'a Lane>,
 }
 
 /// Fills `rows` with the next batch and says up to where it reaches. A batch that was frozen and
@@ -37,7 +40,7 @@ pub(super) fn read(
     let mut before = false;
     let upto = if frozen { frozen_last } else { upto };
     rows.reset(source.store.journal, shared.config.options.durability);
-    let mut invalid = 0;
+    let mut invalid = Vec::new();
     let report = source.store.read(place, front, upto, &mut |seq, payload| {
         let full = rows.len() >= batching.rows_max
             || (!rows.is_empty() && rows.bytes() + payload.len() > batching.bytes_max);
@@ -47,11 +50,13 @@ pub(super) fn read(
         }
         before |= frozen && !of_frozen;
         // A frame whose check holds and whose payload makes no sense: another version wrote it.
-        invalid += u64::from(rows.push(seq, payload).is_err());
+        if rows.push(seq, payload).is_err() {
+            invalid.push((seq, seq));
+        }
         true
     })?;
     let through = report.through;
-    account(shared, source, report, invalid);
+    account(shared, source, report, &invalid);
     if through < front {
         // Everything up to here is in a segment, and the segments don't have it.
         return Err(io::Error::other(format!("seq {front} is not where it should be")));
@@ -60,7 +65,7 @@ pub(super) fn read(
 }
 
 /// Counts and says what was met on the way and could not be delivered.
-fn account(shared: &Shared, source: &Source<'_>, report: ReadReport, invalid: u64) {
+fn account(shared: &Shared, source: &Source<'_>, report: ReadReport, invalid: &[(Seq, Seq)]) {
     let notices = &shared.config.notices;
     for Damage { file, what } in report.damage {
         let text = format!("{}/{file}: {what}", source.store.folder.describe());
@@ -73,22 +78,30 @@ fn account(shared: &Shared, source: &Source<'_>, report: ReadReport, invalid: u6
             source.store.journal
         );
         notices.say(Level::Critical, "damaged", text);
-        source.give_up(shared, DropReason::Damaged, events);
     }
-    if invalid > 0 {
-        let text = format!("{invalid} events can't be decoded, and are given up");
+    source.give_up(DropReason::Damaged, &report.missing);
+    if !invalid.is_empty() {
+        let text = format!("{} events can't be decoded, and are given up", invalid.len());
         notices.say(Level::Critical, "invalid", text);
-        source.give_up(shared, DropReason::Invalid, invalid);
+        source.give_up(DropReason::Invalid, invalid);
     }
 }
 
 impl Source<'_> {
-    fn give_up(&self, shared: &Shared, reason: DropReason, events: u64) {
-        if self.own {
-            shared.counters.give_up(reason, events);
-        } else {
+    fn give_up(&self, reason: DropReason, runs: &[(Seq, Seq)]) {
+        let events = runs.iter().map(|(first, last)| last.0 - first.0 + 1).sum();
+        if events == 0 {
+            return;
+        }
+        let Some(lane) = self.lane else {
             // Written down with the next batch that settles.
             let _ = self.cursor.save(|state| state.dropped[reason.index()] += events);
+            return;
+        };
+        self.branch.counters.give_up(reason, events);
+        if let Some(merged) = &lane.merged {
+            // Each sink meets it; as an event of the lane it is given up once.
+            runs.iter().for_each(|(first, last)| merged.give_up(*first, *last, Some(reason)));
         }
     }
 }

@@ -1,0 +1,110 @@
+//! What a logger lets one choose, by the words that users write, and what is said of a wrong one.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::batch::Durability;
+use crate::nearest::nearest;
+
+/// What happens to an event that finds the buffer full: it holds `buffer_size` events and can't be
+/// handed over, because the logger is not started or its backlog is at its limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OverflowStrategy {
+    /// The oldest undelivered event goes.
+    #[default]
+    DropOldest,
+    /// The new event goes.
+    DropNewest,
+    /// `log()` waits for room; not started, it delivers the buffer first.
+    Block,
+}
+
+impl OverflowStrategy {
+    const WORDS: [&str; 3] = ["drop_oldest", "drop_newest", "block"];
+
+    /// The word that users write.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DropOldest => Self::WORDS[0],
+            Self::DropNewest => Self::WORDS[1],
+            Self::Block => Self::WORDS[2],
+        }
+    }
+}
+
+impl FromStr for OverflowStrategy {
+    type Err = ConfigError;
+
+    fn from_str(word: &str) -> Result<Self, ConfigError> {
+        match word {
+            "drop_oldest" => Ok(Self::DropOldest),
+            "drop_newest" => Ok(Self::DropNewest),
+            "block" => Ok(Self::Block),
+            _ => Err(ConfigError::unknown("overflow_strategy", word, &Self::WORDS)),
+        }
+    }
+}
+
+impl FromStr for Durability {
+    type Err = ConfigError;
+
+    fn from_str(word: &str) -> Result<Self, ConfigError> {
+        match word {
+            "process" => Ok(Self::Process),
+            "power" => Ok(Self::Power),
+            _ => Err(ConfigError::unknown("durability", word, &["process", "power"])),
+        }
+    }
+}
+
+/// Where accepted events are kept until they are delivered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum JournalKind {
+    /// In a file, mapped where that can be done: they survive the process.
+    #[default]
+    File,
+    /// In a file that is written, never mapped.
+    Unmapped,
+    /// In memory: they go with the process.
+    Memory,
+    /// In a file under this folder.
+    Folder(PathBuf),
+}
+
+/// Why a logger can't be made as asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    parameter: &'static str,
+    message: String,
+}
+
+impl ConfigError {
+    pub(super) fn new(parameter: &'static str, message: impl Into<String>) -> Self {
+        Self { parameter, message: message.into() }
+    }
+
+    fn unknown(parameter: &'static str, word: &str, known: &[&str]) -> Self {
+        let shown: String = word.chars().take(40).collect();
+        let hint = match nearest(word, known.iter().copied()) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => format!("it is one of {}", known.join(", ")),
+        };
+        Self::new(parameter, format!("is {shown:?}: {hint}"))
+    }
+
+    /// Which parameter is wrong.
+    #[must_use]
+    pub fn parameter(&self) -> &'static str {
+        self.parameter
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.parameter, self.message)
+    }
+}
+
+impl std::error::Error for ConfigError {}

@@ -1,0 +1,20 @@
+//! What a lane asks of its logger: who delivers, and how that goes.
+
+/// See the module.
+pub(super) trait Host {
+    /// The buffer has reached its size: somebody should hand it over soon.
+    fn buffer_full(&self);
+    /// Whether a worker is there.
+    fn is_started(&self) -> bool;
+    /// Whether the dataset of a reader is healthy and has just taken something.
+    fn is_catching_up(&self, reader: usize) -> bool;
+    /// Whether the logger is going away.
+    fn is_closing(&self) -> bool;
+    /// Whether the caller is an adapter, or was called by one, in the midst of a delivery: it must
+    /// not wait for the worker, which waits for it.
+    fn is_delivering(&self) -> bool;
+    /// Delivers what is buffered, on this thread.
+    fn deliver_now(&self);
+    /// The journal could not take an event.
+    fn journal_full(&self, error: &std::io::Error);
+}

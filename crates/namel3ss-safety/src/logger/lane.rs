@@ -184,7 +184,9 @@ impl Lane {
                 if shut && over > 0 && self.overflow == OverflowStrategy::DropOldest {
                     // Whom it was worth waiting for is waited for first, whoever is behind by now.
                     let may_spare = self.readers.len() > 1 && !waits.is_over();
-                    self.drop_oldest(over, |i| may_spare && host.is_catching_up(i));
+                    self.drop_oldest(over, self.buffer_size, |i| {
+                        may_spare && host.is_catching_up(i)
+                    });
                 }
                 if host.is_started() && self.buffered() >= self.buffer_size {
                     host.buffer_full();
@@ -239,7 +241,7 @@ impl Lane {
                 OverflowStrategy::DropNewest => break,
                 OverflowStrategy::DropOldest => {
                     waited += 1;
-                    if waited > PUSH_OUT_MAX || self.drop_oldest(1, |_| false) == 0 {
+                    if waited > PUSH_OUT_MAX || self.drop_oldest(1, 0, |_| false) == 0 {
                         break;
                     }
                     // Dropped frames leave the ring without being written.
@@ -305,16 +307,16 @@ impl Lane {
         self.journal.push_gap(Gap { reason, events: 1, seqs, at: Timestamp::now() });
     }
 
-    /// Gives up the `events` oldest, each for every sink whose worker has not taken it, but for those
-    /// that are to be spared; how many there were.
-    fn drop_oldest(&self, events: u64, spare: impl Fn(usize) -> bool) -> u64 {
+    /// Gives up the `events` oldest, but never the `keep` newest, each for every sink whose worker has
+    /// not taken it, but for those that are to be spared; how many there were.
+    fn drop_oldest(&self, events: u64, keep: u64, spare: impl Fn(usize) -> bool) -> u64 {
         let last = self.journal.last();
         let losing: Vec<&Reader> =
             self.dropping().filter(|(i, _)| !spare(*i)).map(|(_, reader)| reader).collect();
         let Some(front) = losing.iter().map(|reader| reader.cursor.front()).min() else {
             return 0;
         };
-        let next = Seq((front.0 + events).min(last.0 + 1));
+        let next = Seq((front.0 + events).min((last.0 + 1).saturating_sub(keep)).max(front.0));
         let mut from = next;
         for reader in losing {
             let first = Seq(next.0 - reader.cursor.take_before(next));

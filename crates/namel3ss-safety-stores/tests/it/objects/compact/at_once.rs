@@ -9,7 +9,7 @@ use namel3ss_safety_stores::open;
 use super::super::common::all;
 use super::super::server::{Server, python_with};
 use super::{BATCHES, Folder, JOURNALS, ROWS, TOTAL, batch, compacted, each_once, fill, options};
-use super::{raw, s3, small};
+use super::{raw, s3, small, store};
 
 #[test]
 fn a_second_compactor_of_a_folder_is_refused() {
@@ -48,7 +48,7 @@ fn at_once(url: &str, compactors: usize) {
                 let mut random = fastrand::Rng::new();
                 while !done.load(Ordering::Relaxed) {
                     let again = batch(JOURNALS[random.usize(..2)], random.u64(..BATCHES + 4));
-                    adapter.insert(&again.batch()).expect("stored");
+                    store(&*adapter, &again);
                 }
             });
         }
@@ -59,7 +59,7 @@ fn at_once(url: &str, compactors: usize) {
     let adapter = open(url).expect("a URL");
     for journal in JOURNALS {
         for n in 0..BATCHES + 4 {
-            adapter.insert(&batch(journal, n).batch()).expect("stored");
+            store(&*adapter, &batch(journal, n));
         }
     }
     let [day] = &compacted(url, &options())[..] else { panic!("one day") };
@@ -93,7 +93,7 @@ fn what_is_stored_once_while_a_folder_is_exchanged_stays() {
                 let adapter = open(&folder.url).expect("a URL");
                 scope.spawn(move || {
                     for n in BATCHES..BATCHES + MORE {
-                        adapter.insert(&batch(journal, n).batch()).expect("stored");
+                        store(&*adapter, &batch(journal, n));
                     }
                 })
             })
@@ -127,8 +127,8 @@ fn watched(url: &str, python: &str, arguments: &[&str]) -> String {
         for n in 0..4 {
             for journal in JOURNALS {
                 let next = batch(journal, BATCHES + round * 4 + n);
-                adapter.insert(&next.batch()).expect("stored");
-                adapter.insert(&batch(journal, n).batch()).expect("stored");
+                store(&*adapter, &next);
+                store(&*adapter, &batch(journal, n));
             }
         }
         let options = CompactOptions { linger: CompactOptions::LINGER, ..options() };

@@ -8,7 +8,9 @@ use namel3ss_safety_stores::open;
 
 use super::super::common::all;
 use super::super::server::Server;
-use super::{BATCHES, Folder, JOURNALS, TOTAL, batch, compacted, each_once, files, fill, options};
+use super::{
+    BATCHES, Folder, JOURNALS, TOTAL, batch, compacted, each_once, files, fill, options, store,
+};
 use super::{raw, s3, small};
 
 const JOB: &str = "N3_SAFETY_COMPACT_JOB";
@@ -50,7 +52,7 @@ fn dies_everywhere(url: &str, check: impl Fn()) {
         check();
         // A row that is sent again meanwhile.
         let again = batch(JOURNALS[0], steps % BATCHES);
-        open(url).expect("a URL").insert(&again.batch()).expect("stored");
+        store(&*open(url).expect("a URL"), &again);
         if ended {
             break;
         }

@@ -101,7 +101,8 @@ def main() -> int:
             "select policy_name, action, count(*) from safety_events group by 1, 2 order by 1, 2"
         )
         for policy, action, count in counted:
-            print(f"  {policy:<10} {action:<8} {count:>10,}")
+            # A line that no policy minded has none.
+            print(f"  {policy or '-':<13} {action:<8} {count:>10,}")
     print(f"all of it: {dataset}")
     return 0 if stats["total_flushed"] == stats["total_logged"] else 1
 

@@ -1,6 +1,7 @@
 //! Credentials, endpoint, region, proxy, timeouts and retries: from the provider's environment
 //! variables and, before them, from the URL's parameters.
 
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -193,41 +194,30 @@ fn drivers(place: &Place) -> impl Iterator<Item = (&str, &str)> {
     all.filter(|(name, _)| !OURS.contains(name))
 }
 
+/// `builder` with the parameters that its driver knows, each set by `with`.
+fn configured<B, K: FromStr>(place: &Place, builder: B, with: impl Fn(B, K, &str) -> B) -> B {
+    drivers(place).fold(builder, |builder, (name, value)| match name.parse() {
+        Ok(key) => with(builder, key, value),
+        Err(_) => builder,
+    })
+}
+
 fn s3(place: &Place) -> AmazonS3Builder {
-    let mut builder = AmazonS3Builder::from_env();
-    for (name, value) in drivers(place) {
-        match name.parse() {
-            Err(_) => {}
-            // A service's own endpoint goes before all others, wherever it is written.
-            Ok(AmazonS3ConfigKey::Endpoint) => {
-                builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, value);
-            }
-            Ok(key) => builder = builder.with_config(key, value),
-        }
-    }
-    builder
+    configured(place, AmazonS3Builder::from_env(), |builder, key, value| match key {
+        // A service's own endpoint goes before all others, wherever it is written.
+        AmazonS3ConfigKey::Endpoint => builder.with_config(AmazonS3ConfigKey::S3Endpoint, value),
+        key => builder.with_config(key, value),
+    })
 }
 
 fn gcs(place: &Place) -> GoogleCloudStorageBuilder {
-    let mut builder = GoogleCloudStorageBuilder::from_env();
-    for (name, value) in drivers(place) {
-        match name.parse() {
-            Err(_) => {}
-            Ok(key) => builder = builder.with_config(key, value),
-        }
-    }
-    builder
+    let builder = GoogleCloudStorageBuilder::from_env();
+    configured(place, builder, |builder, key, value| builder.with_config(key, value))
 }
 
 fn azure(place: &Place) -> MicrosoftAzureBuilder {
-    let mut builder = MicrosoftAzureBuilder::from_env();
-    for (name, value) in drivers(place) {
-        match name.parse() {
-            Err(_) => {}
-            Ok(key) => builder = builder.with_config(key, value),
-        }
-    }
-    builder
+    let builder = MicrosoftAzureBuilder::from_env();
+    configured(place, builder, |builder, key, value| builder.with_config(key, value))
 }
 
 /// The client of the place's store.

@@ -3,19 +3,14 @@
 use std::path::Path;
 
 use namel3ss_safety::adapter::ReadRow;
-use namel3ss_safety::conformance::{Subject, run};
 use namel3ss_safety_stores::objects::delta;
-use namel3ss_safety_stores::open;
 use serde_json::Value;
+
+use crate::objects::common::{conforms_as_read, seqs_of};
 
 /// Runs the suite on tables that `fresh` names, none of which is there.
 pub(crate) fn conforms(fresh: impl Fn() -> String) {
-    run(|| {
-        let url = fresh();
-        let (again, place) = (url.clone(), url.clone());
-        Subject::new(open(&url).expect("a URL"), move || all(&place))
-            .reopened_by(move || open(&again).expect("a URL"))
-    });
+    conforms_as_read(fresh, all);
 }
 
 /// All rows of a table.
@@ -25,9 +20,7 @@ pub(crate) fn all(url: &str) -> Vec<ReadRow> {
 
 /// The seqs in a table, in order.
 pub(crate) fn seqs(url: &str) -> Vec<u64> {
-    let mut seqs: Vec<u64> = all(url).iter().filter_map(|row| Some(row.id?.1.0)).collect();
-    seqs.sort_unstable();
-    seqs
+    seqs_of(&all(url))
 }
 
 /// A table in a folder, and its URL.

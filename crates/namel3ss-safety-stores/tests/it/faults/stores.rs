@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::{Store, hold};
+use crate::servers::{TestServer, all, fresh_table};
 
 /// A folder for each scene.
 fn folder_of(home: &Path, number: u64) -> String {
@@ -72,39 +73,29 @@ fn a_delta_table_holds_every_event_once() {
     });
 }
 
-#[test]
-fn postgres_holds_every_event_once() {
-    let server = crate::servers::TestServer::up("postgres", "faults");
+/// Tables in a database that `place` names through a port.
+fn tables_hold(server: &TestServer, place: &(dyn Fn(u16) -> String + Sync)) {
     let port = Arc::new(AtomicU16::new(server.port.try_into().expect("a port")));
-    let table = crate::servers::fresh_table();
+    let table = fresh_table();
     hold(&Store {
         server: Some((port, b"COMMIT")),
         url: &|number, port| {
-            format!(
-                "postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=disable&timeout=1\
-                 &table={table}_{number}"
-            )
+            format!("{}?sslmode=disable&timeout=1&table={table}_{number}", place(port))
         },
-        read: &crate::servers::all,
+        read: &all,
         restart: Some(&|| server.restart()),
     });
 }
 
 #[test]
+fn postgres_holds_every_event_once() {
+    let server = TestServer::up("postgres", "faults");
+    tables_hold(&server, &|port| format!("postgresql://postgres@127.0.0.1:{port}/postgres"));
+}
+
+#[test]
 fn mariadb_holds_every_event_once() {
-    let server = crate::servers::TestServer::up("mariadb", "faults");
+    let server = TestServer::up("mariadb", "faults");
     crate::mysql::sql_on(&server, "", "CREATE DATABASE IF NOT EXISTS safety");
-    let port = Arc::new(AtomicU16::new(server.port.try_into().expect("a port")));
-    let table = crate::servers::fresh_table();
-    hold(&Store {
-        server: Some((port, b"COMMIT")),
-        url: &|number, port| {
-            format!(
-                "mysql://root@127.0.0.1:{port}/safety?sslmode=disable&timeout=1\
-                 &table={table}_{number}"
-            )
-        },
-        read: &crate::servers::all,
-        restart: Some(&|| server.restart()),
-    });
+    tables_hold(&server, &|port| format!("mysql://root@127.0.0.1:{port}/safety"));
 }

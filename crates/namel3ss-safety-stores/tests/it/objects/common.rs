@@ -7,10 +7,15 @@ use namel3ss_safety_stores::{objects, open};
 
 /// Runs the suite on datasets that `fresh` names, each of them empty.
 pub(crate) fn conforms(fresh: impl Fn() -> String) {
+    conforms_as_read(fresh, all);
+}
+
+/// The same, with all rows of a dataset as `read` finds them.
+pub(crate) fn conforms_as_read(fresh: impl Fn() -> String, read: fn(&str) -> Vec<ReadRow>) {
     run(|| {
         let url = fresh();
         let (again, place) = (url.clone(), url.clone());
-        Subject::new(open(&url).expect("a URL"), move || all(&place))
+        Subject::new(open(&url).expect("a URL"), move || read(&place))
             .reopened_by(move || open(&again).expect("a URL"))
     });
 }
@@ -22,7 +27,12 @@ pub(crate) fn all(url: &str) -> Vec<ReadRow> {
 
 /// The seqs in a dataset, in order.
 pub(crate) fn seqs(url: &str) -> Vec<u64> {
-    let mut seqs: Vec<u64> = all(url).iter().filter_map(|row| Some(row.id?.1.0)).collect();
+    seqs_of(&all(url))
+}
+
+/// The seqs of `rows`, in order.
+pub(crate) fn seqs_of(rows: &[ReadRow]) -> Vec<u64> {
+    let mut seqs: Vec<u64> = rows.iter().filter_map(|row| Some(row.id?.1.0)).collect();
     seqs.sort_unstable();
     seqs
 }

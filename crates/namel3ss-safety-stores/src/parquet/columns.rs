@@ -12,6 +12,10 @@ use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 use namel3ss_safety::json::write_object_sorted;
 use namel3ss_safety::{Direction, FIELDS, Row, SafetyAction};
 
+/// About what a text takes; longer ones make the column grow.
+const TEXT_BYTES: usize = 40;
+/// So many words are looked through one by one, which takes less than hashing one.
+const NEAR_WORDS: usize = 8;
 /// Where `policy_name` is among an event's eight optional texts.
 const POLICY: usize = 3;
 
@@ -77,8 +81,7 @@ pub(super) fn of(rows: &[Row<'_>]) -> Result<RecordBatch, ArrowError> {
 }
 
 fn texts<'a>(rows: &[Row<'a>], of: impl Fn(&Row<'a>) -> Option<&'a str>) -> ArrayRef {
-    let bytes = rows.iter().filter_map(|row| of(row).map(str::len)).sum();
-    let mut column = StringBuilder::with_capacity(rows.len(), bytes);
+    let mut column = StringBuilder::with_capacity(rows.len(), rows.len() * TEXT_BYTES);
     rows.iter().for_each(|row| column.append_option(of(row)));
     Arc::new(column.finish())
 }
@@ -100,25 +103,22 @@ fn words<'a>(
     rows: &[Row<'a>],
     of: impl Fn(&Row<'a>) -> Option<&'a str>,
 ) -> Result<ArrayRef, ArrowError> {
-    let mut known: HashMap<&str, i32> = HashMap::new();
+    let mut known: HashMap<&str, usize> = HashMap::new();
     let mut words: Vec<&str> = Vec::new();
-    let mut last: Option<(&str, i32)> = None;
     let mut keys = Vec::with_capacity(rows.len());
     for row in rows {
         let Some(word) = of(row) else {
             keys.push(None);
             continue;
         };
-        let key = match last {
-            Some((same, key)) if same == word => key,
-            _ => *known.entry(word).or_insert_with(|| {
-                words.push(word);
-                // There are at most as many words as rows, which are few.
-                i32::try_from(words.len() - 1).unwrap_or(i32::MAX)
-            }),
-        };
-        last = Some((word, key));
-        keys.push(Some(key));
+        let near = words.iter().take(NEAR_WORDS).position(|same| *same == word);
+        let key = near.or_else(|| known.get(word).copied()).unwrap_or_else(|| {
+            known.insert(word, words.len());
+            words.push(word);
+            words.len() - 1
+        });
+        // There are at most as many words as rows, which are few.
+        keys.push(Some(i32::try_from(key).unwrap_or(i32::MAX)));
     }
     let (keys, words) = (Int32Array::from(keys), StringArray::from(words));
     Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::new(words))?))
@@ -155,6 +155,11 @@ fn metadata(rows: &[Row<'_>]) -> ArrayRef {
 }
 
 fn journals(rows: &[Row<'_>]) -> ArrayRef {
+    if let Some(first) = rows.first()
+        && rows.iter().all(|row| row.journal == first.journal)
+    {
+        return Arc::new(StringArray::new_repeated(first.journal.to_string(), rows.len()));
+    }
     let mut column = StringBuilder::with_capacity(rows.len(), rows.len() * 32);
     let mut last = None;
     for row in rows {

@@ -1,19 +1,48 @@
 //! Objects with sorted keys: the same content is the same text, whoever logged it.
 
-use super::{write_float, write_text, write_unsigned};
-use crate::codec::{ObjectRef, ValueRef};
+use super::{write_float, write_object, write_text, write_unsigned};
+use crate::codec::{ArrayRef, ObjectRef, RawValue, ValueRef};
 
 /// Appends `metadata` as one JSON object with sorted keys, in the objects within it as well. Of two
 /// entries of one name the later one stands.
 pub fn write_object_sorted(metadata: ObjectRef<'_>, out: &mut Vec<u8>) {
-    if metadata.is_sorted_by(|a, b| a.0 < b.0) {
-        return write_entries_sorted(metadata, out);
+    if object_is_sorted(metadata) {
+        return write_object(metadata, out);
     }
     let mut entries: Vec<(&str, ValueRef<'_>)> = metadata.collect();
     entries.reverse();
     entries.sort_by_key(|entry| entry.0);
     entries.dedup_by_key(|entry| entry.0);
     write_entries_sorted(entries.into_iter(), out);
+}
+
+/// Whether the keys ascend, without a repeated one, in `object` and in all within it.
+fn object_is_sorted(mut object: ObjectRef<'_>) -> bool {
+    let mut last = None;
+    while let Some((key, value)) = object.next_raw() {
+        if last.is_some_and(|last| last >= key) || !is_sorted(value) {
+            return false;
+        }
+        last = Some(key);
+    }
+    true
+}
+
+fn array_is_sorted(mut array: ArrayRef<'_>) -> bool {
+    while let Some(item) = array.next_raw() {
+        if !is_sorted(item) {
+            return false;
+        }
+    }
+    true
+}
+
+fn is_sorted(value: RawValue<'_>) -> bool {
+    match value {
+        RawValue::Object(object) => object_is_sorted(object),
+        RawValue::Array(array) => array_is_sorted(array),
+        _ => true,
+    }
 }
 
 fn write_entries_sorted<'a>(

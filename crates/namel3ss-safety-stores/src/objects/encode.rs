@@ -4,11 +4,13 @@
 use std::io::Write as _;
 use std::io::{BufReader, Read};
 
-use namel3ss_safety::adapter::{ReadError, ReadRow, csv, json};
-use namel3ss_safety::{AdapterError, Row};
+use namel3ss_safety::adapter::{ReadError, ReadRow, csv, json::Reader as JsonReader};
+use namel3ss_safety::{AdapterError, Row, json};
 
 use super::format::{Compression, Format};
 
+/// About what a row takes as text.
+const ROW_BYTES: usize = 512;
 /// The most bytes that an object may unpack to: 1 GiB. What this library writes stays far below.
 const UNPACKED_BYTES_MAX: u64 = 1 << 30;
 
@@ -21,21 +23,12 @@ pub(super) fn encode(
     format: Format,
     compression: Compression,
 ) -> Result<Vec<u8>, AdapterError> {
-    let mut out = Vec::with_capacity(rows.len().saturating_mul(256));
+    let mut out = Vec::with_capacity(rows.len().saturating_mul(ROW_BYTES));
     match format {
         Format::Parquet => return parquet(rows),
         Format::Csv => csv::write(rows.iter().copied(), &mut out),
-        Format::Jsonl => rows.iter().for_each(|row| {
-            row.write_json(&mut out);
-            out.push(b'\n');
-        }),
-        Format::Json => {
-            for (i, row) in rows.iter().enumerate() {
-                out.extend_from_slice(if i == 0 { b"[\n" } else { b",\n" });
-                row.write_json(&mut out);
-            }
-            out.extend_from_slice(b"\n]\n");
-        }
+        Format::Jsonl => json::write_lines(rows.iter().copied(), &mut out),
+        Format::Json => json::write_list(rows.iter().copied(), &mut out),
     }
     compress(out, compression)
 }
@@ -55,7 +48,7 @@ pub(super) fn decode(
     let unpacked = unpack(&bytes, compression)?.take(UNPACKED_BYTES_MAX);
     Ok(match format {
         Format::Csv => csv::Reader::new(unpacked)?.collect(),
-        _ => json::Reader::new(BufReader::new(unpacked)).collect(),
+        _ => JsonReader::new(BufReader::new(unpacked)).collect(),
     })
 }
 

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 #[cfg(feature = "parquet")]
 use super::exchange::Exchange;
-use super::store::{Created, OBJECT_BYTES_MAX, Object, Store};
+use super::store::{Body, Created, OBJECT_BYTES_MAX, Object, Store};
 
 /// How long to wait for another process that is writing the same object.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -259,15 +259,15 @@ impl Store for Folder {
     fn create(
         &self,
         key: &str,
-        bytes: &[u8],
+        body: &Body,
         durability: Durability,
     ) -> Result<Created, AdapterError> {
         let sync = durability == Durability::Power;
-        self.write(key, bytes, sync, false).map_err(|error| self.failed("create", error))
+        self.write(key, body.as_ref(), sync, false).map_err(|error| self.failed("create", error))
     }
 
-    fn overwrite(&self, key: &str, bytes: &[u8]) -> Result<(), AdapterError> {
-        let replaced = self.write(key, bytes, true, true);
+    fn overwrite(&self, key: &str, body: &Body) -> Result<(), AdapterError> {
+        let replaced = self.write(key, body.as_ref(), true, true);
         replaced.map(drop).map_err(|error| self.failed("replace", error))
     }
 

@@ -36,9 +36,11 @@ mod read;
 #[cfg(feature = "delta")]
 pub mod delta;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::thread::{Builder, ScopedJoinHandle};
 
 use namel3ss_safety::{
     AdapterError, Batch, BatchId, Batching, DatasetAdapter, Delivery, Durability, Row,
@@ -53,10 +55,13 @@ pub use self::read::{Reader, read};
 use self::cut::{Part, cut};
 use self::encode::{decode, encode};
 use self::place::Root;
-use self::store::{Created, Object, Store};
+use self::store::{Body, Created, Object, Store};
 
 /// How often one part may find its key taken by other rows of its journal.
 const TAKEN_MAX: usize = 64;
+
+/// The rows of one object, copied only where some are left out.
+type Rows<'a, 'r> = Cow<'a, [Row<'r>]>;
 
 /// What is known about a store's create-only requests.
 mod honours {
@@ -131,13 +136,20 @@ impl ObjectStoreAdapter {
     }
 
     fn store_part(&self, part: &Part<'_>, batch: &Batch<'_>) -> Result<(), AdapterError> {
+        let Some(id) = id_of(&part.rows) else { return Ok(()) };
         let folder = part.day.folder(&self.place.prefix);
-        let mut merged = self.merged(&folder)?;
+        let look = || self.merged(&folder).and_then(|it| Ok((it, self.neighbours(&folder, &id)?)));
         for _ in 0..TAKEN_MAX {
-            let mut rows = part.rows.clone();
+            // Mostly nothing is there, and the rows are encoded while the store is asked.
+            let (there, body) = match self.place.root {
+                Root::Folder(_) => (look(), self.encode(&part.rows)),
+                _ => at_once(&look, || self.encode(&part.rows)),
+            };
+            let (merged, neighbours) = there?;
+            let mut rows = Cow::Borrowed(&part.rows[..]);
             self.leave_out_merged(&mut rows, &folder, &merged)?;
-            self.leave_out_neighbours(&mut rows, &folder)?;
-            let created = self.put(&folder, rows, batch)?;
+            self.leave_out_neighbours(&mut rows, &folder, &neighbours)?;
+            let created = self.put(&folder, rows, (part.rows.len(), body?), batch)?;
             // Our rows may have been merged, and their object removed, since the first look: then
             // its key was free, and they are there twice by now. See docs/design/compact.md.
             let now = self.merged(&folder)?;
@@ -156,9 +168,12 @@ impl ObjectStoreAdapter {
                     return Ok(());
                 }
             }
-            merged = now;
         }
         Err(AdapterError::transient("create an object: its day is being compacted all the time"))
+    }
+
+    fn encode(&self, rows: &[Row<'_>]) -> Result<Body, AdapterError> {
+        encode(rows, self.place.format, self.place.compression).map(Body::from)
     }
 
     /// The merged objects of a day; none where nothing merges them, or we may not look.
@@ -176,25 +191,32 @@ impl ObjectStoreAdapter {
     #[cfg(not(feature = "parquet"))]
     fn leave_out_merged(
         &self,
-        _rows: &mut Vec<Row<'_>>,
+        _rows: &mut Rows<'_, '_>,
         _folder: &str,
         _objects: &[Object],
     ) -> Result<(), AdapterError> {
         Ok(())
     }
 
+    /// The objects of other batches of its journal that may hold rows of `id`; none where we may not
+    /// look.
+    fn neighbours(&self, folder: &str, id: &BatchId) -> Result<Vec<Object>, AdapterError> {
+        let found = self.store.objects(folder, &key::neighbours(id))?;
+        if found.is_none() {
+            self.blind.store(true, Ordering::Relaxed);
+        }
+        Ok(found.unwrap_or_default())
+    }
+
     /// Leaves out of `rows` those that are in objects of other batches.
     fn leave_out_neighbours(
         &self,
-        rows: &mut Vec<Row<'_>>,
+        rows: &mut Rows<'_, '_>,
         folder: &str,
+        objects: &[Object],
     ) -> Result<(), AdapterError> {
         let Some(id) = id_of(rows) else { return Ok(()) };
         let extension = self.place.extension();
-        let Some(objects) = self.store.objects(folder, &key::neighbours(&id))? else {
-            self.blind.store(true, Ordering::Relaxed);
-            return Ok(());
-        };
         let own = key::name(&id, &extension);
         for Object { name, .. } in objects.iter().filter(|object| object.name != own) {
             let Some((first, last)) = key::seqs(name, id.journal, &extension) else { continue };
@@ -207,32 +229,36 @@ impl ObjectStoreAdapter {
     }
 
     /// Creates the object of `rows`; where one of its key exists, what that holds is left out, and
-    /// the rest tried again. What it has created, if anything: the key, and the rows.
-    fn put<'b>(
+    /// the rest tried again. `encoded` is made of so many rows, and serves while none is left out.
+    /// What it has created, if anything: the key, and the rows.
+    fn put<'p, 'b>(
         &self,
         folder: &str,
-        mut rows: Vec<Row<'b>>,
+        mut rows: Rows<'p, 'b>,
+        encoded: (usize, Body),
         batch: &Batch<'_>,
-    ) -> Result<Option<(String, Vec<Row<'b>>)>, AdapterError> {
+    ) -> Result<Option<(String, Rows<'p, 'b>)>, AdapterError> {
         let extension = self.place.extension();
+        let (mut of, mut body) = encoded;
         for _ in 0..TAKEN_MAX {
             let Some(id) = id_of(&rows) else { return Ok(None) };
+            if rows.len() < of {
+                (of, body) = (rows.len(), self.encode(&rows)?);
+            }
             let name = key::name(&id, &extension);
             let key = format!("{folder}/{name}");
-            let bytes = encode(&rows, self.place.format, self.place.compression)?;
-            if self.create(&key, &bytes, batch)? == Created::New {
+            if self.create(&key, &body, batch)? == Created::New {
                 return Ok(Some((key, rows)));
             }
             let Some(there) = self.store.get(&key)? else {
                 let text = "create an object: it exists, and is not there when it is read";
                 return Err(AdapterError::transient(text));
             };
-            if there == bytes {
+            if there == body.as_ref() {
                 return Ok(None);
             }
-            let before = rows.len();
             self.leave_out(&mut rows, there, &name)?;
-            if rows.len() == before {
+            if rows.len() == of {
                 return Err(differs(&name));
             }
         }
@@ -242,7 +268,7 @@ impl ObjectStoreAdapter {
     /// Takes out of `rows` those that the object `there` holds.
     fn leave_out(
         &self,
-        rows: &mut Vec<Row<'_>>,
+        rows: &mut Rows<'_, '_>,
         there: Vec<u8>,
         name: &str,
     ) -> Result<(), AdapterError> {
@@ -256,7 +282,7 @@ impl ObjectStoreAdapter {
             }
         }
         let mut other = false;
-        rows.retain(|row| match ids.get(&(row.journal, row.seq)) {
+        keep(rows, |row| match ids.get(&(row.journal, row.seq)) {
             Some(event) => {
                 // A row's journal and seq say which it is. That it is another one can only be when
                 // somebody made it up.
@@ -268,9 +294,9 @@ impl ObjectStoreAdapter {
         if other { Err(differs(name)) } else { Ok(()) }
     }
 
-    fn create(&self, key: &str, bytes: &[u8], batch: &Batch<'_>) -> Result<Created, AdapterError> {
+    fn create(&self, key: &str, body: &Body, batch: &Batch<'_>) -> Result<Created, AdapterError> {
         if self.creates_only()? {
-            return match self.store.create(key, bytes, batch.durability())? {
+            return match self.store.create(key, body, batch.durability())? {
                 Created::Unsupported => {
                     let text = "create an object: the store no longer creates without overwriting";
                     Err(AdapterError::config(text))
@@ -282,7 +308,7 @@ impl ObjectStoreAdapter {
         if self.store.get(key)?.is_some() {
             return Ok(Created::Exists);
         }
-        self.store.overwrite(key, bytes).map(|()| Created::New)
+        self.store.overwrite(key, body).map(|()| Created::New)
     }
 
     /// Whether the store creates without overwriting; it is asked once.
@@ -299,6 +325,27 @@ impl ObjectStoreAdapter {
         self.honours.store(honours, Ordering::Release);
         Ok(())
     }
+}
+
+/// Keeps of `rows` those that stay, which are mostly all.
+fn keep<'r>(rows: &mut Rows<'_, 'r>, mut stays: impl FnMut(&Row<'r>) -> bool) {
+    if !rows.iter().all(&mut stays) {
+        rows.to_mut().retain(stays);
+    }
+}
+
+/// Does both, `aside` on a thread of its own where there can be one.
+fn at_once<A: Send, B>(aside: &(impl Fn() -> A + Sync), here: impl FnOnce() -> B) -> (A, B) {
+    std::thread::scope(|scope| {
+        let spawned = Builder::new().name("n3-safety-look".to_owned()).spawn_scoped(scope, aside);
+        let here = here();
+        let aside = match spawned.map(ScopedJoinHandle::join) {
+            Ok(Ok(done)) => done,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(_) => aside(),
+        };
+        (aside, here)
+    })
 }
 
 /// What names an object of `rows`; `None` where there are none.

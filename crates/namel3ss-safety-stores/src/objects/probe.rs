@@ -2,7 +2,7 @@
 
 use namel3ss_safety::{AdapterError, Durability};
 
-use super::store::{Created, Store};
+use super::store::{Body, Created, Store};
 
 /// The object by which a store is asked; readers of partitioned datasets skip names that begin with
 /// a dot.
@@ -16,9 +16,10 @@ pub(super) fn creates_only(
 ) -> Result<bool, AdapterError> {
     let slash = if prefix.is_empty() { "" } else { "/" };
     let key = format!("{prefix}{slash}{PROBE}");
-    let text = b"This object shows that the store creates objects without overwriting them.\n";
+    let text = "This object shows that the store creates objects without overwriting them.\n";
+    let body = Body::from(text.as_bytes().to_vec());
     for _ in 0..2 {
-        match store.create(&key, text, durability)? {
+        match store.create(&key, &body, durability)? {
             Created::Exists => return Ok(true),
             Created::New => {}
             Created::Unsupported => return Ok(false),

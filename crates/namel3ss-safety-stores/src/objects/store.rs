@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 #[cfg(all(unix, feature = "parquet"))]
 use super::exchange::Exchange;
@@ -33,18 +34,34 @@ pub(super) struct Object {
     pub(super) stored: Timestamp,
 }
 
+/// The bytes of an object, shared rather than copied with what sends them.
+#[derive(Clone, Debug)]
+pub(super) struct Body(Arc<Vec<u8>>);
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(bytes))
+    }
+}
+
+impl AsRef<[u8]> for Body {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// A place that keeps objects under keys.
 pub(super) trait Store: fmt::Debug + Send + Sync {
-    /// Makes an object of `bytes` unless there is one of that key, wholly or not at all.
+    /// Makes an object of `body` unless there is one of that key, wholly or not at all.
     fn create(
         &self,
         key: &str,
-        bytes: &[u8],
+        body: &Body,
         durability: Durability,
     ) -> Result<Created, AdapterError>;
 
-    /// Makes an object of `bytes`, whatever was there.
-    fn overwrite(&self, key: &str, bytes: &[u8]) -> Result<(), AdapterError>;
+    /// Makes an object of `body`, whatever was there.
+    fn overwrite(&self, key: &str, body: &Body) -> Result<(), AdapterError>;
 
     /// An object's bytes; `None` where there is none.
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, AdapterError>;

@@ -38,6 +38,18 @@ pub(crate) struct Around {
     pub(crate) after: &'static [u8],
 }
 
+/// Appends `rows`, each as [`write_row`] does, on a line of its own.
+pub fn write_lines<'a>(rows: impl Iterator<Item = Row<'a>>, out: &mut Vec<u8>) {
+    write_rows(rows, Around { first: b"", next: b"", after: b"\n" }, out);
+}
+
+/// Appends `rows` as one JSON array, each as [`write_row`] does, on a line of its own.
+pub fn write_list<'a>(rows: impl Iterator<Item = Row<'a>>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"[\n");
+    write_rows(rows, Around { first: b"", next: b",\n", after: b"" }, out);
+    out.extend_from_slice(b"\n]\n");
+}
+
 /// Appends `rows`, each as [`write_row`] does.
 pub(crate) fn write_rows<'a>(
     rows: impl Iterator<Item = Row<'a>>,

@@ -27,7 +27,7 @@ pub(super) use self::settings::{takes, whereabouts};
 use self::failure::{Asked, Failed};
 use self::runtime::Runtime;
 use super::place::Place;
-use super::store::{Created, OBJECT_BYTES_MAX, Object, Store};
+use super::store::{Body, Created, OBJECT_BYTES_MAX, Object, Store};
 
 /// The most names that one listing takes in.
 const NAMES_MAX: usize = 1_000_000;
@@ -98,8 +98,8 @@ impl Cloud {
         }
     }
 
-    fn put(&self, key: &str, bytes: &[u8], mode: PutMode) -> Done<()> {
-        let (path, payload) = (path(key)?, PutPayload::from(Bytes::copy_from_slice(bytes)));
+    fn put(&self, key: &str, body: &Body, mode: PutMode) -> Done<()> {
+        let (path, payload) = (path(key)?, PutPayload::from(Bytes::from_owner(body.clone())));
         self.run("write an object", |store| async move {
             store.put_opts(&path, payload, mode.into()).await.map(drop)
         })
@@ -137,9 +137,9 @@ fn path(key: &str) -> Result<Path, Refused> {
 }
 
 impl Store for Cloud {
-    fn create(&self, key: &str, bytes: &[u8], _: Durability) -> Result<Created, AdapterError> {
+    fn create(&self, key: &str, body: &Body, _: Durability) -> Result<Created, AdapterError> {
         // Whatever these stores confirm is durable.
-        match self.put(key, bytes, PutMode::Create) {
+        match self.put(key, body, PutMode::Create) {
             Ok(()) => Ok(Created::New),
             Err(Refused::Exists) => Ok(Created::Exists),
             Err(Refused::Unsupported) => Ok(Created::Unsupported),
@@ -147,8 +147,8 @@ impl Store for Cloud {
         }
     }
 
-    fn overwrite(&self, key: &str, bytes: &[u8]) -> Result<(), AdapterError> {
-        Ok(self.put(key, bytes, PutMode::Overwrite)?)
+    fn overwrite(&self, key: &str, body: &Body) -> Result<(), AdapterError> {
+        Ok(self.put(key, body, PutMode::Overwrite)?)
     }
 
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, AdapterError> {

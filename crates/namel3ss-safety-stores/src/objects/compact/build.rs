@@ -12,7 +12,7 @@ use super::source::{Group, ids_of};
 use crate::objects::ids::Ids;
 use crate::objects::opened::Opened;
 use crate::objects::partition::Partition;
-use crate::objects::store::Store;
+use crate::objects::store::{Body, Store};
 use crate::parquet::{Footer, Key, Merger, Part, keys, only};
 
 /// How many bytes of rows, unpacked, are sorted at once.
@@ -22,7 +22,7 @@ const SECOND_MICROS: i64 = 1_000_000;
 /// A merged object, before it is anywhere.
 #[derive(Debug)]
 pub(super) struct Built {
-    pub(super) bytes: Bytes,
+    pub(super) body: Body,
     pub(super) ids: Ids,
 }
 
@@ -75,14 +75,14 @@ pub(super) fn build(
         let rows: Vec<(usize, usize)> = rows.into_iter().map(|(_, place)| place).collect();
         merger.write(&batches, &rows)?;
     }
-    let bytes = Bytes::from(merger.finish()?);
-    check(&bytes, &ids)?;
-    Ok(Some(Built { bytes, ids }))
+    let body = Body::from(merger.finish()?);
+    check(&body, &ids)?;
+    Ok(Some(Built { body, ids }))
 }
 
 /// Reads again what is to take the place of others.
-fn check(bytes: &Bytes, expected: &Ids) -> Result<(), ReadError> {
-    let part = Part::whole(bytes.clone());
+fn check(body: &Body, expected: &Ids) -> Result<(), ReadError> {
+    let part = Part::whole(Bytes::from_owner(body.clone()));
     match ids_of(&Footer::read(&part)?, |_| Ok(Some(part.clone())))? {
         Some(ids) if ids == *expected => Ok(()),
         _ => {

@@ -25,7 +25,7 @@ use super::opened::Opened;
 use super::partition::{Partition, partitions};
 use super::place::Place;
 use super::store::{Created, Object, Store};
-use super::{Format, ObjectStoreAdapter};
+use super::{Format, ObjectStoreAdapter, Rows, keep};
 
 pub(super) use self::merged::ids;
 
@@ -288,7 +288,7 @@ impl Compaction<'_> {
             let mut stopped = false;
             let mut told = || stopped |= !step(CompactStep::Made);
             let replaced = exchange
-                .replace(&day.folder, name, &built.bytes, &sources, &mut told)
+                .replace(&day.folder, name, built.body.as_ref(), &sources, &mut told)
                 .and_then(|replaced| exchange.sweep(self.options.linger).map(|()| replaced))
                 .map_err(|error| AdapterError::io("exchange a day's folder", error))?;
             self.stopped |= stopped;
@@ -297,7 +297,7 @@ impl Compaction<'_> {
         }
         let store = &*self.adapter.store;
         let key = day.key(name);
-        if store.create(&key, &built.bytes, Durability::Power)? != Created::New {
+        if store.create(&key, &built.body, Durability::Power)? != Created::New {
             return Ok(false);
         }
         self.tell(step, CompactStep::Published);
@@ -350,7 +350,7 @@ impl ObjectStoreAdapter {
     /// Leaves out of `rows` those that merged objects of their day hold, of which `objects` are listed.
     pub(super) fn leave_out_merged(
         &self,
-        rows: &mut Vec<namel3ss_safety::Row<'_>>,
+        rows: &mut Rows<'_, '_>,
         folder: &str,
         objects: &[Object],
     ) -> Result<(), AdapterError> {
@@ -361,7 +361,7 @@ impl ObjectStoreAdapter {
                 Ok(Some(opened)) => {
                     // One without a note is somebody else's.
                     if let Some(ids) = ids(&opened.footer) {
-                        rows.retain(|row| !ids.contains(row.journal, row.seq));
+                        keep(rows, |row| !ids.contains(row.journal, row.seq));
                     }
                 }
                 // It is merged further; what became of it is listed by the next look.

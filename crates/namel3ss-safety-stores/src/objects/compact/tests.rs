@@ -12,6 +12,7 @@ use namel3ss_safety::{DatasetAdapter as _, JournalId, SafetyEvent};
 use super::*;
 use crate::objects::folder::Folder;
 use crate::objects::honours;
+use crate::objects::store::Body;
 
 type Before = Box<dyn FnOnce() + Send>;
 
@@ -29,16 +30,16 @@ impl fmt::Debug for Interposed {
 }
 
 impl Store for Interposed {
-    fn create(&self, key: &str, bytes: &[u8], how: Durability) -> Result<Created, AdapterError> {
+    fn create(&self, key: &str, body: &Body, how: Durability) -> Result<Created, AdapterError> {
         let before = self.before.lock().unwrap().take_if(|(part, _)| key.contains(*part));
         if let Some((_, before)) = before {
             before();
         }
-        self.folder.create(key, bytes, how)
+        self.folder.create(key, body, how)
     }
 
-    fn overwrite(&self, key: &str, bytes: &[u8]) -> Result<(), AdapterError> {
-        self.folder.overwrite(key, bytes)
+    fn overwrite(&self, key: &str, body: &Body) -> Result<(), AdapterError> {
+        self.folder.overwrite(key, body)
     }
 
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, AdapterError> {

@@ -16,7 +16,7 @@ use super::log::{Log, refuse};
 use super::schema::{DATE, Layout};
 use crate::objects::cut::Part;
 use crate::objects::key;
-use crate::objects::store::Created;
+use crate::objects::store::{Body, Created};
 
 /// What the protocol's partition of null is called in paths.
 const NO_DATE: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -31,6 +31,7 @@ pub(super) fn put(log: &Log, part: &Part<'_>, layout: Layout) -> Result<Value, A
     let name = key::name(&id, "parquet");
     let stem = name.strip_suffix(".parquet").unwrap_or(&name);
     let name = format!("{stem}_{:08x}.parquet", crc32c::crc32c(&bytes));
+    let body = Body::from(bytes);
     let date = part.day.date();
     let path = if layout.by_date {
         format!("{DATE}={}/{name}", date.as_deref().unwrap_or(NO_DATE))
@@ -39,9 +40,9 @@ pub(super) fn put(log: &Log, part: &Part<'_>, layout: Layout) -> Result<Value, A
     };
 
     let key = log.key(&path);
-    match log.store.create(&key, &bytes, Durability::Power)? {
+    match log.store.create(&key, &body, Durability::Power)? {
         Created::New => {}
-        Created::Exists if log.store.get(&key)?.is_some_and(|there| there == bytes) => {}
+        Created::Exists if log.store.get(&key)?.is_some_and(|there| there == body.as_ref()) => {}
         Created::Exists => {
             return Err(AdapterError::config(
                 "write to the Delta table: a file of the same name holds something else, move it away",
@@ -53,7 +54,7 @@ pub(super) fn put(log: &Log, part: &Part<'_>, layout: Layout) -> Result<Value, A
     Ok(json!({"add": {
         "path": path,
         "partitionValues": values,
-        "size": bytes.len(),
+        "size": body.as_ref().len(),
         "modificationTime": Timestamp::now().micros() / 1000,
         "dataChange": true,
         "stats": stats(&part.rows).to_string(),

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use namel3ss_safety::{AdapterError, Durability};
 use serde_json::{Value, json};
 
-use crate::objects::store::{Created, Store};
+use crate::objects::store::{Body, Created, Store};
 
 const FOLDER: &str = "_delta_log";
 const HINT: &str = "_last_checkpoint";
@@ -87,8 +87,9 @@ impl Log {
         // Synced always: after a power cut, a commit that is there and whose rows are not would
         // make the whole table unreadable.
         let key = self.commit_key(version);
-        match self.store.create(&key, text.as_bytes(), Durability::Power)? {
-            Created::New => Ok(Some(crc32c::crc32c(text.as_bytes()))),
+        let mark = crc32c::crc32c(text.as_bytes());
+        match self.store.create(&key, &Body::from(text.into_bytes()), Durability::Power)? {
+            Created::New => Ok(Some(mark)),
             Created::Exists => Ok(None),
             Created::Unsupported => Err(refuse()),
         }
@@ -120,15 +121,16 @@ impl Log {
     pub(super) fn put_checkpoint(
         &self,
         version: u64,
-        bytes: &[u8],
+        bytes: Vec<u8>,
         actions: u64,
     ) -> Result<(), AdapterError> {
         let key = self.file(&format!("{version:020}.checkpoint.parquet"));
+        let size = bytes.len();
         // Somebody else's of the same version holds the same.
-        self.store.create(&key, bytes, Durability::Power)?;
+        self.store.create(&key, &Body::from(bytes), Durability::Power)?;
         if self.hint()?.is_none_or(|there| there < version) {
-            let hint = json!({"version": version, "size": actions, "sizeInBytes": bytes.len()});
-            self.store.overwrite(&self.file(HINT), hint.to_string().as_bytes())?;
+            let hint = json!({"version": version, "size": actions, "sizeInBytes": size});
+            self.store.overwrite(&self.file(HINT), &Body::from(hint.to_string().into_bytes()))?;
         }
         Ok(())
     }

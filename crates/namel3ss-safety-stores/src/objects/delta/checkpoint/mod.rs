@@ -106,6 +106,6 @@ fn write(log: &Log, version: u64, layout: Layout, every: u64) -> Result<u64, Ada
     })?;
     flush(&mut open)?;
     let bytes = file.into_inner().map_err(failed)?;
-    log.put_checkpoint(version, &bytes, count)?;
+    log.put_checkpoint(version, bytes, count)?;
     Ok(version)
 }

@@ -165,13 +165,14 @@ fn following_reads_the_commits_that_came_since() {
         other(&path, "delete:103:103");
         both(&[101, 102]);
         adapter.insert(&rows(ours, 13, 1).batch()).expect("stored");
-        both(&[13]);
+        other(&path, &format!("append:{theirs}:105:105"));
+        both(&[13, 105]);
         other(&path, "compact");
         both(&[]);
         adapter.insert(&rows(ours, 14, 1).batch()).expect("stored");
         both(&[14]);
         let mut expected: Vec<u64> =
-            (1..=8).chain([12, 13, 14, 101, 102]).chain(201..=204).collect();
+            (1..=8).chain([12, 13, 14, 101, 102, 105]).chain(201..=204).collect();
         expected.sort_unstable();
         let mut all = next(&mut reader(url));
         all.sort_unstable();

@@ -221,7 +221,7 @@ impl Reader {
         group: usize,
     ) -> Result<Vec<Result<ReadRow, ReadError>>, ReadError> {
         match opened.group(&*self.store, group)? {
-            Some(part) => opened.footer.decode(group, part, 0)?.all(),
+            Some(part) => opened.footer.whole(group, part),
             None => self.gone(partition),
         }
     }

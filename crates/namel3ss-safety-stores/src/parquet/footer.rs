@@ -8,7 +8,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Fields, Schema};
 use bytes::{Buf as _, Bytes};
 use namel3ss_safety::Timestamp;
-use namel3ss_safety::adapter::ReadError;
+use namel3ss_safety::adapter::{ReadError, ReadRow};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
@@ -158,9 +158,7 @@ impl Footer {
         names: Option<&[&str]>,
         rows: usize,
     ) -> Result<Vec<RecordBatch>, ReadError> {
-        if self.0.row_group(group).total_byte_size() > UNPACKED_BYTES_MAX {
-            return Err(wrong("a row group unpacks to more than 1 GiB"));
-        }
+        self.check_size(group)?;
         let file = ParquetRecordBatchReaderBuilder::new_with_metadata(part, self.written()?);
         let mask = match names {
             Some(names) => ProjectionMask::columns(file.parquet_schema(), names.iter().copied()),
@@ -179,6 +177,28 @@ impl Footer {
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         let file = file.with_projection(mask).with_row_groups(vec![group]).with_offset(skip);
         Ok(Rows::new(file.with_batch_size(BATCH_ROWS).build().map_err(wrong)?))
+    }
+
+    /// All rows of a group at once; of one that makes no sense, what is wrong with it.
+    pub(crate) fn whole(
+        &self,
+        group: usize,
+        part: Part,
+    ) -> Result<Vec<Result<ReadRow, ReadError>>, ReadError> {
+        self.check_size(group)?;
+        let told = |row| match row {
+            Err(error @ ReadError::Dataset(_)) => Err(error),
+            row => Ok(row),
+        };
+        self.decode(group, part, 0)?.map(told).collect()
+    }
+
+    /// Whether a group may be unpacked at once.
+    fn check_size(&self, group: usize) -> Result<(), ReadError> {
+        if self.0.row_group(group).total_byte_size() > UNPACKED_BYTES_MAX {
+            return Err(wrong("a row group unpacks to more than 1 GiB"));
+        }
+        Ok(())
     }
 
     /// Whether its columns are ours, and no others.

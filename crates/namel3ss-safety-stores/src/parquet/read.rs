@@ -24,7 +24,7 @@ pub fn decode(bytes: Vec<u8>) -> Result<Vec<ReadRow>, ReadError> {
     let footer = Footer::read(&part)?;
     let mut rows = Vec::new();
     for group in 0..footer.groups() {
-        for row in footer.decode(group, part.clone(), 0)? {
+        for row in footer.whole(group, part.clone())? {
             rows.push(row?);
         }
     }
@@ -42,15 +42,6 @@ pub(crate) struct Rows {
 impl Rows {
     pub(super) fn new(batches: ParquetRecordBatchReader) -> Self {
         Self { batches: Some(batches), open: Vec::new().into_iter(), given: 0 }
-    }
-
-    /// All of them at once.
-    pub(crate) fn all(self) -> Result<Vec<Result<ReadRow, ReadError>>, ReadError> {
-        let told = |row| match row {
-            Err(error @ ReadError::Dataset(_)) => Err(error),
-            row => Ok(row),
-        };
-        self.map(told).collect()
     }
 
     fn batch(&mut self) -> Option<Result<RecordBatch, ReadError>> {

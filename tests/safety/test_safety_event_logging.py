@@ -1253,6 +1253,33 @@ class TestEnvironment:
             SafetyEventLogger.from_url("delta+s3://safety/t?secret_access_key=canary&chekpoint=7")
         assert "canary" not in str(refused.value)
 
+    def test_a_delta_table_is_fed_and_read_by_the_command(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("NAMEL3SS_SAFETY_HOME", f"{tmp_path}/home")
+        url = f"delta+file://{tmp_path}/events"
+        code = "import sys; from namel3ss.safety._cli import main; sys.exit(main())"
+
+        def command(*arguments: str) -> str:
+            done = [sys.executable, "-c", code, *arguments]
+            return subprocess.run(
+                done, check=True, timeout=60, capture_output=True, text=True
+            ).stdout
+
+        lines = tmp_path / "a.jsonl"
+        lines.write_text('{"event_id": "from the command", "action": "block"}\n')
+        command("ingest", "--to", url, str(lines))
+        with SafetyEventLogger.from_url(url) as logger:
+            logger.log(SafetyEvent(event_id="from Python"))
+        found = [
+            json.loads(row) for row in command("tail", "-o", "json", "--from", url).splitlines()
+        ]
+        assert [row["event_id"] for row in found] == ["from the command", "from Python"]
+        monkeypatch.setenv("NAMEL3SS_SAFETY_URL", url)
+        command("ingest", str(lines))
+        [counted] = json.loads(command("stats", "-o", "json"))["datasets"]
+        assert (counted["rows"], counted["actions"]["block"]) == (3, 2)
+
     @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.db"])
     def test_from_url(self, tmp_path: Path, name: str) -> None:
         scheme = "sqlite:///" if name.endswith("db") else "file://"

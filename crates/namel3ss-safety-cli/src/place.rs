@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use namel3ss_safety::home::home;
 use namel3ss_safety_stores::Table;
+#[cfg(feature = "delta")]
+use namel3ss_safety_stores::objects::delta::DeltaPlace;
 use namel3ss_safety_stores::server::Server;
 use namel3ss_safety_stores::url::{self, OpenError, Target};
 
@@ -42,6 +44,9 @@ pub(crate) enum Place {
     /// Objects in a store, or in a folder by day.
     #[cfg(any(feature = "object", feature = "parquet"))]
     Objects(namel3ss_safety_stores::objects::Place),
+    /// A Delta Lake table in a store or a folder.
+    #[cfg(feature = "delta")]
+    Delta(DeltaPlace),
     /// A folder with journals.
     Journals(PathBuf),
 }
@@ -55,6 +60,8 @@ impl Place {
             Self::Server(_) => None,
             #[cfg(any(feature = "object", feature = "parquet"))]
             Self::Objects(_) => None,
+            #[cfg(feature = "delta")]
+            Self::Delta(_) => None,
         }
     }
 
@@ -64,6 +71,8 @@ impl Place {
             (Self::Server(server), _) => server.identity(),
             #[cfg(any(feature = "object", feature = "parquet"))]
             (Self::Objects(place), _) => place.identity(),
+            #[cfg(feature = "delta")]
+            (Self::Delta(place), _) => place.identity(),
             (_, path) => path.map(|path| path.display().to_string()).unwrap_or_default(),
         }
     }
@@ -73,6 +82,10 @@ impl Place {
         #[cfg(any(feature = "object", feature = "parquet"))]
         if let Self::Objects(place) = self {
             return place.folder().is_none_or(|folder| folder.exists());
+        }
+        #[cfg(feature = "delta")]
+        if let Self::Delta(place) = self {
+            return place.folder().is_none_or(|folder| DeltaPlace::is_table(&folder));
         }
         self.path().is_none_or(Path::exists)
     }
@@ -88,16 +101,18 @@ impl Place {
             #[cfg(any(feature = "object", feature = "parquet"))]
             Target::Objects(place) => Ok(Self::Objects(place)),
             #[cfg(feature = "delta")]
-            Target::Delta(_) => Err(Error::usage(
-                "read a Delta table: only csv, json, jsonl and SQL datasets, objects and journals \
-                 can be read here; use deltalake, polars or DuckDB",
-            )),
+            Target::Delta(place) => Ok(Self::Delta(place)),
         }
     }
 
     /// From a URL, or a path told by its ending or, failing that, its first bytes.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let path = Path::new(text.strip_prefix("file://").unwrap_or(text));
+        #[cfg(feature = "delta")]
+        if DeltaPlace::is_table(path) {
+            let place = DeltaPlace::in_folder(path);
+            return place.map(Self::Delta).map_err(|error| Error::usage(error.to_string()));
+        }
         if path.is_dir() && !is_by_day(text, path) {
             return Ok(Self::Journals(path.to_owned()));
         }

@@ -62,7 +62,8 @@ impl Compact {
             None => place::default_dataset()?,
         };
         let Place::Objects(dataset) = &found else {
-            let text = "compact the dataset: name one of Parquet objects, in a folder or a bucket";
+            let text = "compact the dataset: name one of Parquet objects, in a folder or a bucket; a \
+                        Delta table is packed by OPTIMIZE of other tools";
             return Err(Error::usage(text));
         };
         if !found.is_there() {

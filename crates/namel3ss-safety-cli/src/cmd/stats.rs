@@ -31,8 +31,9 @@ use crate::tally::Tally;
   n3-safety stats --from safety.csv --from sqlite:///safety.db
   n3-safety stats -o json | jq .totals")]
 pub(crate) struct Stats {
-    /// What to count: a URL, a .csv, .json, .jsonl or SQLite file, a folder of objects by day, or a
-    /// folder with journals; may be repeated [default: the default dataset, and the journals of the home folder]
+    /// What to count: a URL, a .csv, .json, .jsonl or SQLite file, a folder of objects by day, the
+    /// folder of a Delta table, or a folder with journals; may be repeated [default: the default
+    /// dataset, and the journals of the home folder]
     #[arg(long, value_name = "URL|PATH")]
     from: Vec<String>,
 }

@@ -33,6 +33,7 @@ Examples:
   n3-safety tail -f action=block severity!=low
   n3-safety tail --since 1h --from sqlite:///safety.db metadata.model~gpt
   n3-safety tail --since 1h --from s3://bucket/safety action=block
+  n3-safety tail -f --from delta+s3://bucket/table
   n3-safety tail -n 1000 -o json --from safety.jsonl | jq .policy_name")]
 pub(crate) struct Tail {
     /// Go on with what comes, until Ctrl-C
@@ -44,8 +45,8 @@ pub(crate) struct Tail {
     /// Only events of this moment or later: 90s, 15m, 1h, 2d ago, or ISO 8601
     #[arg(long, value_name = "WHEN", value_parser = crate::span::since)]
     since: Option<Timestamp>,
-    /// Where to read: a URL, a .csv, .json, .jsonl or SQLite file, a folder of objects by day, or a
-    /// folder with journals
+    /// Where to read: a URL, a .csv, .json, .jsonl or SQLite file, a folder of objects by day, the
+    /// folder of a Delta table, or a folder with journals
     /// [default: the default dataset]
     #[arg(long, value_name = "URL|PATH")]
     from: Option<String>,

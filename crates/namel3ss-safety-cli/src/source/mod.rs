@@ -44,6 +44,8 @@ pub(crate) fn open(place: &Place) -> Box<dyn Source> {
         Place::Server(server) => Box::new(server::Rows::new(server)),
         #[cfg(any(feature = "object", feature = "parquet"))]
         Place::Objects(place) => Box::new(objects::Objects::new(place)),
+        #[cfg(feature = "delta")]
+        Place::Delta(place) => Box::new(objects::Objects::table(place)),
         Place::Journals(path) => Box::new(journals::Journals::new(path)),
     }
 }

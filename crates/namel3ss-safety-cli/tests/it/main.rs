@@ -6,6 +6,8 @@ mod tail;
 mod stats;
 #[cfg(all(unix, feature = "parquet"))]
 mod objects;
+#[cfg(all(unix, feature = "delta"))]
+mod delta;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
 mod servers;
 mod replay;

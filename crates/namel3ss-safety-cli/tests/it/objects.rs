@@ -7,7 +7,7 @@ use std::process::Stdio;
 use crate::Bench;
 
 /// `n` events of a day, one a second from noon on, with the ids `{day}-1` and so on.
-fn day(day: &str, n: usize) -> String {
+pub(crate) fn day(day: &str, n: usize) -> String {
     let event = |i: usize| {
         let (minute, second) = (i / 60, i % 60);
         format!(
@@ -18,7 +18,7 @@ fn day(day: &str, n: usize) -> String {
     (1..=n).map(event).collect()
 }
 
-fn ids(lines: &[serde_json::Value]) -> Vec<&str> {
+pub(crate) fn ids(lines: &[serde_json::Value]) -> Vec<&str> {
     lines.iter().map(|line| line["event_id"].as_str().unwrap()).collect()
 }
 

@@ -1,5 +1,6 @@
 //! A Parquet object of which the footer is known, and whose row groups are fetched one by one.
 
+use namel3ss_safety::Timestamp;
 use namel3ss_safety::adapter::ReadError;
 
 use super::store::Store;
@@ -42,6 +43,14 @@ impl Opened {
         };
         let whole = (from == 0).then_some(tail);
         Ok(Some(Self { key: key.to_owned(), footer, bytes, whole }))
+    }
+
+    /// The row groups that may hold rows of `since` or later.
+    pub(super) fn groups(&self, since: Option<Timestamp>) -> impl Iterator<Item = usize> {
+        (0..self.footer.groups()).filter(move |group| {
+            let times = self.footer.times(*group);
+            since.is_none_or(|since| times.is_none_or(|(_, last)| last >= since))
+        })
     }
 
     /// The bytes of a row group; `None` where the object is gone by now.

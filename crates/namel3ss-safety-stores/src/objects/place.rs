@@ -276,7 +276,7 @@ fn name(name: &str) -> Result<String, AdapterError> {
     }
 }
 
-fn absolute(path: &str) -> Result<PathBuf, AdapterError> {
+pub(super) fn absolute(path: &str) -> Result<PathBuf, AdapterError> {
     if path.is_empty() || path.contains('\0') {
         return Err(wrong("name a folder"));
     }

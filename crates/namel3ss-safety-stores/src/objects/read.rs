@@ -198,11 +198,8 @@ impl Reader {
             if ids(&opened.footer).is_some_and(|ids| self.given.holds(&ids)) {
                 return Ok(Vec::new());
             }
-            let wanted = (0..opened.footer.groups()).filter(|group| {
-                let times = opened.footer.times(*group);
-                self.since.is_none_or(|since| times.is_none_or(|(_, last)| last >= since))
-            });
-            let pieces: Vec<_> = wanted
+            let pieces: Vec<_> = opened
+                .groups(self.since)
                 .map(|group| Piece::Group(partition.clone(), Box::new(opened.clone()), group))
                 .collect();
             // In the order of the queue, whose front was taken.
@@ -224,7 +221,7 @@ impl Reader {
         group: usize,
     ) -> Result<Vec<Result<ReadRow, ReadError>>, ReadError> {
         match opened.group(&*self.store, group)? {
-            Some(part) => Ok(opened.footer.decode(group, part)?.into_iter().map(Ok).collect()),
+            Some(part) => opened.footer.whole(group, part),
             None => self.gone(partition),
         }
     }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use arrow_schema::{DataType, Field, Fields, Schema};
 use bytes::{Buf as _, Bytes};
 use namel3ss_safety::Timestamp;
 use namel3ss_safety::adapter::{ReadError, ReadRow};
@@ -12,16 +13,19 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
+use parquet::basic::{LogicalType, TimeUnit};
 use parquet::errors::{ParquetError, Result as ParquetResult};
-use parquet::file::metadata::ParquetMetaDataReader;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
 
 use super::columns;
-use super::read::{rows_of, wrong};
+use super::read::{Rows, wrong};
 
-/// The most bytes that a row group may say it unpacks to: 1 GiB.
+/// The most bytes that a row group may say it unpacks to where it is read at once: 1 GiB.
 const UNPACKED_BYTES_MAX: i64 = 1 << 30;
+/// Rows that are unpacked at once, where a group is read bit by bit.
+const BATCH_ROWS: usize = 4096;
 /// How much of a file's end is fetched at first: nearly always all of its footer.
 pub(crate) const TAIL_BYTES: u64 = 64 << 10;
 /// What ends a file: the length of its footer, and four letters.
@@ -79,12 +83,7 @@ fn outside() -> ParquetError {
 
 /// What a file says about itself.
 #[derive(Clone, Debug)]
-pub(crate) struct Footer {
-    /// With the Arrow types that its writer had in memory.
-    metadata: ArrowReaderMetadata,
-    /// With those of the file itself, whoever wrote it.
-    plain: ArrowReaderMetadata,
-}
+pub(crate) struct Footer(Arc<ParquetMetaData>);
 
 impl Footer {
     /// Where a footer lies, by the last bytes of its file.
@@ -100,46 +99,47 @@ impl Footer {
     /// Reads the footer, which `part` must hold.
     pub(crate) fn read(part: &Part) -> Result<Self, ReadError> {
         let metadata = ParquetMetaDataReader::new().parse_and_finish(part).map_err(wrong)?;
-        let metadata = Arc::new(metadata);
-        let with = |options| ArrowReaderMetadata::try_new(metadata.clone(), options).map_err(wrong);
-        let plain = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        Ok(Self { metadata: with(ArrowReaderOptions::new())?, plain: with(plain)? })
+        Ok(Self(Arc::new(metadata)))
     }
 
     /// A text that its writer put there.
     pub(crate) fn note(&self, key: &str) -> Option<&str> {
-        let notes = self.metadata.metadata().file_metadata().key_value_metadata()?;
+        let notes = self.0.file_metadata().key_value_metadata()?;
         notes.iter().find(|note| note.key == key)?.value.as_deref()
     }
 
     /// How many row groups it has.
     pub(crate) fn groups(&self) -> usize {
-        self.metadata.metadata().num_row_groups()
+        self.0.num_row_groups()
     }
 
     /// How many rows a group has.
     pub(crate) fn rows(&self, group: usize) -> u64 {
-        u64::try_from(self.metadata.metadata().row_group(group).num_rows()).unwrap_or(0)
+        u64::try_from(self.0.row_group(group).num_rows()).unwrap_or(0)
     }
 
     /// How many bytes a group has before its compression.
     pub(crate) fn unpacked(&self, group: usize) -> u64 {
-        let bytes = self.metadata.metadata().row_group(group).total_byte_size();
+        let bytes = self.0.row_group(group).total_byte_size();
         u64::try_from(bytes).unwrap_or(0)
     }
 
     /// Where a group's bytes lie.
     pub(crate) fn range(&self, group: usize) -> Range<u64> {
-        let columns = self.metadata.metadata().row_group(group).columns();
+        let columns = self.0.row_group(group).columns();
         let ranges = columns.iter().map(|column| column.byte_range());
         let ends = ranges.clone().map(|(from, bytes)| from.saturating_add(bytes));
         ranges.map(|(from, _)| from).min().unwrap_or(0)..ends.max().unwrap_or(0)
     }
 
-    /// The first and the last moment of a group's rows, where it says so.
+    /// The first and the last moment of a group's rows, where it says so in microseconds.
     pub(crate) fn times(&self, group: usize) -> Option<(Timestamp, Timestamp)> {
-        let columns = self.metadata.metadata().row_group(group).columns();
+        let columns = self.0.row_group(group).columns();
         let column = columns.iter().find(|c| c.column_path().string() == "timestamp")?;
+        let micros = LogicalType::timestamp(true, TimeUnit::MICROS);
+        if column.column_descr().logical_type_ref() != Some(&micros) {
+            return None;
+        }
         match column.statistics()? {
             Statistics::Int64(moments) => {
                 let moment = |micros: &i64| Timestamp::from_micros(*micros);
@@ -150,7 +150,7 @@ impl Footer {
     }
 
     /// The columns of a group, all or those that are named, in `rows` rows at a time, with the types
-    /// that its writer had.
+    /// that its writer had in memory.
     pub(crate) fn batches(
         &self,
         group: usize,
@@ -158,42 +158,77 @@ impl Footer {
         names: Option<&[&str]>,
         rows: usize,
     ) -> Result<Vec<RecordBatch>, ReadError> {
-        self.read_group(self.metadata.clone(), group, part, names, rows)
-    }
-
-    fn read_group(
-        &self,
-        metadata: ArrowReaderMetadata,
-        group: usize,
-        part: Part,
-        names: Option<&[&str]>,
-        rows: usize,
-    ) -> Result<Vec<RecordBatch>, ReadError> {
-        if self.metadata.metadata().row_group(group).total_byte_size() > UNPACKED_BYTES_MAX {
-            return Err(wrong("a row group unpacks to more than 1 GiB"));
-        }
-        let file = ParquetRecordBatchReaderBuilder::new_with_metadata(part, metadata);
+        self.check_size(group)?;
+        let file = ParquetRecordBatchReaderBuilder::new_with_metadata(part, self.written()?);
         let mask = match names {
-            Some(names) => {
-                ProjectionMask::columns(self.metadata.parquet_schema(), names.iter().copied())
-            }
+            Some(names) => ProjectionMask::columns(file.parquet_schema(), names.iter().copied()),
             None => ProjectionMask::all(),
         };
         let file = file.with_projection(mask).with_row_groups(vec![group]).with_batch_size(rows);
         file.build().map_err(wrong)?.map(|batch| batch.map_err(wrong)).collect()
     }
 
-    /// The rows of a group.
-    pub(crate) fn decode(&self, group: usize, part: Part) -> Result<Vec<ReadRow>, ReadError> {
-        let mut rows = Vec::new();
-        for batch in self.read_group(self.plain.clone(), group, part, None, 4096)? {
-            rows_of(&batch, &mut rows)?;
+    /// The rows of a group behind its first `skip`, some thousand in memory at a time.
+    pub(crate) fn decode(&self, group: usize, part: Part, skip: u64) -> Result<Rows, ReadError> {
+        let file = ParquetRecordBatchReaderBuilder::new_with_metadata(part, self.plain()?);
+        let ours = columns::schema();
+        let names = ours.fields().iter().map(|field| field.name().as_str());
+        let mask = ProjectionMask::columns(file.parquet_schema(), names);
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        let file = file.with_projection(mask).with_row_groups(vec![group]).with_offset(skip);
+        Ok(Rows::new(file.with_batch_size(BATCH_ROWS).build().map_err(wrong)?))
+    }
+
+    /// All rows of a group at once; of one that makes no sense, what is wrong with it.
+    pub(crate) fn whole(
+        &self,
+        group: usize,
+        part: Part,
+    ) -> Result<Vec<Result<ReadRow, ReadError>>, ReadError> {
+        self.check_size(group)?;
+        let told = |row| match row {
+            Err(error @ ReadError::Dataset(_)) => Err(error),
+            row => Ok(row),
+        };
+        self.decode(group, part, 0)?.map(told).collect()
+    }
+
+    /// Whether a group may be unpacked at once.
+    fn check_size(&self, group: usize) -> Result<(), ReadError> {
+        if self.0.row_group(group).total_byte_size() > UNPACKED_BYTES_MAX {
+            return Err(wrong("a row group unpacks to more than 1 GiB"));
         }
-        Ok(rows)
+        Ok(())
     }
 
     /// Whether its columns are ours, and no others.
     pub(crate) fn is_ours(&self) -> bool {
-        columns::schema().fields().iter().eq(self.metadata.schema().fields())
+        let ours = columns::schema();
+        self.written().is_ok_and(|there| ours.fields().iter().eq(there.schema().fields()))
+    }
+
+    /// With the Arrow types that its writer had in memory.
+    fn written(&self) -> Result<ArrowReaderMetadata, ReadError> {
+        ArrowReaderMetadata::try_new(self.0.clone(), ArrowReaderOptions::new()).map_err(wrong)
+    }
+
+    /// With those of the file itself, whoever wrote it.
+    fn plain(&self) -> Result<ArrowReaderMetadata, ReadError> {
+        let with = |options| ArrowReaderMetadata::try_new(self.0.clone(), options).map_err(wrong);
+        let plain = with(ArrowReaderOptions::new().with_skip_arrow_metadata(true))?;
+        // Spark's moments of 96 bits: as nanoseconds, most years would not fit.
+        let old = DataType::Timestamp(arrow_schema::TimeUnit::Nanosecond, None);
+        let is_old = |field: &Field| field.name() == "timestamp" && *field.data_type() == old;
+        if !plain.schema().fields().iter().any(|field| is_old(field)) {
+            return Ok(plain);
+        }
+        let micros =
+            columns::schema().field_with_name("timestamp").map_err(wrong)?.data_type().clone();
+        let fields = plain.schema().fields().iter().map(|field| match is_old(field) {
+            true => Arc::new(field.as_ref().clone().with_data_type(micros.clone())),
+            false => field.clone(),
+        });
+        let fields: Fields = fields.collect();
+        with(ArrowReaderOptions::new().with_schema(Arc::new(Schema::new(fields))))
     }
 }

@@ -1,6 +1,7 @@
 //! Reading a Parquet file of ours back, by the columns' names and types.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
+use std::vec::IntoIter;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
@@ -8,6 +9,8 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::DataType;
 use namel3ss_safety::adapter::{ReadError, ReadRow};
 use namel3ss_safety::{SafetyEvent, Seq, Severity, Timestamp};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
+use serde_json::Map;
 
 use super::columns;
 use super::footer::{Footer, Part};
@@ -15,25 +18,70 @@ use super::footer::{Footer, Part};
 /// The rows of one Parquet file that [`super::encode`] made.
 ///
 /// # Errors
-/// If it is no Parquet file, or its columns are others.
+/// If it is no Parquet file, its columns are others, or a row makes no sense.
 pub fn decode(bytes: Vec<u8>) -> Result<Vec<ReadRow>, ReadError> {
     let part = Part::whole(bytes.into());
     let footer = Footer::read(&part)?;
     let mut rows = Vec::new();
     for group in 0..footer.groups() {
-        rows.append(&mut footer.decode(group, part.clone())?);
+        for row in footer.whole(group, part.clone())? {
+            rows.push(row?);
+        }
     }
     Ok(rows)
 }
 
-/// Adds the rows of a batch to `rows`.
-pub(super) fn rows_of(batch: &RecordBatch, rows: &mut Vec<ReadRow>) -> Result<(), ReadError> {
-    let columns = Columns::of(batch)?;
-    for at in 0..batch.num_rows() {
-        let row = columns.row(at);
-        rows.push(row.map_err(|wrong| ReadError::Row { number: rows.len() as u64 + 1, wrong })?);
+/// Rows that are unpacked as they are asked for. One that makes no sense is told and passed; behind
+/// [`ReadError::Dataset`] nothing comes.
+pub(crate) struct Rows {
+    batches: Option<ParquetRecordBatchReader>,
+    open: IntoIter<Result<ReadRow, ReadError>>,
+    given: u64,
+}
+
+impl Rows {
+    pub(super) fn new(batches: ParquetRecordBatchReader) -> Self {
+        Self { batches: Some(batches), open: Vec::new().into_iter(), given: 0 }
     }
-    Ok(())
+
+    fn batch(&mut self) -> Option<Result<RecordBatch, ReadError>> {
+        Some(self.batches.as_mut()?.next()?.map_err(wrong))
+    }
+
+    fn rows_of(&mut self, batch: &RecordBatch) -> Result<(), ReadError> {
+        let columns = Columns::of(batch)?;
+        let before = self.given;
+        self.given += batch.num_rows() as u64;
+        let row = |at: usize| {
+            let number = before + at as u64 + 1;
+            columns.row(at).map_err(|wrong| ReadError::Row { number, wrong })
+        };
+        self.open = (0..batch.num_rows()).map(row).collect::<Vec<_>>().into_iter();
+        Ok(())
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Result<ReadRow, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(row) = self.open.next() {
+                return Some(row);
+            }
+            let batch = self.batch()?;
+            if let Err(error) = batch.and_then(|batch| self.rows_of(&batch)) {
+                self.batches = None;
+                return Some(Err(error));
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Rows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rows").field("given", &self.given).finish_non_exhaustive()
+    }
 }
 
 pub(super) fn wrong(error: impl Display) -> ReadError {
@@ -82,11 +130,23 @@ impl<'b> Columns<'b> {
         self.text(column, row).map(str::to_owned)
     }
 
+    /// A row. Ours have no nulls but in the optional texts; those of others, beside ours in a table,
+    /// are taken for what an event has by default.
     fn row(&self, row: usize) -> Result<ReadRow, String> {
         let text = |column| self.text(column, row).unwrap_or_default();
+        let float = |column: usize, default| match self.0[column].is_valid(row) {
+            true => self.0[column].as_primitive::<Float64Type>().value(row),
+            false => default,
+        };
+        if self.0[1].is_null(row) {
+            return Err("no timestamp".to_owned());
+        }
         let list = self.0[12].as_list::<i32>().value(row);
         let list = list.as_string_opt::<i32>().ok_or("categories hold something else than text")?;
-        let metadata = serde_json::from_str(text(16)).map_err(|error| error.to_string())?;
+        let metadata = match self.text(16, row) {
+            Some(text) => serde_json::from_str(text).map_err(|error| error.to_string())?,
+            None => Map::new(),
+        };
         let event = SafetyEvent {
             event_id: text(0).to_owned(),
             timestamp: Timestamp::from_micros(
@@ -104,12 +164,13 @@ impl<'b> Columns<'b> {
             action: text(11).parse().map_err(|_| "an unknown action")?,
             categories: list.iter().map(|text| text.unwrap_or_default().to_owned()).collect(),
             severity: Severity::from(text(13)),
-            confidence: self.0[14].as_primitive::<Float64Type>().value(row),
-            latency_ms: self.0[15].as_primitive::<Float64Type>().value(row),
+            confidence: float(14, 1.0),
+            latency_ms: float(15, 0.0),
             metadata,
         };
-        let seq = self.0[18].as_primitive::<Int64Type>().value(row);
-        let id = text(17).parse().ok().zip(u64::try_from(seq).ok().map(Seq));
+        let seq = self.0[18].as_primitive::<Int64Type>();
+        let seq = seq.is_valid(row).then(|| u64::try_from(seq.value(row)).ok()).flatten();
+        let id = text(17).parse().ok().zip(seq.map(Seq));
         Ok(ReadRow { id, event })
     }
 }

@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 
 use crate::objects::store::{Body, Created, Store};
 
-const FOLDER: &str = "_delta_log";
+/// Where the log lies in its table's folder.
+pub(super) const FOLDER: &str = "_delta_log";
 const HINT: &str = "_last_checkpoint";
 
 /// The log of one table.

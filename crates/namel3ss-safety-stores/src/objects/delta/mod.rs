@@ -29,6 +29,8 @@ mod file;
 mod table;
 mod checkpoint;
 mod replay;
+mod readable;
+mod added;
 mod read;
 
 use std::fmt;
@@ -41,7 +43,7 @@ use namel3ss_safety::{
 use serde_json::{Value, json};
 
 pub use self::place::DeltaPlace;
-pub use self::read::read;
+pub use self::read::{Reader, read};
 
 use self::log::Log;
 use self::table::Table;

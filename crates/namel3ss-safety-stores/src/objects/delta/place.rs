@@ -1,11 +1,15 @@
 //! Where a table lies: `delta+` before the URL of a folder or bucket, and how often its log is
 //! summed up.
 
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
 use namel3ss_safety::AdapterError;
 use namel3ss_safety::nearest::nearest;
 
+use super::log::FOLDER;
 use crate::objects::format::{Compression, Format};
-use crate::objects::place::Place;
+use crate::objects::place::{Place, Root, absolute};
 
 /// What stands before the URL of what holds the table.
 pub(crate) const SCHEME: &str = "delta+";
@@ -72,6 +76,35 @@ impl DeltaPlace {
         // What a folder's name says means nothing here.
         (place.format, place.compression) = (Format::Parquet, Compression::None);
         Ok(Self { place, checkpoint })
+    }
+
+    /// The table in a local folder.
+    ///
+    /// # Errors
+    /// If its path is not UTF-8.
+    pub fn in_folder(path: &Path) -> Result<Self, AdapterError> {
+        let path = path.to_str().ok_or_else(|| wrong("the folder's path is not UTF-8"))?;
+        let mut place = Place::parse("file:///")?;
+        place.root = Root::Folder(absolute(path)?);
+        place.format = Format::Parquet;
+        Ok(Self { place, checkpoint: CHECKPOINT })
+    }
+
+    /// Whether a local folder is a table.
+    #[must_use]
+    pub fn is_table(path: &Path) -> bool {
+        let is_of_log = |name: &OsStr| {
+            let name = name.to_string_lossy();
+            name.ends_with(".json") || name.ends_with(".checkpoint.parquet")
+        };
+        std::fs::read_dir(path.join(FOLDER))
+            .is_ok_and(|mut names| names.any(|name| name.is_ok_and(|e| is_of_log(&e.file_name()))))
+    }
+
+    /// The table's folder, where it is a local one.
+    #[must_use]
+    pub fn folder(&self) -> Option<PathBuf> {
+        self.place.folder()
     }
 
     /// The table's URL without secrets: opening it leads to the same table.

@@ -14,14 +14,26 @@ fn about(action: &Value) -> Option<(&'static str, String)> {
     let text = |kind: &str, name: &str| {
         action.get(kind)?.get(name).and_then(Value::as_str).map(str::to_owned)
     };
-    if let Some(path) = text("add", "path").or_else(|| text("remove", "path")) {
-        return Some(("file", path));
+    for kind in ["add", "remove"] {
+        if let Some(path) = text(kind, "path") {
+            return Some(("file", path + &deleted(&action[kind])));
+        }
     }
     if let Some(app_id) = text("txn", "appId") {
         return Some(("txn", app_id));
     }
     let kind = ["protocol", "metaData"].into_iter().find(|kind| action.get(kind).is_some())?;
     Some((kind, String::new()))
+}
+
+/// What tells a file with some of its rows deleted from the same one before: one commit removes the
+/// one and adds the other.
+fn deleted(file: &Value) -> String {
+    let Some(vector) = file.get("deletionVector").filter(|vector| !vector.is_null()) else {
+        return String::new();
+    };
+    let part = |name: &str| vector.get(name).map(Value::to_string).unwrap_or_default();
+    ["storageType", "pathOrInlineDv", "offset"].map(|name| format!("\0{}", part(name))).concat()
 }
 
 /// Hands what holds after the last commit of `listing` to `each`: the checkpoint streams past, the

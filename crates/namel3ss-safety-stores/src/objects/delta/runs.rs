@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use namel3ss_safety::JournalId;
+use serde_json::Value;
 
 /// The seqs of one journal that are stored: first of a run → its last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +41,15 @@ impl Runs {
 pub(super) struct Stored(HashMap<JournalId, Runs>);
 
 impl Stored {
+    /// Takes in the value of a `txn` action.
+    pub(super) fn take(&mut self, txn: &Value) {
+        if let Some(app_id) = txn.get("appId").and_then(Value::as_str)
+            && let Some(version) = txn.get("version").and_then(Value::as_i64)
+        {
+            self.apply(app_id, version);
+        }
+    }
+
     /// Takes in a transaction id, unless it is somebody else's.
     pub(super) fn apply(&mut self, app_id: &str, version: i64) {
         let (journal, first) = app_id.split_once(':').unwrap_or((app_id, "1"));

@@ -11,7 +11,7 @@ const OPTIONAL: std::ops::Range<usize> = 2..10;
 const HARMLESS: [&str; 2] = ["appendOnly", "invariants"];
 
 /// Our columns, each with the protocol's word for its type.
-fn columns() -> impl Iterator<Item = (&'static str, Value)> {
+pub(super) fn columns() -> impl Iterator<Item = (&'static str, Value)> {
     let of = |name: &'static str| match name {
         "timestamp" => json!("timestamp"),
         "categories" => json!({"type": "array", "elementType": "string", "containsNull": true}),
@@ -62,8 +62,14 @@ fn refused(what: impl std::fmt::Display) -> AdapterError {
     AdapterError::config(format!("write to the Delta table: {what}"))
 }
 
-fn version(protocol: &Value, name: &str) -> i64 {
+pub(super) fn version(protocol: &Value, name: &str) -> i64 {
     protocol.get(name).and_then(Value::as_i64).unwrap_or(i64::MAX)
+}
+
+/// The words that an action lists under `name`.
+pub(super) fn names<'a>(action: &'a Value, name: &str) -> Vec<&'a str> {
+    let listed = action.get(name).and_then(Value::as_array);
+    listed.into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
 /// Whether we may write to a table of this `protocol` at all.
@@ -73,12 +79,10 @@ fn version(protocol: &Value, name: &str) -> i64 {
 pub(super) fn check_protocol(protocol: &Value) -> Result<(), AdapterError> {
     let (reader, writer) =
         (version(protocol, "minReaderVersion"), version(protocol, "minWriterVersion"));
-    let features = |name: &str| -> Vec<&str> {
-        let listed = protocol.get(name).and_then(Value::as_array);
-        listed.into_iter().flatten().filter_map(Value::as_str).collect()
-    };
-    let mut wanted = features("readerFeatures");
-    wanted.extend(features("writerFeatures").into_iter().filter(|name| !HARMLESS.contains(name)));
+    let mut wanted = names(protocol, "readerFeatures");
+    wanted.extend(
+        names(protocol, "writerFeatures").into_iter().filter(|name| !HARMLESS.contains(name)),
+    );
     if let Some(feature) = wanted.first() {
         return Err(refused(format_args!(
             "it needs the feature {feature}, which is not supported here; drop it or name another table"
@@ -160,9 +164,7 @@ pub(super) fn layout(metadata: &Value) -> Result<Layout, AdapterError> {
 }
 
 fn by_date(metadata: &Value, date: Option<&Value>) -> Result<bool, AdapterError> {
-    let columns = metadata.get("partitionColumns").and_then(Value::as_array);
-    let columns: Vec<&str> = columns.into_iter().flatten().filter_map(Value::as_str).collect();
-    match columns.as_slice() {
+    match names(metadata, "partitionColumns").as_slice() {
         [] => Ok(false),
         [DATE] => {
             let of = date.and_then(|field| field.get("type"));
@@ -182,14 +184,14 @@ fn nullable(field: &Value) -> bool {
     field.get("nullable").and_then(Value::as_bool) != Some(false)
 }
 
-fn same(theirs: &Value, ours: &Value) -> bool {
+pub(super) fn same(theirs: &Value, ours: &Value) -> bool {
     let part = |of: &Value, name: &str| of.get(name).cloned();
     theirs == ours
         || (ours.is_object()
             && ["type", "elementType"].iter().all(|name| part(theirs, name) == part(ours, name)))
 }
 
-fn word(of: &Value) -> String {
+pub(super) fn word(of: &Value) -> String {
     match of {
         Value::String(word) => word.clone(),
         Value::Object(parts) => {

@@ -39,11 +39,8 @@ struct Gathered {
 impl Gathered {
     fn take(&mut self, action: &mut Value) {
         let Some(fields) = action.as_object_mut() else { return };
-        if let Some(txn) = fields.get("txn")
-            && let Some(app_id) = txn.get("appId").and_then(Value::as_str)
-            && let Some(version) = txn.get("version").and_then(Value::as_i64)
-        {
-            self.stored.apply(app_id, version);
+        if let Some(txn) = fields.get("txn") {
+            self.stored.take(txn);
         } else if let Some(protocol) = fields.remove("protocol") {
             self.protocol = Some(protocol);
         } else if let Some(metadata) = fields.remove("metaData") {

@@ -3,4 +3,5 @@
 pub(crate) mod common;
 mod table;
 mod others;
+mod reading;
 mod kills;

@@ -7,6 +7,7 @@ import sys
 
 import deltalake
 import pyarrow
+import pyarrow.parquet
 
 path, what = sys.argv[1:]
 TEXTS = [
@@ -67,6 +68,27 @@ match what.split(":"):
         open_table().vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
         open_table().create_checkpoint()
         open_table().cleanup_metadata()
+    case ["delete", first, last]:
+        open_table().delete(f"seq >= {first} and seq <= {last}")
+    case ["like-spark"]:
+        # A file and a commit as Spark writes them: moments of 96 bits, no statistics; and nulls.
+        late = datetime.datetime(3000, 1, 1, 12, tzinfo=datetime.timezone.utc)
+        table = rows(None, [None] * 3)
+        for name, values in {
+            "timestamp": pyarrow.array([late, late, None], pyarrow.timestamp("us", tz="UTC")),
+            "metadata": pyarrow.array(['{"n":1}', None, "{}"], pyarrow.string()),
+            "confidence": pyarrow.array([0.5, None, None], pyarrow.float64()),
+        }.items():
+            table = table.set_column(table.schema.get_field_index(name), name, values)
+        name = "date=3000-01-01/part-00000.parquet"
+        os.makedirs(os.path.dirname(f"{path}/{name}"), exist_ok=True)
+        pyarrow.parquet.write_table(table, f"{path}/{name}", use_deprecated_int96_timestamps=True)
+        add = {
+            "path": name, "partitionValues": {"date": "3000-01-01"}, "dataChange": True,
+            "size": os.path.getsize(f"{path}/{name}"), "modificationTime": 0,
+        }
+        with open(f"{path}/_delta_log/{open_table().version() + 1:020}.json", "x") as commit:
+            json.dump({"add": add}, commit)
     case ["constrain"]:
         open_table().alter.add_constraint({"late": "seq >= 0"})
     case _:

@@ -24,7 +24,7 @@ fn run(script: &str, arguments: &[&str]) -> String {
 }
 
 /// What deltalake sees in the table in `folder` once it has done `what`.
-fn other(folder: &str, what: &str) -> Value {
+pub(crate) fn other(folder: &str, what: &str) -> Value {
     serde_json::from_str(&run("other.py", &[folder, what])).expect("JSON")
 }
 

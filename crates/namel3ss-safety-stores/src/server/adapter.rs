@@ -2,22 +2,21 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use namel3ss_safety::{AdapterError, Batch, Delivery};
+use namel3ss_safety::{AdapterError, Batch, Delivery, PerProcess};
 
 use super::Server;
 use super::problem::Problem;
 use super::search::search;
 use super::session::Session;
-use crate::runtime::{self, PerProcess};
+use crate::runtime;
 
 /// What a server's public adapter wraps.
 pub(crate) struct Adapter<S> {
     server: Server,
     /// Of this process: a connection must not be used across a fork.
-    session: PerProcess<Mutex<Option<S>>>,
+    session: PerProcess<Option<S>>,
     /// What the last connection found.
     lacks_key: AtomicBool,
 }
@@ -32,7 +31,7 @@ impl<S> fmt::Debug for Adapter<S> {
 impl<S: Session> Adapter<S> {
     /// Connects at the first insert, with one connection.
     pub(crate) fn new(server: Server) -> Self {
-        Self { server, session: PerProcess::new(), lacks_key: AtomicBool::new(false) }
+        Self { server, session: PerProcess::new(None), lacks_key: AtomicBool::new(false) }
     }
 
     pub(crate) fn insert(&self, batch: &Batch<'_>) -> Result<(), AdapterError> {
@@ -40,9 +39,8 @@ impl<S: Session> Adapter<S> {
             return Ok(());
         }
         runtime::off_runtime(|| {
-            let session = self.session.get_or(|| Mutex::new(None));
-            // Whatever another thread's panic left is dropped with its transaction.
-            let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
+            // None is left by a panic: the session is dropped with its transaction.
+            let mut session = self.session.lock(|| None);
             runtime::block_on(self.insert_by(&mut session, batch)).map_err(|error| {
                 AdapterError::transient(format!("start a runtime: {error}")).with_source(error)
             })?

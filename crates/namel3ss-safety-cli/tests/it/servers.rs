@@ -77,13 +77,12 @@ fn postgres_is_fed_and_read() {
 fn mariadb_is_fed_and_read() {
     let server = Server::up("mariadb");
     let (port, table) = (server.port, table());
-    let client = |database: &str, sql: &str| {
+    let client = |ddl: &str| {
         let place = ["--no-defaults", "-h", "127.0.0.1", "-P", &port.to_string(), "-u", "root"];
-        output(Command::new("mariadb").args(place).args(["-e", sql, database]));
+        output(Command::new("mariadb").args(place).args(["-e", ddl, "safety"]));
     };
-    client("", "CREATE DATABASE IF NOT EXISTS safety");
     let url = format!("mariadb://root@127.0.0.1:{port}/safety?table={table}");
-    check(&url, |ddl| client("safety", ddl), "mysql", &table);
+    check(&url, client, "mysql", &table);
 }
 
 #[test]

@@ -1,60 +1,69 @@
 //! One connection to a MySQL or MariaDB server.
 
-use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, DriverError, Error, OptsBuilder, SslOpts};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, DriverError, Error, OptsBuilder, Row, SslOpts};
 use namel3ss_safety::AdapterError;
 use rustls::crypto::CryptoProvider;
 
-use super::failure::{Problem, problem};
+use super::failure::problem;
+use crate::server::problem::Problem;
 use crate::server::roots::roots;
+use crate::server::session::Connection;
 use crate::server::{Host, Server, SslMode};
 
 /// Bound statements that a session keeps; see `values.rs` for their sizes.
 const STATEMENTS: usize = 16;
 
-/// Connects, without a time limit of its own.
-pub(super) async fn connect(server: &Server) -> Result<Conn, Problem> {
-    let doing = format!("connect to {}", server.identity());
-    let mut options = OptsBuilder::default()
-        .user(server.user.as_deref())
-        .pass(server.password.as_ref().map(|password| password.reveal()))
-        .db_name(Some(&server.database))
-        // What the server says of a socket is another machine's business.
-        .prefer_socket(false)
-        .tcp_nodelay(true)
-        .stmt_cache_size(STATEMENTS);
-    let encrypted = match &server.host {
-        Host::Tcp(host) => {
-            options = options.ip_or_hostname(host).tcp_port(server.port);
-            server.ssl_mode != SslMode::Disable
+impl Connection for Conn {
+    type Row = Row;
+
+    async fn connect(server: &Server) -> Result<Self, Problem> {
+        let doing = format!("connect to {}", server.identity());
+        let mut options = OptsBuilder::default()
+            .user(server.user.as_deref())
+            .pass(server.password.as_ref().map(|password| password.reveal()))
+            .db_name(Some(&server.database))
+            // What the server says of a socket is another machine's business.
+            .prefer_socket(false)
+            .tcp_nodelay(true)
+            .stmt_cache_size(STATEMENTS);
+        let encrypted = match &server.host {
+            Host::Tcp(host) => {
+                options = options.ip_or_hostname(host).tcp_port(server.port);
+                server.ssl_mode != SslMode::Disable
+            }
+            Host::Socket(path) => {
+                options = options.socket(Some(path.to_string_lossy()));
+                false
+            }
+        };
+        let plain = options.clone();
+        if encrypted {
+            options = options.ssl_opts(ssl(server)?);
         }
-        Host::Socket(path) => {
-            options = options.socket(Some(path.to_string_lossy()));
-            false
-        }
-    };
-    let plain = options.clone();
-    if encrypted {
-        options = options.ssl_opts(ssl(server)?);
+        let connected = match Conn::new(options).await {
+            Err(Error::Driver(DriverError::NoClientSslFlagFromServer))
+                if server.ssl_mode == SslMode::Prefer =>
+            {
+                Conn::new(plain).await
+            }
+            connected => connected,
+        };
+        let mut connection = connected.map_err(|error| problem(&doing, &error))?;
+        // Strict: a value that does not fit is an error, and never cut.
+        let session = format!(
+            "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO', \
+             time_zone = '+00:00', autocommit = 1, innodb_lock_wait_timeout = {wait}, \
+             lock_wait_timeout = {wait}",
+            wait = server.timeout.as_secs().clamp(1, 3600)
+        );
+        connection.query_drop(session).await.map_err(|error| problem(&doing, &error))?;
+        Ok(connection)
     }
-    let connected = match Conn::new(options).await {
-        Err(Error::Driver(DriverError::NoClientSslFlagFromServer))
-            if server.ssl_mode == SslMode::Prefer =>
-        {
-            Conn::new(plain).await
-        }
-        connected => connected,
-    };
-    let mut connection = connected.map_err(|error| problem(&doing, &error))?;
-    // Strict: a value that does not fit is an error, and never cut.
-    let session = format!(
-        "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO', \
-         time_zone = '+00:00', autocommit = 1, innodb_lock_wait_timeout = {wait}, \
-         lock_wait_timeout = {wait}",
-        wait = server.timeout.as_secs().clamp(1, 3600)
-    );
-    connection.query_drop(session).await.map_err(|error| problem(&doing, &error))?;
-    Ok(connection)
+
+    async fn query(&mut self, doing: &str, sql: &str) -> Result<Vec<Row>, Problem> {
+        Queryable::query(self, sql).await.map_err(|error| problem(doing, &error))
+    }
 }
 
 /// The driver's words for what `server` asks for.
@@ -63,14 +72,9 @@ fn ssl(server: &Server) -> Result<SslOpts, AdapterError> {
     if CryptoProvider::get_default().is_none() {
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
-    let checked = match server.ssl_mode {
-        SslMode::VerifyCa | SslMode::VerifyFull => true,
-        mode => mode == SslMode::Require && server.ssl_root_cert.is_some(),
-    };
-    if !checked {
+    let Some(roots) = roots(server)? else {
         return Ok(SslOpts::default().with_danger_accept_invalid_certs(true));
-    }
-    let roots = roots(server.ssl_root_cert.as_deref())?;
+    };
     let roots = roots.into_iter().map(|root| root.to_vec().into()).collect();
     Ok(SslOpts::default()
         .with_root_certs(roots)

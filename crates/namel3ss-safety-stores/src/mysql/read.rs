@@ -1,60 +1,13 @@
 //! Rows of a MySQL or MariaDB table, for [`crate::server::Reader`].
 
-use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Row, Value as Sql};
 use namel3ss_safety::adapter::ReadError;
 use serde_json::{Map, Number, Value};
 
-use super::connect::connect;
-use super::failure::{Problem, problem};
-use crate::runtime;
-use crate::server::Server;
-use crate::server::read::{Rows, page_timeout};
+use crate::server::read::Rows;
+use crate::server::reading::Reading;
 
-/// A table, and a connection while it is looked at.
-pub(crate) struct Table {
-    server: Server,
-    connection: Option<Conn>,
-}
-
-impl std::fmt::Debug for Table {
-    /// Without the connection, whose own `Debug` shows the password.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Table").field("server", &self.server).finish_non_exhaustive()
-    }
-}
-
-impl Table {
-    pub(crate) fn new(server: Server) -> Self {
-        Self { server, connection: None }
-    }
-
-    fn query(&mut self, sql: &str) -> Result<Vec<Row>, ReadError> {
-        let timeout = page_timeout(&self.server);
-        let Self { server, connection } = self;
-        let looked = runtime::off_runtime(|| {
-            let looked = async {
-                let connection = match connection {
-                    Some(connection) => connection,
-                    none => none.insert(connect(server).await?),
-                };
-                connection.query(sql).await.map_err(|error| problem("read rows", &error))
-            };
-            let waited = runtime::block_on(async { tokio::time::timeout(timeout, looked).await });
-            match waited.map_err(|error| format!("start a runtime: {error}"))? {
-                Ok(rows) => rows.map_err(|problem: Problem| problem.into_error().to_string()),
-                Err(_) => Err(format!("read rows: no answer within {} s", timeout.as_secs())),
-            }
-        });
-        looked.map_err(|text| {
-            // In whatever state it is.
-            self.connection = None;
-            ReadError::Dataset(text)
-        })
-    }
-}
-
-impl Rows for Table {
+impl Rows for Reading<Conn> {
     fn begin(&mut self) -> Result<[bool; 3], ReadError> {
         self.query("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")?;
         self.query("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")?;
@@ -99,10 +52,7 @@ impl Rows for Table {
     }
 
     fn end(&mut self) {
-        if self.connection.is_some() {
-            // A failure has ended the connection itself.
-            let _ = self.query("ROLLBACK");
-        }
+        self.roll_back();
     }
 }
 

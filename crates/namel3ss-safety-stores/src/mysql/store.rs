@@ -1,50 +1,83 @@
-//! One batch into the table, in one transaction; and the search for a row that the server refuses.
+//! One batch into the table, in one transaction.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::ops::Range;
+use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Params, Value};
-use namel3ss_safety::{AdapterError, Batch, Failure};
+use mysql_async::{Conn, Params, Value};
+use namel3ss_safety::Batch;
 
-use super::Open;
-use super::failure::{Problem, problem};
+use super::failure::problem;
 use super::values::{BYTES_MAX, Bound, SIZES, bind};
+use super::{Open, table};
+use crate::server::Server;
+use crate::server::columns::JOURNAL;
+use crate::server::problem::Problem;
+use crate::server::session::{Connection as _, Session};
 
-/// How many rows that are to blame are searched for at once; the rest is sent again without them.
-const POISON_MAX: usize = 1000;
+impl Session for Open {
+    const ROUNDS_MAX: u32 = 6;
+    const UNDO_PART: &'static str = "ROLLBACK TO SAVEPOINT part";
+    type Rows = Vec<Bound>;
 
-/// A problem, and whether something may have been stored.
-type Stored = Result<(), (Problem, bool)>;
-
-impl Open {
-    /// Stores `batch`, or nothing of it.
-    pub(super) async fn store(&mut self, batch: &Batch<'_>, timeout: Duration) -> Stored {
-        let deadline = Instant::now() + timeout;
-        let mut rows = bind(batch, &self.found.matching);
-        self.run("START TRANSACTION").await.map_err(|problem| (problem, false))?;
-        let mut stored = self.insert_and_commit(&rows).await;
-        if let (Err(Problem::Duplicate(_)), true) = (&stored, self.found.key.is_some()) {
-            self.run("ROLLBACK").await.map_err(|problem| (problem, true))?;
-            // The snapshot that this opens is what the rest of the transaction goes by.
-            self.run("START TRANSACTION").await.map_err(|problem| (problem, true))?;
-            let there = self.there(batch).await.map_err(|problem| (problem, true))?;
-            rows.retain(|row| !there.contains(&row.seq));
-            stored = self.insert_and_commit(&rows).await;
-        }
-        match stored {
-            Err(Problem::Rows(text) | Problem::Duplicate(text)) => {
-                self.search(&rows, text, deadline).await.map_err(|problem| (problem, true))
-            }
-            done => done.map_err(|problem| (problem, true)),
-        }
+    async fn open(server: &Server) -> Result<Self, Problem> {
+        let mut connection = Conn::connect(server).await?;
+        let found = table::find(&mut connection, &server.table).await?;
+        Ok(Self { connection, found })
     }
 
-    pub(super) async fn run(&mut self, sql: &str) -> Result<(), Problem> {
+    fn has_key(&self) -> bool {
+        self.found.key.is_some()
+    }
+
+    fn has_no_other_key(&self) -> bool {
+        self.found.key.as_ref().is_some_and(|key| !key.others)
+    }
+
+    async fn run(&mut self, sql: &str) -> Result<(), Problem> {
         let done = self.connection.query_drop(sql).await;
         done.map_err(|error| problem(self.doing(), &error))
     }
 
+    fn rows(&self, batch: &Batch<'_>) -> Result<Vec<Bound>, Problem> {
+        Ok(bind(batch, &self.found.matching))
+    }
+
+    async fn begin(&mut self, _: &Batch<'_>, _: Duration) -> Result<(), Problem> {
+        self.run("START TRANSACTION").await
+    }
+
+    async fn store(
+        &mut self,
+        batch: &Batch<'_>,
+        rows: &mut Vec<Bound>,
+        _: Duration,
+    ) -> Result<(), Problem> {
+        match self.insert_and_commit(rows).await {
+            Err(Problem::Duplicate(_)) if self.has_key() => {}
+            done => return done,
+        }
+        self.run("ROLLBACK").await?;
+        // The snapshot that this opens is what the rest of the transaction goes by.
+        self.run("START TRANSACTION").await?;
+        let there = self.there(batch).await?;
+        rows.iter_mut().for_each(|row| row.is_there = there.contains(&row.seq));
+        self.insert_and_commit(rows).await
+    }
+
+    async fn begin_search(&mut self, _: Duration) -> Result<(), Problem> {
+        self.run("START TRANSACTION").await
+    }
+
+    async fn try_part(&mut self, rows: &Vec<Bound>, part: Range<usize>) -> Result<(), Problem> {
+        self.run("SAVEPOINT part").await?;
+        self.insert(&rows[part]).await?;
+        self.run("RELEASE SAVEPOINT part").await
+    }
+}
+
+impl Open {
     fn doing(&self) -> String {
         format!("write to {}", self.found.quoted)
     }
@@ -54,7 +87,10 @@ impl Open {
         self.run("COMMIT").await
     }
 
-    async fn insert(&mut self, mut rows: &[Bound]) -> Result<(), Problem> {
+    /// Inserts those of `rows` that are not known to be there.
+    async fn insert(&mut self, rows: &[Bound]) -> Result<(), Problem> {
+        let rows: Vec<&Bound> = rows.iter().filter(|row| !row.is_there).collect();
+        let mut rows = rows.as_slice();
         while !rows.is_empty() {
             let fits = |size: &usize| {
                 *size <= rows.len()
@@ -78,8 +114,7 @@ impl Open {
         let Some(key) = &self.found.key else { return Ok(HashSet::new()) };
         let (id, quoted) = (batch.id(), &self.found.quoted);
         let journal = self.found.matching.columns.iter().find(|column| {
-            column.ours == crate::server::columns::JOURNAL
-                && column.sql_type.eq_ignore_ascii_case("binary")
+            column.ours == JOURNAL && column.sql_type.eq_ignore_ascii_case("binary")
         });
         let journal = match journal {
             Some(_) => Value::Bytes(id.journal.0.to_vec()),
@@ -93,52 +128,5 @@ impl Open {
         let range = (journal, id.first.0, id.last.0);
         let found: Result<Vec<u64>, _> = self.connection.exec(sql, range).await;
         found.map(HashSet::from_iter).map_err(|error| problem(self.doing(), &error))
-    }
-
-    /// Which rows the server refuses, each by itself and in the presence of those before it. Stores
-    /// nothing; `told` is what it said first.
-    async fn search(
-        &mut self,
-        rows: &[Bound],
-        told: String,
-        deadline: Instant,
-    ) -> Result<(), Problem> {
-        self.run("ROLLBACK").await?;
-        self.run("START TRANSACTION").await?;
-        let others = self.found.key.as_ref().is_none_or(|key| key.others);
-        let mut poison = Vec::new();
-        let mut faster = false;
-        let mut parts = std::iter::once(0..rows.len()).collect::<Vec<_>>();
-        while let Some(part) = parts.pop() {
-            if poison.len() >= POISON_MAX || Instant::now() >= deadline {
-                break;
-            }
-            self.run("SAVEPOINT part").await?;
-            match self.insert(&rows[part.clone()]).await {
-                Ok(()) => self.run("RELEASE SAVEPOINT part").await?,
-                Err(problem @ (Problem::Rows(_) | Problem::Duplicate(_))) => {
-                    self.run("ROLLBACK TO SAVEPOINT part").await?;
-                    if part.len() > 1 {
-                        let middle = part.start + part.len() / 2;
-                        parts.extend([middle..part.end, part.start..middle]);
-                    } else if matches!(problem, Problem::Duplicate(_)) && !others {
-                        faster = true;
-                    } else {
-                        poison.push(rows[part.start].at);
-                    }
-                }
-                Err(other) => return Err(other),
-            }
-        }
-        self.run("ROLLBACK").await?;
-        if !poison.is_empty() {
-            return Err(AdapterError::new(Failure::Poison(poison), told).into());
-        }
-        if faster {
-            // Another process has stored the same row meanwhile.
-            return Err(Problem::Conflict(AdapterError::transient(told)));
-        }
-        // Together they are refused, and alone they are not.
-        Err(AdapterError::new(Failure::Unknown, told).into())
     }
 }

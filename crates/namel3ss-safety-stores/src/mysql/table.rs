@@ -4,9 +4,11 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use namel3ss_safety::AdapterError;
 
-use super::failure::{Problem, problem};
+use super::failure::problem;
 use crate::schema::{Dialect, Table, ddl};
+use crate::server::Kind;
 use crate::server::columns::{self, Matching};
+use crate::server::problem::Problem;
 
 /// A table as it was found, and how to fill it.
 #[derive(Debug)]
@@ -86,10 +88,11 @@ async fn look(connection: &mut Conn, table: &Table) -> Result<Option<Found>, Pro
     let key = columns::key(indexes.into_iter().map(|(_, columns)| columns).collect());
     let called = |word: &str| {
         let column = found.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));
-        column.map(|(name, _)| quote(name)).unwrap_or_default()
+        column.map(|(name, _)| Kind::Mysql.quoted(name)).unwrap_or_default()
     };
     let key = key.map(|_| Key { journal: called("journal_id"), seq: called("seq"), others });
-    let columns: Vec<String> = matching.columns.iter().map(|c| quote(&c.theirs)).collect();
+    let columns: Vec<String> =
+        matching.columns.iter().map(|c| Kind::Mysql.quoted(&c.theirs)).collect();
     Ok(Some(Found {
         insert: format!("INSERT INTO {quoted} ({}) VALUES ", columns.join(", ")),
         places: format!("({})", vec!["?"; columns.len()].join(", ")),
@@ -97,8 +100,4 @@ async fn look(connection: &mut Conn, table: &Table) -> Result<Option<Found>, Pro
         key,
         quoted,
     }))
-}
-
-fn quote(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
 }

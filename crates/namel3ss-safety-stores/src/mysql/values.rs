@@ -31,15 +31,16 @@ pub(super) const BYTES_MAX: usize = 1 << 20;
 /// A row's values, and about how many bytes they take.
 #[derive(Clone, Debug)]
 pub(super) struct Bound {
-    pub(super) at: usize,
     pub(super) seq: u64,
+    /// It was found in the table.
+    pub(super) is_there: bool,
     pub(super) values: Vec<Value>,
     pub(super) bytes: usize,
 }
 
 /// The columns of `matching` of each row of `batch`.
 pub(super) fn bind(batch: &Batch<'_>, matching: &Matching) -> Vec<Bound> {
-    let rows = batch.rows().enumerate().map(|(at, row)| {
+    let rows = batch.rows().map(|row| {
         let fitted = Fitted::new(row, &HOLDS);
         let columns = matching.columns.iter();
         let values: Vec<Value> =
@@ -48,7 +49,7 @@ pub(super) fn bind(batch: &Batch<'_>, matching: &Matching) -> Vec<Bound> {
             Value::Bytes(bytes) => bytes.len() + 9,
             _ => 9,
         });
-        Bound { at, seq: row.seq.0, bytes: bytes.sum(), values }
+        Bound { seq: row.seq.0, is_there: false, bytes: bytes.sum(), values }
     });
     rows.collect()
 }

@@ -11,36 +11,32 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_postgres::config::SslMode as Ssl;
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
-use tokio_postgres::{Client, Config, Connection, Error};
+use tokio_postgres::{Client, Config, Connection, Error, SimpleQueryMessage};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream as Encrypted;
 
-use super::failure::{Problem, problem};
+use super::failure::problem;
 use super::tls;
-use crate::server::{Host, Server, SslMode};
+use crate::server::problem::Problem;
+use crate::server::{Host, Server, SslMode, session};
 
 /// A byte stream to the server.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 type Socket = Box<dyn Duplex>;
 
-/// A session. Nothing of it moves but inside [`Session::run`].
-pub(super) struct Session {
-    pub(super) client: Client,
+/// A connection. Nothing of it moves but inside [`Conn::run`].
+pub(crate) struct Conn {
+    client: Client,
     connection: Connection<Socket, Tls>,
     /// Its connection has ended.
     over: bool,
 }
 
-impl std::fmt::Debug for Session {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("over", &self.over).finish_non_exhaustive()
-    }
-}
+impl session::Connection for Conn {
+    type Row = Vec<Option<String>>;
 
-impl Session {
-    /// Connects, without a time limit of its own.
-    pub(super) async fn connect(server: &Server) -> Result<Self, Problem> {
+    async fn connect(server: &Server) -> Result<Self, Problem> {
         let doing = format!("connect to {}", server.identity());
         let unreachable =
             |e: io::Error| Problem::Lost(AdapterError::transient(format!("{doing}: {e}")));
@@ -92,6 +88,20 @@ impl Session {
         Ok(Self { client, connection, over: false })
     }
 
+    async fn query(&mut self, doing: &str, sql: &str) -> Result<Vec<Self::Row>, Problem> {
+        let messages =
+            self.run(|client| client.simple_query(sql)).await.map_err(|e| problem(doing, &e))?;
+        let rows = messages.into_iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => {
+                Some((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect())
+            }
+            _ => None,
+        });
+        Ok(rows.collect())
+    }
+}
+
+impl Conn {
     /// Runs `work` on the client while the connection carries its messages.
     pub(super) async fn run<'s, T, F: Future<Output = Result<T, Error>>>(
         &'s mut self,

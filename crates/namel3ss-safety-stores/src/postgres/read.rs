@@ -3,52 +3,11 @@
 use namel3ss_safety::adapter::ReadError;
 use serde_json::{Map, Value};
 
-use super::connect::Session;
-use super::failure::Problem;
-use super::table::query;
-use crate::runtime;
-use crate::server::Server;
-use crate::server::read::{Rows, page_timeout};
+use super::connect::Conn;
+use crate::server::read::Rows;
+use crate::server::reading::Reading;
 
-/// A table, and a session while it is looked at.
-#[derive(Debug)]
-pub(crate) struct Table {
-    server: Server,
-    session: Option<Session>,
-}
-
-impl Table {
-    pub(crate) fn new(server: Server) -> Self {
-        Self { server, session: None }
-    }
-
-    fn query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, ReadError> {
-        let timeout = page_timeout(&self.server);
-        let Self { server, session } = self;
-        let told = |problem: Problem| problem.into_error().to_string();
-        let looked = runtime::off_runtime(|| {
-            let looked = async {
-                let session = match session {
-                    Some(session) => session,
-                    none => none.insert(Session::connect(server).await?),
-                };
-                query(session, "read rows", sql).await
-            };
-            let waited = runtime::block_on(async { tokio::time::timeout(timeout, looked).await });
-            match waited.map_err(|error| format!("start a runtime: {error}"))? {
-                Ok(rows) => rows.map_err(told),
-                Err(_) => Err(format!("read rows: no answer within {} s", timeout.as_secs())),
-            }
-        });
-        looked.map_err(|text| {
-            // In whatever state it is.
-            self.session = None;
-            ReadError::Dataset(text)
-        })
-    }
-}
-
-impl Rows for Table {
+impl Rows for Reading<Conn> {
     fn begin(&mut self) -> Result<[bool; 3], ReadError> {
         self.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
         let name = self.server.table.quoted();
@@ -99,9 +58,6 @@ impl Rows for Table {
     }
 
     fn end(&mut self) {
-        if self.session.is_some() {
-            // A failure has ended the session itself.
-            let _ = self.query("ROLLBACK");
-        }
+        self.roll_back();
     }
 }

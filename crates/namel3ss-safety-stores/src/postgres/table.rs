@@ -1,13 +1,15 @@
 //! The table, ours or another's: its columns, its key, and the statements that fill it.
 
 use namel3ss_safety::AdapterError;
-use tokio_postgres::SimpleQueryMessage;
 
-use super::connect::Session;
-use super::failure::{Problem, problem};
+use super::connect::Conn;
+use super::failure::problem;
 use crate::schema::{Dialect, Table, ddl};
+use crate::server::Kind;
 use crate::server::columns::{self, Column, Matching, TIMESTAMP};
 use crate::server::columns::{CATEGORIES, CONFIDENCE, JOURNAL, LATENCY, METADATA, SEQ};
+use crate::server::problem::Problem;
+use crate::server::session::Connection as _;
 
 /// Where rows wait for an INSERT that can pass over those that are there. The number is its form's.
 pub(super) const STAGE: &str = "pg_temp.n3_safety_stage_1";
@@ -38,26 +40,9 @@ pub(super) fn make_stage() -> String {
     )
 }
 
-/// Rows of a query in text.
-pub(super) async fn query(
-    session: &mut Session,
-    doing: &str,
-    sql: &str,
-) -> Result<Vec<Vec<Option<String>>>, Problem> {
-    let messages =
-        session.run(|client| client.simple_query(sql)).await.map_err(|e| problem(doing, &e))?;
-    let rows = messages.into_iter().filter_map(|message| match message {
-        SimpleQueryMessage::Row(row) => {
-            Some((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect())
-        }
-        _ => None,
-    });
-    Ok(rows.collect())
-}
-
 /// Finds the table, and makes it where it is missing.
-pub(super) async fn find(session: &mut Session, table: &Table) -> Result<Found, Problem> {
-    if let Some(found) = look(session, table).await? {
+pub(super) async fn find(connection: &mut Conn, table: &Table) -> Result<Found, Problem> {
+    if let Some(found) = look(connection, table).await? {
         return Ok(found);
     }
     let doing = format!("make the table {}", table.quoted());
@@ -67,17 +52,17 @@ pub(super) async fn find(session: &mut Session, table: &Table) -> Result<Found, 
          SELECT pg_advisory_xact_lock(hashtext('namel3ss-safety: make the table')); {} COMMIT",
         ddl(Dialect::Postgres, table)
     );
-    if let Err(error) = session.run(|client| client.batch_execute(&sql)).await {
+    if let Err(error) = connection.run(|client| client.batch_execute(&sql)).await {
         let problem = problem(&doing, &error);
-        let _ = session.run(|client| client.batch_execute("ROLLBACK")).await;
+        let _ = connection.run(|client| client.batch_execute("ROLLBACK")).await;
         return Err(problem);
     }
     let gone = || AdapterError::transient(format!("{doing}: it is not there")).into();
-    look(session, table).await?.ok_or_else(gone)
+    look(connection, table).await?.ok_or_else(gone)
 }
 
 /// The table by the name that it has for this session, if it is there.
-async fn look(session: &mut Session, table: &Table) -> Result<Option<Found>, Problem> {
+async fn look(connection: &mut Conn, table: &Table) -> Result<Option<Found>, Problem> {
     let doing = format!("look at the table {}", table.quoted());
     let sql = format!(
         "SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind::text \
@@ -85,7 +70,7 @@ async fn look(session: &mut Session, table: &Table) -> Result<Option<Found>, Pro
          WHERE c.oid = pg_catalog.to_regclass('{}')",
         table.quoted()
     );
-    let rows = query(session, &doing, &sql).await?;
+    let rows = connection.query(&doing, &sql).await?;
     let Some([Some(oid), Some(quoted), Some(kind)]) = rows.first().map(Vec::as_slice) else {
         return Ok(None);
     };
@@ -96,7 +81,8 @@ async fn look(session: &mut Session, table: &Table) -> Result<Option<Found>, Pro
          JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
          WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''"
     );
-    let columns: Vec<(String, String)> = query(session, &doing, &sql)
+    let columns: Vec<(String, String)> = connection
+        .query(&doing, &sql)
         .await?
         .into_iter()
         .filter_map(|row| Some((row.first()?.clone()?, row.get(1)?.clone()?)))
@@ -111,7 +97,7 @@ async fn look(session: &mut Session, table: &Table) -> Result<Option<Found>, Pro
          AND i.indpred IS NULL AND i.indexprs IS NULL \
          AND k.place <= i.indnkeyatts GROUP BY i.indexrelid"
     );
-    let keys = query(session, &doing, &sql).await?;
+    let keys = connection.query(&doing, &sql).await?;
     let keys = keys.into_iter().filter_map(|row| row.into_iter().next().flatten());
     let key = columns::key(keys.map(|key| key.lines().map(str::to_owned).collect()).collect());
     let is_table = matches!(kind.as_str(), "r" | "p");
@@ -124,11 +110,11 @@ impl Found {
         let list = |name: &dyn Fn(&Column) -> String| {
             columns.iter().map(name).collect::<Vec<_>>().join(", ")
         };
-        let theirs = list(&|column| quote(&column.theirs));
-        let ours = list(&|column| format!("\"{}\"", columns::name(column.ours)));
+        let theirs = list(&|column| Kind::Postgres.quoted(&column.theirs));
+        let ours = list(&|column| Kind::Postgres.quoted(columns::name(column.ours)));
         let as_they_are = columns.iter().all(|column| same_form(column.ours, &column.sql_type));
         let conflict = key.as_ref().map_or_else(String::new, |key| {
-            let names: Vec<String> = key.iter().map(|name| quote(name)).collect();
+            let names: Vec<String> = key.iter().map(|name| Kind::Postgres.quoted(name)).collect();
             format!(" ON CONFLICT ({}) DO NOTHING", names.join(", "))
         });
         let insert = format!(
@@ -145,10 +131,6 @@ impl Found {
             quoted,
         }
     }
-}
-
-fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// The type of one of our columns, as the stage and our own table have it.
@@ -176,7 +158,7 @@ fn same_form(column: usize, sql_type: &str) -> bool {
 
 /// A value of the stage, as a column of that type takes it.
 fn cast(column: usize, sql_type: &str) -> String {
-    let name = format!("\"{}\"", columns::name(column));
+    let name = Kind::Postgres.quoted(columns::name(column));
     if same_form(column, sql_type) {
         return name;
     }

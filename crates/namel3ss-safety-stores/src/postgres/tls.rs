@@ -14,25 +14,6 @@ use rustls::{
 use crate::server::roots::roots;
 use crate::server::{Server, SslMode};
 
-/// What a certificate must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Check {
-    Nothing,
-    Root,
-    RootAndName,
-}
-
-/// What a connection to `server` checks.
-fn check(server: &Server) -> Check {
-    match server.ssl_mode {
-        // As in libpq: whoever names a root wants it checked.
-        SslMode::Require if server.ssl_root_cert.is_some() => Check::Root,
-        SslMode::Disable | SslMode::Prefer | SslMode::Require => Check::Nothing,
-        SslMode::VerifyCa => Check::Root,
-        SslMode::VerifyFull => Check::RootAndName,
-    }
-}
-
 /// The client's side for `server`.
 pub(super) fn config(server: &Server) -> Result<ClientConfig, AdapterError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -41,16 +22,17 @@ pub(super) fn config(server: &Server) -> Result<ClientConfig, AdapterError> {
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|e| failed(&e))?;
-    let check = check(server);
-    let verifier = if check == Check::Nothing {
-        None
-    } else {
-        let mut store = RootCertStore::empty();
-        store.add_parsable_certificates(roots(server.ssl_root_cert.as_deref())?);
-        let built = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone());
-        Some(built.build().map_err(|e| failed(&e))?)
+    let verifier = match roots(server)? {
+        Some(roots) => {
+            let mut store = RootCertStore::empty();
+            store.add_parsable_certificates(roots);
+            let store = Arc::new(store);
+            let built = WebPkiServerVerifier::builder_with_provider(store, provider.clone());
+            Some(built.build().map_err(|e| failed(&e))?)
+        }
+        None => None,
     };
-    let verifier = Verifier { provider, verifier, name: check == Check::RootAndName };
+    let verifier = Verifier { provider, verifier, name: server.ssl_mode == SslMode::VerifyFull };
     Ok(builder
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))

@@ -28,9 +28,19 @@ pub(crate) mod columns;
     expect(dead_code, reason = "what adapters need")
 )]
 pub(crate) mod exact;
-pub(crate) mod read;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) mod roots;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(crate) mod problem;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(crate) mod session;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod search;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(crate) mod adapter;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(crate) mod reading;
+pub(crate) mod read;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -54,6 +64,14 @@ impl Kind {
         match self {
             Self::Postgres => "postgresql",
             Self::Mysql => "mysql",
+        }
+    }
+
+    /// A column's name in its quotes.
+    pub(crate) fn quoted(self, name: &str) -> String {
+        match self {
+            Self::Postgres => format!("\"{}\"", name.replace('"', "\"\"")),
+            Self::Mysql => format!("`{}`", name.replace('`', "``")),
         }
     }
 }

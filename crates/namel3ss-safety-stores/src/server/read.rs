@@ -166,21 +166,13 @@ impl Reader {
 fn rows(server: Server) -> Result<Box<dyn Rows>, OpenError> {
     match server.kind {
         #[cfg(feature = "postgres")]
-        Kind::Postgres => Ok(Box::new(crate::postgres::read::Table::new(server))),
+        Kind::Postgres => {
+            Ok(Box::new(super::reading::Reading::<crate::postgres::connect::Conn>::new(server)))
+        }
         #[cfg(feature = "mysql")]
-        Kind::Mysql => Ok(Box::new(crate::mysql::read::Table::new(server))),
+        Kind::Mysql => Ok(Box::new(super::reading::Reading::<mysql_async::Conn>::new(server))),
         #[cfg(not(all(feature = "postgres", feature = "mysql")))]
         kind => Err(OpenError::NotInThisBuild { scheme: kind.scheme() }),
-    }
-}
-
-impl Kind {
-    /// A column's name in this dialect's quotes.
-    fn quoted(self, name: &str) -> String {
-        match self {
-            Self::Postgres => format!("\"{name}\""),
-            Self::Mysql => format!("`{name}`"),
-        }
     }
 }
 
@@ -211,10 +203,4 @@ fn read(mut fields: Map<String, Value>, at: usize) -> Result<ReadRow, ReadError>
     restore(&mut fields);
     ReadRow::from_json(Value::Object(fields))
         .map_err(|error| ReadError::Row { number: at as u64 + 1, wrong: error.to_string() })
-}
-
-/// How long a look may wait for its connection and for each page.
-#[cfg(any(feature = "postgres", feature = "mysql"))]
-pub(crate) fn page_timeout(server: &Server) -> std::time::Duration {
-    server.connect_timeout.max(server.timeout)
 }

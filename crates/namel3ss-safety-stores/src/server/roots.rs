@@ -1,15 +1,24 @@
 //! The root certificates that a connection to a database server trusts.
 
-use std::path::Path;
-
 use namel3ss_safety::AdapterError;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-/// The certificates that are trusted: those in the file that the URL names and no others, or else
-/// the system's.
-pub(crate) fn roots(path: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, AdapterError> {
-    let certificates = match path {
+use super::{Server, SslMode};
+
+/// The certificates that the server's must lead to: those in the file that its URL names and no
+/// others, or else the system's; none where its certificate is not checked.
+pub(crate) fn roots(server: &Server) -> Result<Option<Vec<CertificateDer<'static>>>, AdapterError> {
+    let is_checked = match server.ssl_mode {
+        SslMode::Disable | SslMode::Prefer => false,
+        // As in libpq: whoever names a root wants it checked.
+        SslMode::Require => server.ssl_root_cert.is_some(),
+        SslMode::VerifyCa | SslMode::VerifyFull => true,
+    };
+    if !is_checked {
+        return Ok(None);
+    }
+    let certificates = match &server.ssl_root_cert {
         Some(path) => {
             let wrong = |error: &dyn std::fmt::Display| {
                 let path = path.display();
@@ -25,5 +34,5 @@ pub(crate) fn roots(path: Option<&Path>) -> Result<Vec<CertificateDer<'static>>,
             "find a root certificate: name a PEM file with sslrootcert=/path",
         ));
     }
-    Ok(certificates)
+    Ok(Some(certificates))
 }

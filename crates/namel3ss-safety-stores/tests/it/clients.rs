@@ -6,8 +6,10 @@ use namel3ss_safety::conformance::{buffer, hostile_events};
 use namel3ss_safety::{JournalId, SafetyEvent};
 use namel3ss_safety_stores::open;
 
+use crate::mysql::Mysql;
 use crate::objects::server::python_with;
-use crate::servers::{TestServer, fresh_table};
+use crate::postgres::Postgres;
+use crate::servers::{Database as _, fresh_table};
 
 /// Stores hostile events in a table and as JSON lines, and has a client compare them.
 fn reads_back(kind: &str, packages: &[&str], url: &str, place: &str, table: &str) {
@@ -35,21 +37,16 @@ fn reads_back(kind: &str, packages: &[&str], url: &str, place: &str, table: &str
 
 #[test]
 fn psycopg_reads_every_row_as_it_was() {
-    let server = TestServer::up("postgres", "shared");
-    let (place, table) =
-        (format!("postgresql://postgres@127.0.0.1:{}/postgres", server.port), fresh_table());
-    let url = format!("{place}?table={table}");
-    reads_back("postgres", &["psycopg", "psycopg-binary"], &url, &place, &table);
+    let place = Postgres::place(Postgres::USER, "127.0.0.1", Postgres::shared().port);
+    let table = fresh_table();
+    reads_back("postgres", &["psycopg", "psycopg-binary"], &Postgres::url(&table), &place, &table);
 }
 
 #[test]
 fn pymysql_reads_every_row_as_it_was() {
-    let server = TestServer::up("mariadb", "shared");
-    crate::mysql::sql_on(&server, "", "CREATE DATABASE IF NOT EXISTS safety");
     let table = fresh_table();
-    let url = format!("mysql://root@127.0.0.1:{}/safety?table={table}", server.port);
-    let place = format!("127.0.0.1/{}/safety", server.port);
-    reads_back("mysql", &["pymysql"], &url, &place, &table);
+    let place = format!("127.0.0.1/{}/safety", Mysql::shared().port);
+    reads_back("mysql", &["pymysql"], &Mysql::url(&table), &place, &table);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Datasets with drivers, through their public interface.
 
 mod sqlite;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 mod servers;
 #[cfg(all(feature = "postgres", feature = "sqlite"))]
 mod fan_out;

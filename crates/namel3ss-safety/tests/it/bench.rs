@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use namel3ss_safety::sink::DESTINATION_NAME;
 use namel3ss_safety::{
     AdapterError, AdapterRegistry, Batch, Batching, Builder, DatasetAdapter, Delivery, JournalId,
     SafetyEvent, SafetyEventLogger, Stats,
@@ -150,11 +151,13 @@ pub(crate) fn builder(dataset: Arc<dyn DatasetAdapter>) -> Builder {
         .flush_interval_seconds(60.0)
 }
 
-/// All rows of all fallback files in a folder.
+/// All rows of all fallback files in a folder, but not in those within it.
 pub(crate) fn fallback_rows(folder: &Path) -> Vec<serde_json::Value> {
     let Ok(files) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut rows = Vec::new();
-    for file in files.flatten().filter(|file| file.path().is_file()) {
+    let is_rows =
+        |file: &std::fs::DirEntry| file.file_name() != DESTINATION_NAME && file.path().is_file();
+    for file in files.flatten().filter(is_rows) {
         let text = std::fs::read(file.path()).expect("a fallback file can be read");
         let read: Vec<serde_json::Value> = serde_json::from_slice(&text).expect("a whole array");
         rows.extend(read);

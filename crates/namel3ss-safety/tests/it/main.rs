@@ -13,7 +13,6 @@ mod bench;
 mod contract;
 mod fan_out;
 mod fan_out_left;
-mod fan_out_model;
 mod reentry;
 mod model;
 mod disk;

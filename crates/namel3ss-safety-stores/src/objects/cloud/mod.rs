@@ -11,12 +11,12 @@ mod failure;
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use namel3ss_safety::{AdapterError, Durability, Timestamp};
+use namel3ss_safety::{AdapterError, Durability, PerProcess, Timestamp};
 use object_store::path::Path;
 use object_store::{
     Error, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload, Result as StoreResult,
@@ -41,7 +41,9 @@ pub(super) struct Cloud {
     /// How long one operation may take, its retries included.
     within: Duration,
     asked: Arc<Asked>,
-    open: Mutex<Option<Open>>,
+    /// Of this process: another one has no thread of the runtime, and closing the parent's
+    /// connections would say goodbye on them.
+    open: PerProcess<Option<Open>>,
 }
 
 #[derive(Clone)]
@@ -60,19 +62,14 @@ impl Cloud {
     pub(super) fn new(place: &Place) -> Result<Self, AdapterError> {
         settings::check(place)?;
         let within = settings::within(place);
-        let open = Mutex::new(None);
+        let open = PerProcess::new(None);
         Ok(Self { place: place.clone(), within, asked: Arc::default(), open })
     }
 
     fn connect(&self) -> Result<Open, AdapterError> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = open.as_ref().filter(|open| open.runtime.is_ours()) {
+        let mut open = self.open.lock(|| None);
+        if let Some(open) = &*open {
             return Ok(open.clone());
-        }
-        if let Some(parents) = open.take() {
-            // After a fork: its connections are the parent's, and closing them would say goodbye
-            // on them.
-            std::mem::forget(parents);
         }
         let runtime = Runtime::start()
             .map_err(|error| AdapterError::transient(format!("start a thread: {error}")))?;

@@ -1,5 +1,9 @@
-//! The one place that knows tokio: futures, run to their end from synchronous code, on a thread of
-//! their own, so that the caller may stand in any runtime or in none.
+//! The tokio of stores: futures, run to their end from synchronous code, on a thread of their own,
+//! so that the caller may stand in any runtime or in none.
+//!
+//! Database servers do without that thread, in `src/runtime.rs`: nothing moves there while nobody
+//! waits. Here a client keeps connections for the next request, and must see meanwhile that a store
+//! has closed one; a write on it would fail, and nobody knew whether it was done.
 
 use std::future::Future;
 use std::io;
@@ -13,8 +17,6 @@ const GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Runtime {
     tokio: Option<tokio::runtime::Runtime>,
-    /// Its thread does not live on in a forked child.
-    pid: u32,
 }
 
 /// The work did not come to its end in time, or panicked.
@@ -30,12 +32,7 @@ impl Runtime {
             .enable_io()
             .enable_time()
             .build()?;
-        Ok(Self { tokio: Some(tokio), pid: std::process::id() })
-    }
-
-    /// Whether it was made by this process, and not by the one that this was forked from.
-    pub(crate) fn is_ours(&self) -> bool {
-        self.pid == std::process::id()
+        Ok(Self { tokio: Some(tokio) })
     }
 
     /// Waits for `work`, but no longer than `within`.
@@ -59,15 +56,9 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        let ours = self.is_ours();
         if let Some(tokio) = self.tokio.take() {
-            if ours {
-                // Not waiting: it may be dropped inside somebody's runtime.
-                tokio.shutdown_background();
-            } else {
-                // Its thread is the parent's.
-                std::mem::forget(tokio);
-            }
+            // Not waiting: it may be dropped inside somebody's runtime.
+            tokio.shutdown_background();
         }
     }
 }

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::{Store, hold};
-use crate::servers::{TestServer, all, fresh_table};
+use crate::mysql::Mysql;
+use crate::postgres::Postgres;
+use crate::servers::{Database, TestServer, all, fresh_table};
 
 /// A folder for each scene.
 fn folder_of(home: &Path, number: u64) -> String {
@@ -73,14 +75,15 @@ fn a_delta_table_holds_every_event_once() {
     });
 }
 
-/// Tables in a database that `place` names through a port.
-fn tables_hold(server: &TestServer, place: &(dyn Fn(u16) -> String + Sync)) {
+fn tables_hold<D: Database>() {
+    let server = TestServer::up(D::KIND, "faults");
     let port = Arc::new(AtomicU16::new(server.port.try_into().expect("a port")));
     let table = fresh_table();
     hold(&Store {
         server: Some((port, b"COMMIT")),
         url: &|number, port| {
-            format!("{}?sslmode=disable&timeout=1&table={table}_{number}", place(port))
+            let place = D::place(D::USER, "127.0.0.1", port.into());
+            format!("{place}?sslmode=disable&timeout=1&table={table}_{number}")
         },
         read: &all,
         restart: Some(&|| server.restart()),
@@ -89,13 +92,10 @@ fn tables_hold(server: &TestServer, place: &(dyn Fn(u16) -> String + Sync)) {
 
 #[test]
 fn postgres_holds_every_event_once() {
-    let server = TestServer::up("postgres", "faults");
-    tables_hold(&server, &|port| format!("postgresql://postgres@127.0.0.1:{port}/postgres"));
+    tables_hold::<Postgres>();
 }
 
 #[test]
 fn mariadb_holds_every_event_once() {
-    let server = TestServer::up("mariadb", "faults");
-    crate::mysql::sql_on(&server, "", "CREATE DATABASE IF NOT EXISTS safety");
-    tables_hold(&server, &|port| format!("mysql://root@127.0.0.1:{port}/safety"));
+    tables_hold::<Mysql>();
 }

@@ -51,6 +51,8 @@ pub struct MysqlAdapter {
 struct Open {
     connection: Conn,
     found: Found,
+    /// What the server takes in one packet.
+    packet_bytes: usize,
 }
 
 impl fmt::Debug for Open {
@@ -127,7 +129,8 @@ impl MysqlAdapter {
         let connecting = async {
             let mut connection = connect::connect(&self.server).await?;
             let found = table::find(&mut connection, &self.server.table).await?;
-            Ok::<_, Problem>(Open { connection, found })
+            let packet_bytes = connect::packet_bytes(&mut connection).await?;
+            Ok::<_, Problem>(Open { connection, found, packet_bytes })
         };
         let open = match tokio::time::timeout(self.server.connect_timeout, connecting).await {
             Ok(connected) => connected.map_err(Problem::into_error)?,

@@ -22,6 +22,17 @@ impl Open {
     pub(super) async fn store(&mut self, batch: &Batch<'_>, timeout: Duration) -> Stored {
         let deadline = Instant::now() + timeout;
         let mut rows = bind(batch, &self.found.matching);
+        let too_large: Vec<usize> = rows
+            .iter()
+            .filter(|row| self.bytes(1, row.bytes) > self.packet_bytes)
+            .map(|row| row.at)
+            .collect();
+        if !too_large.is_empty() {
+            let most = self.packet_bytes;
+            let text =
+                format!("{}: a row is larger than max_allowed_packet, {most} bytes", self.doing());
+            return Err((AdapterError::new(Failure::Poison(too_large), text).into(), true));
+        }
         self.run("START TRANSACTION").await.map_err(|problem| (problem, false))?;
         let mut stored = self.insert_and_commit(&rows).await;
         if let (Err(Problem::Duplicate(_)), true) = (&stored, self.found.key.is_some()) {
@@ -56,9 +67,11 @@ impl Open {
 
     async fn insert(&mut self, mut rows: &[Bound]) -> Result<(), Problem> {
         while !rows.is_empty() {
+            let bytes_max = BYTES_MAX.min(self.packet_bytes);
             let fits = |size: &usize| {
                 *size <= rows.len()
-                    && rows[..*size].iter().map(|row| row.bytes).sum::<usize>() <= BYTES_MAX
+                    && self.bytes(*size, rows[..*size].iter().map(|row| row.bytes).sum())
+                        <= bytes_max
             };
             // One row goes, whatever its size.
             let size = SIZES.into_iter().find(fits).unwrap_or(1);
@@ -71,6 +84,12 @@ impl Open {
             rows = rest;
         }
         Ok(())
+    }
+
+    /// About how many bytes a statement for so many rows takes, with values of `values` bytes: more
+    /// than it does, for its packet's head.
+    fn bytes(&self, rows: usize, values: usize) -> usize {
+        self.found.insert.len() + rows * (self.found.places.len() + 2) + values
     }
 
     /// Which of the batch's seqs are in the table.

@@ -175,6 +175,31 @@ fn rows_that_the_server_refuses_are_named_and_nothing_is_stored() {
     }
 }
 
+/// The driver refused the whole statement, and with it every row of the batch.
+#[test]
+fn a_row_that_no_packet_holds_costs_itself_alone() {
+    let server = TestServer::up("mariadb", "packets");
+    sql_on(
+        &server,
+        "",
+        "CREATE DATABASE IF NOT EXISTS safety; SET GLOBAL max_allowed_packet = 65536",
+    );
+    let url = format!("mysql://root@127.0.0.1:{}/safety?table={}", server.port, fresh_table());
+    let (adapter, journal) = (open(&url).unwrap(), JournalId::generate());
+    let events: Vec<SafetyEvent> = (0..300)
+        .map(|n| SafetyEvent {
+            reason: Some("x".repeat(if n == 7 { 70_000 } else { 3_000 })),
+            ..plain_event(n)
+        })
+        .collect();
+    let rows = buffer(journal, 1, &events);
+    let error = adapter.insert(&rows.batch()).unwrap_err();
+    assert_eq!(*error.failure(), Failure::Poison(vec![7]), "{error}");
+    adapter.insert(&rows.batch().slice(0..7)).unwrap();
+    adapter.insert(&rows.batch().slice(8..300)).unwrap();
+    assert_eq!(places(&url).len(), 299);
+}
+
 #[test]
 fn two_processes_of_two_threads_store_every_event_once() {
     check_processes(&url(&fresh_table()));

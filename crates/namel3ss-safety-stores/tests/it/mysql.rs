@@ -260,6 +260,8 @@ fn encryption_is_as_strict_as_asked_for() {
         ("localhost", format!("ssl-mode=VERIFY_CA&ssl-ca={ca}"), true),
         // The driver checks the name as well: stricter than was asked for, and never less.
         ("127.0.0.1", format!("ssl-mode=VERIFY_CA&ssl-ca={ca}"), false),
+        ("localhost", format!("ssl_ca={ca}"), true),
+        ("127.0.0.1", format!("ssl_ca={ca}"), false),
         ("localhost", "sslmode=verify-full".to_owned(), false),
         ("localhost", "sslmode=verify-ca".to_owned(), false),
         ("127.0.0.1", "sslmode=require".to_owned(), true),

@@ -21,7 +21,7 @@ fn s3(port: u16, place: &str) -> String {
 }
 
 /// The emulator's own account and key, which are the same everywhere.
-const AZURE_KEY: &str =
+pub(super) const AZURE_KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 pub(super) fn azure(port: u16, place: &str) -> String {

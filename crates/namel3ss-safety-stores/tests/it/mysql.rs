@@ -119,6 +119,15 @@ fn a_column_may_come_and_go_while_rows_are_stored() {
         "SELECT COALESCE(policy_name, JSON_VALUE(metadata, '$.policy_name'), '-') FROM {table} ORDER BY seq"
     ));
     assert_eq!(found, "-\npolicy\npolicy\npolicy");
+    // As a later version may leave it: columns that this one does not know.
+    sql(&format!("ALTER TABLE {table} ADD COLUMN level INT NOT NULL DEFAULT 3"));
+    for adapter in [&adapter, &open(&url(&table)).unwrap()] {
+        (0..2).for_each(|_| adapter.insert(&rows(journal, 5, 1).batch()).unwrap());
+    }
+    let found = all(&url(&table));
+    assert_eq!(found.len(), 5);
+    assert!(found.iter().all(|row| row.event.app_name.as_deref() == Some("app")), "{found:?}");
+    assert_eq!(sql(&format!("SELECT count(*) FROM {table} WHERE level = 3")), "5");
     sql(&format!("DROP TABLE {table}"));
     adapter.insert(&rows(journal, 5, 1).batch()).unwrap();
     assert_eq!(places(&url(&table)), [(journal, 5)]);

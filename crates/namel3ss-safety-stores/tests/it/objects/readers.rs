@@ -1,11 +1,14 @@
 //! Other people's tools read what we write.
 
 use std::process::Command;
+use std::time::Duration;
 
-use namel3ss_safety::conformance::{buffer, hostile_events, plain_event};
+use namel3ss_safety::conformance::{buffer, hostile_events, plain_event, same_event};
 use namel3ss_safety::{JournalId, SafetyAction, SafetyEvent, Timestamp};
+use namel3ss_safety_stores::objects::{CompactOptions, Place, compact};
 use namel3ss_safety_stores::open;
 
+use super::common::{all, seqs_of};
 use super::server::{Server, python_with};
 use super::stores::{AZURE_KEY, azure, azurite};
 
@@ -48,6 +51,50 @@ fn pyarrow_polars_duckdb_and_pandas_read_every_row_as_it_was() {
     let folders = [path("parquet"), path("jsonl"), path("extremes"), micros.join(",")];
     let said = run(&python, &[&[script], &folders.each_ref().map(String::as_str)[..]].concat());
     assert!(said.starts_with(&format!("read back {} rows", events.len())), "{said}");
+}
+
+/// Files of a version with one column more, or one less, and between them those of this one.
+#[test]
+fn files_of_other_versions_are_read_and_known_for_the_same_rows() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("file://{}/?format=parquet", folder.path().display());
+    let journal = JournalId::generate();
+    let noon: Timestamp = "2026-03-01T12:00:00Z".parse().expect("a time");
+    let event = |n| SafetyEvent { timestamp: noon, ..plain_event(n) };
+    let batch =
+        |first: u64| buffer(journal, first, &(first..first + 10).map(event).collect::<Vec<_>>());
+    let store = |first| open(&url).expect("a URL").insert(&batch(first).batch());
+    [1, 11, 21].into_iter().for_each(|first| store(first).expect("stored"));
+    let script = "import glob, sys, pyarrow as pa, pyarrow.parquet as pq\n\
+        more, less, _ = sorted(glob.glob(sys.argv[1] + '/**/*.parquet', recursive=True))\n\
+        table = pq.read_table(more, partitioning=None)\n\
+        pq.write_table(table.append_column('team', pa.array(['ours'] * 10)), more)\n\
+        table = pq.read_table(less, partitioning=None)\n\
+        pq.write_table(table.drop_columns(['session_id']), less)";
+    let path = folder.path().display().to_string();
+    run(&python_with(&["pyarrow"]), &["-c", script, &path]);
+    let rows = all(&url);
+    assert_eq!(seqs_of(&rows), (1..=30).collect::<Vec<_>>());
+    for row in &rows {
+        assert!(same_event(&row.event, &event(row.id.expect("an id").1.0)), "{row:?}");
+    }
+    [1, 11, 21, 31].into_iter().for_each(|first| store(first).expect("known, or stored"));
+    assert_eq!(seqs_of(&all(&url)), (1..=40).collect::<Vec<_>>());
+    // Merged with others, the column would be lost: its file stays, and that is said.
+    let options = CompactOptions {
+        before: "2026-03-03T00:00:00Z".parse().expect("a time"),
+        target_bytes: CompactOptions::TARGET_BYTES,
+        dry_run: false,
+        linger: Duration::ZERO,
+    };
+    let place = Place::parse(&url).expect("a URL");
+    let (days, _) = compact(place, &options, &mut |_| true).expect("compacted");
+    assert_eq!((days[0].objects, days[0].errors.len()), ([4, 3], 2), "{days:?}");
+    assert_eq!(seqs_of(&all(&url)), (1..=40).collect::<Vec<_>>());
+    let kept = "import glob, sys, pyarrow.parquet as pq\n\
+        names = [pq.read_schema(p).names for p in glob.glob(sys.argv[1] + '/**/*.parquet', recursive=True)]\n\
+        print(len(names), sum('team' in n for n in names))";
+    assert_eq!(run(&python_with(&["pyarrow"]), &["-c", kept, &path]).trim(), "3 1");
 }
 
 /// Stores hostile events in a bucket, and has its provider's own client compare them.

@@ -7,10 +7,11 @@ use std::time::Duration;
 use namel3ss_safety::conformance::{Subject, buffer, plain_event, run};
 use namel3ss_safety::{Delivery, Failure, JournalId, SafetyEvent, Timestamp};
 use namel3ss_safety_stores::open;
+use namel3ss_safety_stores::schema::{Dialect, ddl};
 
 use crate::servers::{
-    TestServer, all, check_killed_server, check_processes, check_reader, expected, fresh_table,
-    places, rows,
+    TestServer, all, check_killed_server, check_once_as_sent, check_processes, check_reader,
+    expected, fresh_table, places, rows,
 };
 
 fn server() -> &'static TestServer {
@@ -49,6 +50,39 @@ fn mariadb_conforms() {
         Subject::new(open(&url).unwrap(), move || all(&read))
             .reopened_by(move || open(&again).unwrap())
     });
+}
+
+/// Our own table, by year: the key holds the partition column.
+fn partitioned(partitions: &str) -> String {
+    let table = fresh_table();
+    let ddl = ddl(Dialect::Mysql, &table.parse().unwrap())
+        .replace("(journal_id, seq)", "(journal_id, seq, `timestamp`)");
+    let ddl = ddl.trim_end().trim_end_matches(';');
+    sql(&format!("{ddl} PARTITION BY RANGE COLUMNS (`timestamp`) ({partitions})"));
+    table
+}
+
+#[test]
+fn a_partitioned_table_holds_every_row_once_as_it_was() {
+    check_once_as_sent(&url(&partitioned(
+        "PARTITION a VALUES LESS THAN ('2001-01-01'), PARTITION b VALUES LESS THAN (MAXVALUE)",
+    )));
+}
+
+#[test]
+fn a_row_of_a_day_without_a_partition_costs_itself_alone() {
+    let table = partitioned("PARTITION a VALUES LESS THAN ('2101-01-01')");
+    let late =
+        SafetyEvent { timestamp: Timestamp::from_micros(5_000_000_000_000_000), ..plain_event(1) };
+    let rows = buffer(JournalId::generate(), 1, &[plain_event(0), late, plain_event(2)]);
+    let adapter = open(&url(&table)).unwrap();
+    let error = adapter.insert(&rows.batch()).unwrap_err();
+    assert_eq!(*error.failure(), Failure::Poison(vec![1]), "{error}");
+    adapter.insert(&rows.batch().slice(0..1)).unwrap();
+    sql(&format!("ALTER TABLE {table} ADD PARTITION (PARTITION b VALUES LESS THAN (MAXVALUE))"));
+    adapter.insert(&rows.batch()).unwrap();
+    assert_eq!(places(&url(&table)).len(), 3);
+    assert!(matches!(adapter.delivery(), Delivery::ExactlyOnce { .. }));
 }
 
 #[test]

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use namel3ss_safety::conformance::{Subject, buffer, plain_event, run};
 use namel3ss_safety::{AdapterError, Delivery, Failure, JournalId, SafetyEvent, Timestamp};
 use namel3ss_safety_stores::open;
+use namel3ss_safety_stores::schema::{Dialect, ddl};
 
 use crate::servers::{
-    TestServer, all, check_killed_server, check_processes, check_reader, fresh_table, places, rows,
+    TestServer, all, check_killed_server, check_once_as_sent, check_processes, check_reader,
+    fresh_table, places, rows,
 };
 
 fn server() -> &'static TestServer {
@@ -165,6 +167,42 @@ fn a_partitioned_table_stores_once_with_its_partition_key_in_the_constraint() {
     assert!(matches!(adapter.delivery(), Delivery::ExactlyOnce { .. }));
     assert_eq!(places(&url(&table)), [(journal, 1), (journal, 2), (journal, 3)]);
     assert_eq!(sql(&format!("SELECT count(*) FROM {table}_1")), "2");
+}
+
+/// Our own table, by day: the key holds the partition column.
+fn partitioned(partitions: &str) -> String {
+    let table = fresh_table();
+    let ddl = ddl(Dialect::Postgres, &table.parse().unwrap()).replace(
+        "(journal_id, seq)\n);",
+        "(journal_id, seq, timestamp)\n) PARTITION BY RANGE (timestamp);",
+    );
+    sql(&format!("{ddl}{}", partitions.replace("{}", &table)));
+    table
+}
+
+#[test]
+fn a_partitioned_table_holds_every_row_once_as_it_was() {
+    check_once_as_sent(&url(&partitioned(
+        "CREATE TABLE {}_1 PARTITION OF {} FOR VALUES FROM ('2001-01-01') TO ('2101-01-01');
+             CREATE TABLE {}_rest PARTITION OF {} DEFAULT",
+    )));
+}
+
+#[test]
+fn a_row_of_a_day_without_a_partition_costs_itself_alone() {
+    let table = partitioned(
+        "CREATE TABLE {}_1 PARTITION OF {} FOR VALUES FROM ('2001-01-01') TO (MAXVALUE)",
+    );
+    let early = SafetyEvent { timestamp: Timestamp::from_micros(0), ..plain_event(1) };
+    let rows = buffer(JournalId::generate(), 1, &[plain_event(0), early, plain_event(2)]);
+    let adapter = open(&url(&table)).unwrap();
+    let error = adapter.insert(&rows.batch()).unwrap_err();
+    assert_eq!(*error.failure(), Failure::Poison(vec![1]), "{error}");
+    adapter.insert(&rows.batch().slice(0..1)).unwrap();
+    sql(&format!("CREATE TABLE {table}_rest PARTITION OF {table} DEFAULT"));
+    adapter.insert(&rows.batch()).unwrap();
+    assert_eq!(places(&url(&table)).len(), 3);
+    assert!(matches!(adapter.delivery(), Delivery::ExactlyOnce { .. }));
 }
 
 #[test]

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use namel3ss_safety::adapter::{ReadError, ReadRow};
-use namel3ss_safety::conformance::{buffer, plain_event};
+use namel3ss_safety::conformance::{buffer, hostile_events, plain_event, same_event};
 use namel3ss_safety::{
-    AdapterRegistry, DatasetAdapter, JournalId, RowBuffer, SafetyEvent, SafetyEventLogger,
+    AdapterRegistry, DatasetAdapter, Delivery, JournalId, RowBuffer, SafetyEvent, SafetyEventLogger,
 };
 use namel3ss_safety_stores::server::Reader;
 use namel3ss_safety_stores::url::{Target, parse};
@@ -139,6 +139,25 @@ pub(crate) fn check_reader(url: &str) {
     let moments: Vec<_> = all(url).iter().map(|row| row.event.timestamp).collect();
     assert_eq!(moments.len(), 3002);
     assert!(moments.is_sorted());
+}
+
+/// Hostile rows, which are sent several times and in parts, are there once and as they were.
+pub(crate) fn check_once_as_sent(url: &str) {
+    let events = hostile_events();
+    let rows = buffer(JournalId::generate(), 1, &events);
+    let middle = events.len() / 2;
+    for range in [10..middle, 0..middle + 10, middle..events.len(), 0..events.len()] {
+        let adapter = namel3ss_safety_stores::open(url).unwrap();
+        adapter.insert(&rows.batch().slice(range)).unwrap();
+        assert!(matches!(adapter.delivery(), Delivery::ExactlyOnce { .. }));
+    }
+    let mut found = all(url);
+    found.sort_unstable_by_key(|row| row.id);
+    assert_eq!(found.len(), events.len());
+    for (sent, there) in rows.batch().rows().zip(&found) {
+        let sent = sent.event.to_event();
+        assert!(same_event(&sent, &there.event), "{sent:?}\n{:?}", there.event);
+    }
 }
 
 /// Two processes of two threads each, all of which send one journal.

@@ -56,6 +56,7 @@ match what.split(":"):
         more = {
             "date": pyarrow.array([datetime.date(2026, 3, 1)] * len(seqs), pyarrow.date32()),
             "note": pyarrow.array(["mine"] * len(seqs), pyarrow.string()),
+            "team": pyarrow.array(["theirs"] * len(seqs), pyarrow.string()),
         }
         more = {name: values for name, values in more.items() if name in columns}
         deltalake.write_deltalake(path, rows(journal, seqs, **more), mode="append")
@@ -67,6 +68,9 @@ match what.split(":"):
         open_table().vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
         open_table().create_checkpoint()
         open_table().cleanup_metadata()
+    case ["add-column"]:
+        team = deltalake.Field("team", deltalake.schema.PrimitiveType("string"), nullable=True)
+        open_table().alter.add_columns(team)
     case ["constrain"]:
         open_table().alter.add_constraint({"late": "seq >= 0"})
     case _:

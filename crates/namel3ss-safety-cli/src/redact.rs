@@ -17,7 +17,7 @@ const HIDDEN: &str = "***";
 /// ```
 #[must_use]
 pub fn redact(text: &str) -> Cow<'_, str> {
-    if !text.contains("://") && !text.contains('=') {
+    if !text.contains(['@', '=']) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
@@ -39,15 +39,17 @@ fn word(word: &str) -> String {
         Some(at) => word.split_at(at + 3),
         None => ("", word),
     };
-    // A password may itself hold any of `/ ? @`, so the last `@` of all ends it.
-    let (user, tail) = match (head.is_empty(), tail.rfind('@')) {
+    // A password may itself hold any of `/ ? @`, so the last `@` of all ends it. A scheme may have been
+    // forgotten.
+    let at = tail.rfind('@').filter(|at| !head.is_empty() || tail[..*at].contains(':'));
+    let (user, tail) = match (head.is_empty(), at) {
         // Behind a `?` there is no telling where a secret ends.
         (false, Some(at)) if tail[..at].contains('?') => return format!("{head}{HIDDEN}"),
-        (false, Some(at)) => {
+        (_, Some(at)) => {
             let (userinfo, rest) = tail.split_at(at);
             let user = match userinfo.split_once(':') {
-                Some((user, _)) => format!("{user}:{HIDDEN}"),
-                None => userinfo.to_owned(),
+                Some((user, _)) => format!("{}:{HIDDEN}", parameters(user)),
+                None => parameters(userinfo),
             };
             (user, rest)
         }
@@ -77,20 +79,10 @@ fn parameters(text: &str) -> String {
 
 fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    [
-        "password",
-        "passwd",
-        "pwd",
-        "secret",
-        "token",
-        "signature",
-        "sig",
-        "credential",
-        "_key",
-        "accesskey",
-    ]
-    .iter()
-    .any(|word| key.ends_with(word))
+    ["pass", "pwd", "secret", "token", "signature", "credential", "_key", "accesskey"]
+        .iter()
+        .any(|word| key.contains(word))
+        || ["sig", "key"].iter().any(|word| key.ends_with(word))
 }
 
 #[cfg(test)]
@@ -107,6 +99,13 @@ mod tests {
             ("host=h password=p dbname=d", "host=h password=*** dbname=d"),
             ("s3://b/k?aws_secret_access_key=x", "s3://b/k?aws_secret_access_key=***"),
             ("az://c/k?sig=abc%3D", "az://c/k?sig=***"),
+            (
+                "s3://b/k?sse_customer_key_base64=x&rows=1",
+                "s3://b/k?sse_customer_key_base64=***&rows=1",
+            ),
+            ("read 'u:p@h:5432/db': no", "read 'u:***@h:5432/db': no"),
+            ("password=p:q@r host=h", "password=***:***@r host=h"),
+            ("from ann@h.example: no", "from ann@h.example: no"),
             ("postgres://u@h/db", "postgres://u@h/db"),
             ("a = b", "a = b"),
             ("action=block", "action=block"),

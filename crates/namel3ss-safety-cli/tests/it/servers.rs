@@ -98,4 +98,9 @@ fn a_server_that_is_gone_is_told_without_its_password() {
         assert!(!format!("{ran:?}").contains("canary"), "{ran:?}");
         bench.run(["stats", "--from", url]).exits(1);
     }
+    // The scheme was forgotten, so it was taken for a path, and the path was told.
+    for command in [["tail", "--from"], ["stats", "--from"], ["journal", "ls"]] {
+        let ran = bench.run([command[0], command[1], "u:canary@127.0.0.1:1/d"]);
+        assert!(!format!("{ran:?}").contains("canary"), "{ran:?}");
+    }
 }

@@ -66,6 +66,14 @@ impl Connection for Conn {
     }
 }
 
+/// How many bytes the server takes in one packet: a row that has more can't be sent to it.
+pub(super) async fn packet_bytes(connection: &mut Conn) -> Result<usize, Problem> {
+    let asked = connection.query_first("SELECT CAST(@@max_allowed_packet AS UNSIGNED)").await;
+    let bytes: Option<usize> =
+        asked.map_err(|error| problem("look at the size of packets", &error))?;
+    Ok(bytes.unwrap_or(usize::MAX))
+}
+
 /// The driver's words for what `server` asks for.
 fn ssl(server: &Server) -> Result<SslOpts, AdapterError> {
     // The driver takes the process's provider, and panics where several are compiled in.

@@ -39,6 +39,8 @@ pub struct MysqlAdapter(Adapter<Open>);
 struct Open {
     connection: Conn,
     found: Found,
+    /// What the server takes in one packet.
+    packet_bytes: usize,
 }
 
 impl MysqlAdapter {

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Params, Value};
-use namel3ss_safety::Batch;
+use namel3ss_safety::{AdapterError, Batch, Failure};
 
+use super::connect::packet_bytes;
 use super::failure::problem;
 use super::values::{BYTES_MAX, Bound, SIZES, bind};
 use super::{Open, table};
@@ -24,7 +25,8 @@ impl Session for Open {
     async fn open(server: &Server) -> Result<Self, Problem> {
         let mut connection = Conn::connect(server).await?;
         let found = table::find(&mut connection, &server.table).await?;
-        Ok(Self { connection, found })
+        let packet_bytes = packet_bytes(&mut connection).await?;
+        Ok(Self { connection, found, packet_bytes })
     }
 
     fn has_key(&self) -> bool {
@@ -41,7 +43,15 @@ impl Session for Open {
     }
 
     fn rows(&self, batch: &Batch<'_>) -> Result<Vec<Bound>, Problem> {
-        Ok(bind(batch, &self.found.matching))
+        let rows = bind(batch, &self.found.matching);
+        let is_too_large = |at: &usize| self.bytes(1, rows[*at].bytes) > self.packet_bytes;
+        let too_large: Vec<usize> = (0..rows.len()).filter(is_too_large).collect();
+        if too_large.is_empty() {
+            return Ok(rows);
+        }
+        let (doing, most) = (self.doing(), self.packet_bytes);
+        let text = format!("{doing}: a row is larger than max_allowed_packet, {most} bytes");
+        Err(AdapterError::new(Failure::Poison(too_large), text).into())
     }
 
     async fn begin(&mut self, _: &Batch<'_>, _: Duration) -> Result<(), Problem> {
@@ -91,10 +101,11 @@ impl Open {
     async fn insert(&mut self, rows: &[Bound]) -> Result<(), Problem> {
         let rows: Vec<&Bound> = rows.iter().filter(|row| !row.is_there).collect();
         let mut rows = rows.as_slice();
+        let bytes_max = BYTES_MAX.min(self.packet_bytes);
         while !rows.is_empty() {
             let fits = |size: &usize| {
-                *size <= rows.len()
-                    && rows[..*size].iter().map(|row| row.bytes).sum::<usize>() <= BYTES_MAX
+                let values = |rows: &[&Bound]| rows.iter().map(|row| row.bytes).sum();
+                *size <= rows.len() && self.bytes(*size, values(&rows[..*size])) <= bytes_max
             };
             // One row goes, whatever its size.
             let size = SIZES.into_iter().find(fits).unwrap_or(1);
@@ -107,6 +118,12 @@ impl Open {
             rows = rest;
         }
         Ok(())
+    }
+
+    /// About how many bytes a statement for so many rows takes, with values of `values` bytes: more
+    /// than it does, for its packet's head.
+    fn bytes(&self, rows: usize, values: usize) -> usize {
+        self.found.insert.len() + rows * (self.found.places.len() + 2) + values
     }
 
     /// Which of the batch's seqs are in the table.

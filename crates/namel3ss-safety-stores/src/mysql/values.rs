@@ -19,6 +19,8 @@ pub(super) const HOLDS: Holds = Holds {
     ),
     depth_max: 30,
     key_bytes_max: 65_535,
+    // MySQL makes a `DOUBLE` of a larger one.
+    digits_max: 0,
 };
 
 /// How many rows a statement inserts: the largest that are left, so that there are few statements

@@ -5,7 +5,7 @@ use std::vec::IntoIter;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow_schema::DataType;
 use namel3ss_safety::adapter::{ReadError, ReadRow};
 use namel3ss_safety::{SafetyEvent, Seq, Severity, Timestamp};
@@ -89,16 +89,25 @@ pub(super) fn wrong(error: impl Display) -> ReadError {
 }
 
 /// The columns in the order of the schema, whatever their order in the file.
-struct Columns<'b>(Vec<&'b ArrayRef>);
+struct Columns(Vec<ArrayRef>);
 
-impl<'b> Columns<'b> {
-    fn of(batch: &'b RecordBatch) -> Result<Self, ReadError> {
+impl Columns {
+    fn of(batch: &RecordBatch) -> Result<Self, ReadError> {
         let schema = columns::schema();
         let mut found = Vec::with_capacity(schema.fields().len());
         for field in schema.fields() {
-            let column = batch.column_by_name(field.name()).ok_or_else(|| {
-                ReadError::Dataset(format!("there is no column {}", field.name()))
-            })?;
+            let column = match batch.column_by_name(field.name()) {
+                Some(column) => column,
+                // Of a version that did not have it yet: no row has it.
+                None if field.is_nullable() => {
+                    found.push(new_null_array(&DataType::Utf8, batch.num_rows()));
+                    continue;
+                }
+                None => {
+                    let text = format!("there is no column {}", field.name());
+                    return Err(ReadError::Dataset(text));
+                }
+            };
             let same = match (column.data_type(), field.data_type()) {
                 (DataType::List(_), DataType::List(_)) => true,
                 (there, DataType::Dictionary(_, words)) => *there == **words,
@@ -110,13 +119,13 @@ impl<'b> Columns<'b> {
                     field.name()
                 )));
             }
-            found.push(column);
+            found.push(column.clone());
         }
         Ok(Self(found))
     }
 
-    fn text(&self, column: usize, row: usize) -> Option<&'b str> {
-        let array = self.0[column];
+    fn text(&self, column: usize, row: usize) -> Option<&str> {
+        let array = &self.0[column];
         match array.data_type() {
             DataType::Utf8 => {
                 let texts = array.as_string::<i32>();

@@ -28,6 +28,8 @@ pub(super) const HOLDS: Holds = Holds {
     ),
     depth_max: usize::MAX,
     key_bytes_max: usize::MAX,
+    // `numeric` takes 131,072 before the point.
+    digits_max: 131_072,
 };
 
 /// Rows in binary, and where each begins, so that parts of them can be sent alone.

@@ -1,9 +1,9 @@
 //! Rows that a server can't hold as they are: what is stored in their place, and how they read back
 //! unchanged.
 //!
-//! PostgreSQL has no U+0000 in texts, MySQL no infinities and no year 10,000, MariaDB no JSON of more
-//! than 32 levels. Such a value is stored as well as can be: U+FFFD for U+0000, the nearest moment,
-//! null, the metadata without the entry. Its field as it was logged stands beside it, as JSON text
+//! PostgreSQL has no U+0000 in texts, MySQL no infinities, no year 10,000 and in JSON no whole number
+//! beyond 64 bits, MariaDB no JSON of more than 32 levels. Such a value is stored as well as can be:
+//! U+FFFD for U+0000, the nearest moment, null, the digits as text, the metadata without the entry. Its field as it was logged stands beside it, as JSON text
 //! in the metadata under `row.exact`. An event whose own metadata has that key is treated so too:
 //! what a reader finds there is always ours.
 
@@ -31,6 +31,8 @@ pub(crate) struct Holds {
     pub(crate) depth_max: usize,
     /// Bytes in a key of a JSON object.
     pub(crate) key_bytes_max: usize,
+    /// Digits of a whole number beyond 64 bits in JSON, which stays exact; none if it would not.
+    pub(crate) digits_max: usize,
 }
 
 /// A row as its server can hold it.
@@ -40,13 +42,11 @@ pub(crate) struct Fitted<'a> {
     holds: &'a Holds,
     /// A bit for each field that is not stored as it was logged.
     misfits: u32,
-    /// The metadata can't be written out as they are.
-    rewrite: bool,
 }
 
 impl<'a> Fitted<'a> {
     pub(crate) fn new(row: Row<'a>, holds: &'a Holds) -> Self {
-        let mut fitted = Self { row, holds, misfits: 0, rewrite: false };
+        let mut fitted = Self { row, holds, misfits: 0 };
         let event = &row.event;
         let mut note = |field: usize, fits: bool| fitted.misfits |= u32::from(!fits) << field;
         note(0, holds.text(event.event_id));
@@ -58,12 +58,10 @@ impl<'a> Fitted<'a> {
         note(13, holds.text(event.severity));
         note(CONFIDENCE, holds.float(event.confidence));
         note(LATENCY, holds.float(event.latency_ms));
-        let mut rewrite = false;
-        let fits = event.metadata().all(|(key, value)| {
-            key != EXACT && holds.key(key) && holds.value(value, 1, &mut rewrite)
-        });
+        let fits = event
+            .metadata()
+            .all(|(key, value)| key != EXACT && holds.key(key) && holds.value(value, 1));
         note(METADATA, fits);
-        fitted.rewrite = rewrite || fitted.misfits != 0;
         fitted
     }
 
@@ -88,34 +86,54 @@ impl<'a> Fitted<'a> {
     /// column.
     pub(crate) fn write_metadata(&self, rest: &[usize], out: &mut Vec<u8>) {
         let metadata = self.row.event.metadata();
-        if rest.is_empty() && !self.rewrite {
+        if rest.is_empty() && self.misfits == 0 {
             return json::write_object(metadata, out);
         }
-        let mut stored = Map::new();
+        // Written as it is read, since no `Value` holds a number of any length.
+        out.push(b'{');
         for (key, value) in metadata {
-            if key != EXACT
-                && self.holds.key_bytes_max >= key.len()
-                && let Some(value) = self.holds.fitted_value(value.to_value(), 1)
-            {
-                stored.insert(self.holds.fitted(key).into_owned(), value);
+            if key != EXACT && key.len() <= self.holds.key_bytes_max {
+                let key = self.holds.fitted(key);
+                entry(&key, out, |out| self.holds.write_fitted(value, 1, out));
             }
         }
         for field in rest {
-            let value = self.holds.fitted_value(self.value(*field), 1).unwrap_or_default();
+            let value = self.holds.fitted_value(self.value(*field));
             if !value.is_null() {
                 let name = name(*field);
-                let taken = stored.contains_key(name);
+                let taken = self.row.event.metadata().any(|(key, _)| key == name);
                 let name = if taken { format!("row.{name}") } else { name.to_owned() };
-                stored.insert(name, value);
+                entry(&name, out, |out| {
+                    out.extend_from_slice(value.to_string().as_bytes());
+                    true
+                });
             }
         }
         if self.misfits != 0 {
-            let misfits = (0..FIELDS.len()).filter(|field| self.misfits >> field & 1 == 1);
-            let exact: Map<String, Value> =
-                misfits.map(|field| (name(field).to_owned(), self.value(field))).collect();
-            stored.insert(EXACT.to_owned(), Value::Object(exact).to_string().into());
+            let exact = self.exact();
+            entry(EXACT, out, |out| {
+                json::write_text(&exact, out);
+                true
+            });
         }
-        out.extend_from_slice(Value::Object(stored).to_string().as_bytes());
+        out.push(b'}');
+    }
+
+    /// The misfits as they were logged, as JSON.
+    fn exact(&self) -> String {
+        let mut out = vec![b'{'];
+        for field in (0..FIELDS.len()).filter(|field| self.misfits >> field & 1 == 1) {
+            entry(name(field), &mut out, |out| {
+                match field {
+                    METADATA => json::write_object(self.row.event.metadata(), out),
+                    _ => out.extend_from_slice(self.value(field).to_string().as_bytes()),
+                }
+                true
+            });
+        }
+        out.push(b'}');
+        // What the writers of JSON write is UTF-8.
+        String::from_utf8(out).unwrap_or_default()
     }
 
     /// A field as every dataset's JSON has it.
@@ -140,7 +158,6 @@ impl<'a> Fitted<'a> {
             13 => event.severity.into(),
             CONFIDENCE => number(event.confidence),
             LATENCY => number(event.latency_ms),
-            METADATA => Value::Object(event.metadata().to_map()),
             JOURNAL => self.row.journal.to_string().into(),
             _ => {
                 debug_assert_eq!(field, SEQ);
@@ -164,23 +181,23 @@ impl Holds {
         self.infinities || !n.is_infinite()
     }
 
-    /// Whether `value`, `depth` levels down, can be stored; sets `rewrite` where another form of it
-    /// is as good.
-    fn value(&self, value: ValueRef<'_>, depth: usize, rewrite: &mut bool) -> bool {
+    /// A number of so many digits, and of nothing but digits.
+    fn number(&self, digits: &str) -> bool {
+        let whole = digits.strip_prefix('-').unwrap_or(digits);
+        whole.len() <= self.digits_max && whole.bytes().all(|digit| digit.is_ascii_digit())
+    }
+
+    /// Whether `value`, `depth` levels down, can be stored.
+    fn value(&self, value: ValueRef<'_>, depth: usize) -> bool {
         match value {
             ValueRef::String(text) => self.text(text),
-            ValueRef::Number(_) => {
-                // It may have a million digits, or stand for that many.
-                *rewrite = true;
-                true
-            }
+            ValueRef::Number(digits) => self.number(digits),
             ValueRef::Array(mut items) => {
-                depth < self.depth_max && items.all(|item| self.value(item, depth + 1, rewrite))
+                depth < self.depth_max && items.all(|item| self.value(item, depth + 1))
             }
             ValueRef::Object(mut entries) => {
                 depth < self.depth_max
-                    && entries
-                        .all(|(key, value)| self.key(key) && self.value(value, depth + 1, rewrite))
+                    && entries.all(|(key, value)| self.key(key) && self.value(value, depth + 1))
             }
             ValueRef::Null
             | ValueRef::Bool(_)
@@ -198,28 +215,75 @@ impl Holds {
         }
     }
 
-    /// The value as it is stored; nothing where it has no form.
-    fn fitted_value(&self, value: Value, depth: usize) -> Option<Value> {
-        Some(match value {
+    /// A field as it is stored in the metadata: texts, numbers, categories.
+    fn fitted_value(&self, value: Value) -> Value {
+        match value {
             Value::String(text) => Value::String(self.fitted(&text).into_owned()),
             Value::Array(items) => {
-                let items = items.into_iter().map(|item| self.fitted_value(item, depth + 1));
-                return (depth < self.depth_max)
-                    .then(|| items.collect())
-                    .flatten()
-                    .map(Value::Array);
-            }
-            Value::Object(entries) => {
-                let entries = entries.into_iter().map(|(key, value)| {
-                    let key = (key.len() <= self.key_bytes_max).then(|| self.fitted(&key))?;
-                    Some((key.into_owned(), self.fitted_value(value, depth + 1)?))
-                });
-                let entries = (depth < self.depth_max).then(|| entries.collect::<Option<_>>());
-                return entries.flatten().map(Value::Object);
+                Value::Array(items.into_iter().map(|item| self.fitted_value(item)).collect())
             }
             other => other,
-        })
+        }
     }
+
+    /// Writes the value as it is stored; false where it has no form, and what was written of it is
+    /// worth nothing.
+    fn write_fitted(&self, value: ValueRef<'_>, depth: usize, out: &mut Vec<u8>) -> bool {
+        match value {
+            ValueRef::String(text) => json::write_text(&self.fitted(text), out),
+            ValueRef::Number(digits) if self.number(digits) => {
+                out.extend_from_slice(digits.as_bytes());
+            }
+            ValueRef::Array(items) => {
+                if depth >= self.depth_max {
+                    return false;
+                }
+                out.push(b'[');
+                for (at, item) in items.enumerate() {
+                    if at > 0 {
+                        out.push(b',');
+                    }
+                    if !self.write_fitted(item, depth + 1, out) {
+                        return false;
+                    }
+                }
+                out.push(b']');
+            }
+            ValueRef::Object(entries) => {
+                if depth >= self.depth_max {
+                    return false;
+                }
+                out.push(b'{');
+                for (key, value) in entries {
+                    let fits = key.len() <= self.key_bytes_max;
+                    let key = self.fitted(key);
+                    if !fits || !entry(&key, out, |out| self.write_fitted(value, depth + 1, out)) {
+                        return false;
+                    }
+                }
+                out.push(b'}');
+            }
+            plain => out.extend_from_slice(plain.to_value().to_string().as_bytes()),
+        }
+        true
+    }
+}
+
+/// Appends an entry to the object that is open at the end of `out`, unless `write` says that its
+/// value has no form.
+fn entry(key: &str, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
+    let before = out.len();
+    // No value ends in this.
+    if out.last() != Some(&b'{') {
+        out.push(b',');
+    }
+    json::write_text(key, out);
+    out.push(b':');
+    let written = write(out);
+    if !written {
+        out.truncate(before);
+    }
+    written
 }
 
 /// Puts what stands under `row.exact` back into a row that was read.
@@ -239,8 +303,9 @@ pub(crate) fn restore(fields: &mut Map<String, Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use namel3ss_safety::codec::{Entries, Head, Source, Texts};
     use namel3ss_safety::conformance::{buffer, hostile_events, plain_event};
-    use namel3ss_safety::{JournalId, SafetyEvent};
+    use namel3ss_safety::{JournalId, RowBuffer, SafetyEvent, Seq};
     use serde_json::json;
 
     /// A server that can hold next to nothing.
@@ -250,14 +315,61 @@ mod tests {
         moments: (Timestamp::from_micros(0), Timestamp::from_micros(i64::MAX / 2)),
         depth_max: 3,
         key_bytes_max: 40,
+        digits_max: 0,
     };
 
-    fn stored(event: &SafetyEvent, rest: &[usize]) -> Map<String, Value> {
-        let rows = buffer(JournalId([7; 16]), 1, std::slice::from_ref(event));
+    fn stored(event: &impl Source, rest: &[usize]) -> Map<String, Value> {
+        serde_json::from_str(&text(event, rest, &NEXT_TO_NOTHING)).unwrap()
+    }
+
+    fn text(event: &impl Source, rest: &[usize], holds: &Holds) -> String {
+        let mut rows = RowBuffer::new(JournalId([7; 16]));
+        rows.push_event(Seq(1), event);
         let row = rows.batch().rows().next().unwrap();
         let mut out = Vec::new();
-        Fitted::new(row, &NEXT_TO_NOTHING).write_metadata(rest, &mut out);
-        serde_json::from_slice(&out).unwrap()
+        Fitted::new(row, holds).write_metadata(rest, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    /// An event with a number that only a host language has.
+    struct Huge(SafetyEvent, &'static str);
+
+    impl Source for Huge {
+        fn head(&self) -> Head<'_> {
+            self.0.head()
+        }
+
+        fn categories(&self, into: &mut Texts<'_, '_>) {
+            Source::categories(&self.0, into);
+        }
+
+        fn metadata(&self, into: &mut Entries<'_, '_>) {
+            into.entry("n", |slot| {
+                slot.array(|items| {
+                    items.item(|slot| slot.number(self.1));
+                });
+            });
+        }
+    }
+
+    /// An int of Python's beyond 64 bits was stored as text, which no sum over the column counts.
+    #[test]
+    fn a_number_of_many_digits_stays_one_where_it_is_exact() {
+        let huge = Huge(plain_event(1), "-100000000000000000001");
+        let many = Holds { digits_max: 21, ..NEXT_TO_NOTHING };
+        assert_eq!(text(&huge, &[], &many), r#"{"n":[-100000000000000000001]}"#);
+        let without = text(&huge, &[SEQ], &many);
+        assert_eq!(without, r#"{"n":[-100000000000000000001],"seq":1}"#);
+        let few = Holds { digits_max: 20, ..NEXT_TO_NOTHING };
+        for (huge, holds) in [(huge, &few), (Huge(plain_event(1), "1e400"), &many)] {
+            let digits = huge.1;
+            let exact = format!(r#"{{\"metadata\":{{\"n\":[{digits}]}}}}"#);
+            let expected = format!(r#"{{"n":["{digits}"],"row.exact":"{exact}"}}"#);
+            assert_eq!(text(&huge, &[], holds), expected);
+        }
+        let nul = SafetyEvent { reason: Some("\0".to_owned()), ..plain_event(1) };
+        let nul = text(&Huge(nul, "100000000000000000000"), &[], &many);
+        assert!(nul.starts_with(r#"{"n":[100000000000000000000],"row.exact":""#), "{nul}");
     }
 
     fn holds_nul(value: &Value) -> bool {

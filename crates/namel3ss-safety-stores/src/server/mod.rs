@@ -7,7 +7,7 @@
 //! | option | meaning | default |
 //! | --- | --- | --- |
 //! | `table` | the table, or `schema.table` | `safety_events` |
-//! | `sslmode`, `ssl-mode`, `ssl` | see [`SslMode`] | `prefer` |
+//! | `sslmode`, `ssl-mode`, `ssl` | see [`SslMode`] | `prefer`; MySQL with a root: `verify-ca` |
 //! | `sslrootcert`, `ssl-ca` | a PEM file with the roots that are trusted, and no others | the system's |
 //! | `connect_timeout` | seconds until a connection stands and the table is known | 10 |
 //! | `timeout` | seconds for storing one batch, or reading one page | 60 |

@@ -111,7 +111,12 @@ pub(crate) fn parse(
         None if kind == Kind::Postgres => 5432,
         None => 3306,
     };
-    let ssl_mode = found.ssl_mode.as_deref().map_or(Ok(SslMode::default()), ssl_mode)?;
+    let ssl_mode = match found.ssl_mode.as_deref() {
+        Some(word) => ssl_mode(word)?,
+        // As MySQL's own clients do: whoever names a root wants it checked.
+        None if kind == Kind::Mysql && found.root.is_some() => SslMode::VerifyCa,
+        None => SslMode::default(),
+    };
     Ok(Server {
         kind,
         host,
@@ -272,6 +277,7 @@ mod tests {
         assert_eq!(server.password.as_ref().unwrap().reveal(), "c@n:ary");
         assert_eq!(server.timeout, Duration::from_secs(5));
         assert_eq!(server.ssl_root_cert, Some("/x.pem".into()));
+        assert_eq!(server.ssl_mode, SslMode::VerifyCa);
     }
 
     #[test]

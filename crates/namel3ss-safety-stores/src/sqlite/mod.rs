@@ -66,6 +66,8 @@ pub struct SqliteAdapter {
 struct Open {
     connection: Connection,
     columns: Columns,
+    /// SQLite's number of the schema in which the columns were found.
+    schema: i64,
     file: (u64, u64),
     /// The write-ahead log; `None` where there is none.
     log: Option<(u64, u64)>,
@@ -126,16 +128,23 @@ impl SqliteAdapter {
         let failed = |error| self.failed("open", &error);
         let connection = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
         set_up_patiently(&connection).map_err(failed)?;
-        let columns = Columns::of(&connection, &self.table).map_err(|error| match error {
-            table::TableProblem::Sql(error) => self.failed("look at the table in", &error),
-            table::TableProblem::Lacks(error) => AdapterError::config(error),
-        })?;
-        self.lacks_key.store(!columns.has_key, Ordering::Relaxed);
+        let columns = self.columns(&connection)?;
+        let schema = schema(&connection).map_err(failed)?;
         let file = identity(&self.path).ok_or_else(|| {
             AdapterError::transient(format!("open {}: it was just deleted", self.path.display()))
         })?;
         let log = identity(&self.log());
-        Ok(Open { connection, columns, file, log, power: false })
+        Ok(Open { connection, columns, schema, file, log, power: false })
+    }
+
+    /// The table's columns; makes it where it is missing.
+    fn columns(&self, connection: &Connection) -> Result<Columns, AdapterError> {
+        let columns = Columns::of(connection, &self.table).map_err(|error| match error {
+            table::TableProblem::Sql(error) => self.failed("look at the table in", &error),
+            table::TableProblem::Lacks(error) => AdapterError::config(error),
+        })?;
+        self.lacks_key.store(!columns.has_key, Ordering::Relaxed);
+        Ok(columns)
     }
 
     fn log(&self) -> PathBuf {
@@ -187,6 +196,12 @@ impl SqliteAdapter {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(failed)?;
+        let now = schema(&transaction).map_err(failed)?;
+        if now != open.schema {
+            // Somebody has changed a table: perhaps ours.
+            open.columns = self.columns(&transaction)?;
+            open.schema = now;
+        }
         let mut poison = Vec::new();
         let mut why = None;
         let mut inserted = 0;
@@ -277,6 +292,11 @@ fn set_up(connection: &Connection) -> rusqlite::Result<()> {
 fn is_worth_waiting(asked: i32) -> bool {
     std::thread::sleep(BUSY_PAUSE);
     asked < BUSY_ASKED_MAX
+}
+
+/// SQLite's number of the schema, another one after each change of it.
+fn schema(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))
 }
 
 /// Which file stands at `path` now.

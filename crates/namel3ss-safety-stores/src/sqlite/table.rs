@@ -3,7 +3,7 @@
 use namel3ss_safety::{Batch, FIELDS, JournalId, Row, json};
 use rusqlite::types::{Null, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, Statement, ToSql};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::schema::{Dialect, Table, ddl};
 
@@ -154,7 +154,7 @@ impl Columns {
             14 => return bind_float(statement, at, event.confidence),
             15 => return bind_float(statement, at, event.latency_ms),
             METADATA if self.rest.is_empty() => json::write_object(event.metadata(), text),
-            METADATA => *text = Value::Object(self.metadata(row)).to_string().into_bytes(),
+            METADATA => self.write_metadata(row, text),
             JOURNAL => json::write_journal(row.journal, text),
             // rusqlite refuses a seq beyond i64, which makes it a poison row.
             _ => return statement.raw_bind_parameter(at, seq(row)?),
@@ -163,8 +163,11 @@ impl Columns {
     }
 
     /// The row's metadata, and in it what has no column.
-    fn metadata(&self, row: &Row<'_>) -> Map<String, Value> {
-        let mut metadata = row.event.metadata().to_map();
+    fn write_metadata(&self, row: &Row<'_>, out: &mut Vec<u8>) {
+        let start = out.len();
+        json::write_object(row.event.metadata(), out);
+        // Open again for what follows.
+        out.pop();
         let mut whole = Vec::new();
         row.write_json(&mut whole);
         // What write_json wrote is an object.
@@ -172,13 +175,18 @@ impl Columns {
             for missing in &self.rest {
                 let name = name(*missing);
                 if let Some(value) = fields.remove(name).filter(|value| !value.is_null()) {
-                    let taken = metadata.contains_key(name);
+                    let taken = row.event.metadata().any(|(key, _)| key == name);
                     let name = if taken { format!("row.{name}") } else { name.to_owned() };
-                    metadata.insert(name, value);
+                    if out.len() > start + 1 {
+                        out.push(b',');
+                    }
+                    json::write_text(&name, out);
+                    out.push(b':');
+                    out.extend_from_slice(value.to_string().as_bytes());
                 }
             }
         }
-        metadata
+        out.push(b'}');
     }
 }
 

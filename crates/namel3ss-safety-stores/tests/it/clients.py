@@ -7,6 +7,7 @@ What a column can't hold, such as NUL in a text of PostgreSQL's, stands in the m
 import datetime
 import decimal
 import json
+import re
 import sys
 
 kind, where, table, jsonl = sys.argv[1:]
@@ -52,6 +53,9 @@ def sqlite():
 
 def micros(moment):
     if isinstance(moment, str):
+        if not re.match(r"(?!0000)\d{4}-", moment):
+            # Of a year that Python has no name for: what is left is its text.
+            return moment
         moment = datetime.datetime.fromisoformat(moment)
     moment = moment.replace(tzinfo=moment.tzinfo or datetime.timezone.utc)
     return (moment - EPOCH) // datetime.timedelta(microseconds=1)

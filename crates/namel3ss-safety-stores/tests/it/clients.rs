@@ -2,8 +2,9 @@
 
 use std::process::Command;
 
-use namel3ss_safety::conformance::{buffer, hostile_events};
-use namel3ss_safety::{JournalId, SafetyEvent};
+use namel3ss_safety::codec::{Entries, Head, Source, Texts};
+use namel3ss_safety::conformance::{buffer, hostile_events, plain_event};
+use namel3ss_safety::{JournalId, SafetyEvent, Seq};
 use namel3ss_safety_stores::open;
 
 use crate::mysql::Mysql;
@@ -11,17 +12,34 @@ use crate::objects::server::python_with;
 use crate::postgres::Postgres;
 use crate::servers::{Database as _, fresh_table};
 
+/// An event with a whole number that Python has, and Rust has not.
+struct Huge(SafetyEvent, String);
+
+impl Source for Huge {
+    fn head(&self) -> Head<'_> {
+        self.0.head()
+    }
+
+    fn categories(&self, into: &mut Texts<'_, '_>) {
+        Source::categories(&self.0, into);
+    }
+
+    fn metadata(&self, into: &mut Entries<'_, '_>) {
+        into.entry("n", |slot| slot.number(&self.1));
+    }
+}
+
 /// Stores hostile events in a table and as JSON lines, and has a client compare them.
 fn reads_back(kind: &str, packages: &[&str], url: &str, place: &str, table: &str) {
-    // What Python's calendar can name.
-    let years = -62_135_596_800_000_000..253_402_300_800_000_000_i64;
-    let events: Vec<SafetyEvent> = hostile_events()
-        .into_iter()
-        .filter(|event| years.contains(&event.timestamp.micros()))
-        .collect();
+    let events = hostile_events();
     let folder = tempfile::tempdir().expect("a folder");
     let lines = folder.path().join("events.jsonl").display().to_string();
-    let rows = buffer(JournalId::generate(), 1, &events);
+    let mut rows = buffer(JournalId::generate(), 1, &events);
+    let mut next = Seq(events.len() as u64);
+    for digits in ["18446744073709551616", "-1000000000000000000000000000001", &"9".repeat(4_300)] {
+        next.0 += 1;
+        rows.push_event(next, &Huge(plain_event(next.0), digits.to_owned()));
+    }
     for url in [url, &format!("file://{lines}")] {
         open(url).expect("a URL").insert(&rows.batch()).expect("stored");
     }
@@ -32,7 +50,7 @@ fn reads_back(kind: &str, packages: &[&str], url: &str, place: &str, table: &str
         .expect("Python runs");
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(done.status.success(), "{said}{}", String::from_utf8_lossy(&done.stderr));
-    assert_eq!(said, format!("read back {} rows\n", events.len()));
+    assert_eq!(said, format!("read back {} rows\n", rows.len()));
 }
 
 #[test]

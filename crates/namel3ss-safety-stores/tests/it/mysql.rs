@@ -6,8 +6,9 @@ use std::sync::OnceLock;
 use namel3ss_safety::conformance::{buffer, plain_event};
 use namel3ss_safety::{Failure, JournalId, SafetyEvent, Timestamp};
 use namel3ss_safety_stores::open;
+use namel3ss_safety_stores::schema::{Dialect, ddl};
 
-use crate::servers::{Database, EVERY, TestServer, Theirs, all, fresh_table, suite};
+use crate::servers::{Database, EVERY, TestServer, Theirs, all, fresh_table, places, suite};
 
 pub(crate) struct Mysql;
 
@@ -61,6 +62,20 @@ impl Database for Mysql {
         ("seq BIGINT, journal_id CHAR(32)", false),
     ];
 
+    fn partitioned(table: &str, before: &str) -> String {
+        let ddl = ddl(Dialect::Mysql, &table.parse().unwrap())
+            .replace("(journal_id, seq)", "(journal_id, seq, `timestamp`)");
+        let ddl = ddl.trim_end().trim_end_matches(';');
+        format!(
+            "{ddl} PARTITION BY RANGE COLUMNS (`timestamp`) \
+             (PARTITION a VALUES LESS THAN ('{before}'))"
+        )
+    }
+
+    fn rest(table: &str) -> String {
+        format!("ALTER TABLE {table} ADD PARTITION (PARTITION b VALUES LESS THAN (MAXVALUE))")
+    }
+
     const REFUSED: &'static [(&'static str, &'static [usize])] = &[
         ("ADD CHECK (seq NOT IN (3, 5))", &[2, 4]),
         ("MODIFY event_id VARCHAR(7) NOT NULL", &[9, 10]),
@@ -101,6 +116,29 @@ impl Database for Mysql {
         "SELECT COUNT(*) FROM information_schema.processlist WHERE info = 'SELECT SLEEP(3.5)'"
             .to_owned()
     }
+}
+
+/// The driver refused the whole statement, and with it every row of the batch.
+#[test]
+fn a_row_that_no_packet_holds_costs_itself_alone() {
+    let server = TestServer::up(Mysql::KIND, "packets");
+    let small = Mysql::client(server.port, "SET GLOBAL max_allowed_packet = 65536").output();
+    assert!(small.unwrap().status.success());
+    let place = Mysql::place(Mysql::USER, "127.0.0.1", server.port);
+    let url = format!("{place}?table={}", fresh_table());
+    let (adapter, journal) = (open(&url).unwrap(), JournalId::generate());
+    let events: Vec<SafetyEvent> = (0..300)
+        .map(|n| SafetyEvent {
+            reason: Some("x".repeat(if n == 7 { 70_000 } else { 3_000 })),
+            ..plain_event(n)
+        })
+        .collect();
+    let rows = buffer(journal, 1, &events);
+    let error = adapter.insert(&rows.batch()).unwrap_err();
+    assert_eq!(*error.failure(), Failure::Poison(vec![7]), "{error}");
+    adapter.insert(&rows.batch().slice(0..7)).unwrap();
+    adapter.insert(&rows.batch().slice(8..300)).unwrap();
+    assert_eq!(places(&url).len(), 299);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use namel3ss_safety::conformance::{buffer, plain_event};
 use namel3ss_safety::{Delivery, Failure, JournalId, SafetyEvent, Timestamp};
 use namel3ss_safety_stores::open;
+use namel3ss_safety_stores::schema::{Dialect, ddl};
 
 use crate::servers::{Database, EVERY, TestServer, Theirs, all, fresh_table, places, rows, suite};
 
@@ -71,6 +72,21 @@ impl Database for Postgres {
         ("seq bigint, journal_id uuid, PRIMARY KEY (journal_id, seq) DEFERRABLE", false),
         ("seq bigint, journal_id uuid", false),
     ];
+
+    fn partitioned(table: &str, before: &str) -> String {
+        let ddl = ddl(Dialect::Postgres, &table.parse().unwrap()).replace(
+            "(journal_id, seq)\n);",
+            "(journal_id, seq, timestamp)\n) PARTITION BY RANGE (timestamp);",
+        );
+        format!(
+            "{ddl} CREATE TABLE {table}_1 PARTITION OF {table} \
+             FOR VALUES FROM (MINVALUE) TO ('{before}')"
+        )
+    }
+
+    fn rest(table: &str) -> String {
+        format!("CREATE TABLE {table}_rest PARTITION OF {table} DEFAULT")
+    }
 
     const REFUSED: &'static [(&'static str, &'static [usize])] = &[
         ("ADD CHECK (seq NOT IN (3, 5)), ADD CHECK (app_name = 'app')", &[2, 4]),

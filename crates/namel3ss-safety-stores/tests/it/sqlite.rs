@@ -125,6 +125,40 @@ fn another_table_keeps_its_columns_and_the_rest_is_metadata() {
 }
 
 #[test]
+fn a_column_may_come_and_go_while_rows_are_stored() {
+    with_file(|path| {
+        let (journal, adapter) = (JournalId::generate(), adapter(path));
+        let theirs = Connection::open(path).unwrap();
+        let change = |sql: &str| theirs.execute_batch(sql).unwrap();
+        adapter.insert(&rows(journal, 1, 1).batch()).unwrap();
+        // As a later version may leave it: columns that this one does not know.
+        change("ALTER TABLE safety_events ADD COLUMN team TEXT");
+        change("ALTER TABLE safety_events ADD COLUMN level INTEGER NOT NULL DEFAULT 3");
+        adapter.insert(&rows(journal, 2, 100).batch()).unwrap();
+        // As an earlier version may have left it: without one that this one knows.
+        change("ALTER TABLE safety_events DROP COLUMN policy_name");
+        adapter.insert(&rows(journal, 102, 100).batch()).unwrap();
+        self::adapter(path).insert(&rows(journal, 150, 100).batch()).unwrap();
+        assert_eq!(seqs(path), (1..=249).collect::<Vec<_>>());
+        let found = all(path);
+        assert!(found.iter().all(|row| row.event.app_name.as_deref() == Some("app")));
+        assert!(
+            found
+                .iter()
+                .filter(|row| row.id.unwrap().1.0 > 101)
+                .all(|row| row.event.metadata["policy_name"] == "policy")
+        );
+        change("ALTER TABLE safety_events ADD COLUMN policy_name TEXT");
+        adapter.insert(&rows(journal, 250, 1).batch()).unwrap();
+        let count = "SELECT count(policy_name) FROM safety_events WHERE level = 3";
+        assert_eq!(theirs.query_row(count, [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+        change("DROP TABLE safety_events");
+        adapter.insert(&rows(journal, 251, 1).batch()).unwrap();
+        assert_eq!(seqs(path), [251]);
+    });
+}
+
+#[test]
 fn a_unique_index_of_theirs_is_as_good_as_our_key() {
     with_file(|path| {
         let sql = "CREATE TABLE safety_events (seq INTEGER, journal_id TEXT, metadata TEXT);

@@ -103,14 +103,20 @@ pub(super) fn check(place: &Place) -> Result<(), AdapterError> {
     number(place, "timeout", 1, TIMEOUT_MAX)?;
     number(place, "max_retries", 0, RETRIES_MAX as u64)?;
     for (name, value) in whereabouts(place) {
-        if matches!(name, "endpoint" | "base_url")
-            && value.starts_with("http://")
-            && !is_local(&value)
-            && !allows_http(place)
-        {
-            return Err(AdapterError::config(format!(
-                "open the object store: {name} is not encrypted, write https:// or add allow_http=true"
-            )));
+        if !matches!(name, "endpoint" | "base_url") {
+            continue;
+        }
+        let wrong =
+            |what: &str| Err(AdapterError::config(format!("open the object store: {name} {what}")));
+        // Where the driver finds no host in it, it panics.
+        let url = reqwest::Url::parse(&value).ok().filter(reqwest::Url::has_host);
+        match url.as_ref().map(reqwest::Url::scheme) {
+            Some("https") => {}
+            Some("http") if is_local(&value) || allows_http(place) => {}
+            Some("http") => {
+                return wrong("is not encrypted, write https:// or add allow_http=true");
+            }
+            _ => return wrong("is no URL, write https:// and the host"),
         }
     }
     Ok(())
@@ -202,8 +208,27 @@ fn configured<B, K: FromStr>(place: &Place, builder: B, with: impl Fn(B, K, &str
     })
 }
 
+/// `builder` with what the provider's variables say, each set by `with`. One that is set to nothing
+/// is none, as for the providers' own tools: the driver would sign with an empty token.
+fn from_env<B, K: FromStr>(prefix: &str, builder: B, with: impl Fn(B, K, &str) -> B) -> B {
+    let set = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let set = set.filter(|(name, value)| name.starts_with(prefix) && !value.is_empty());
+    set.fold(builder, |builder, (name, value)| match name.to_ascii_lowercase().parse() {
+        Ok(key) => with(builder, key, &value),
+        Err(_) => builder,
+    })
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 fn s3(place: &Place) -> AmazonS3Builder {
-    configured(place, AmazonS3Builder::from_env(), |builder, key, value| match key {
+    let builder = from_env("AWS_", AmazonS3Builder::new(), |builder, key, value| {
+        builder.with_config(key, value)
+    });
+    configured(place, builder, |builder, key, value| match key {
         // A service's own endpoint goes before all others, wherever it is written.
         AmazonS3ConfigKey::Endpoint => builder.with_config(AmazonS3ConfigKey::S3Endpoint, value),
         key => builder.with_config(key, value),
@@ -211,13 +236,56 @@ fn s3(place: &Place) -> AmazonS3Builder {
 }
 
 fn gcs(place: &Place) -> GoogleCloudStorageBuilder {
-    let builder = GoogleCloudStorageBuilder::from_env();
+    let new = GoogleCloudStorageBuilder::new();
+    let builder = from_env("GOOGLE_", new, |builder, key, value| builder.with_config(key, value));
     configured(place, builder, |builder, key, value| builder.with_config(key, value))
 }
 
 fn azure(place: &Place) -> MicrosoftAzureBuilder {
-    let builder = MicrosoftAzureBuilder::from_env();
+    let mut builder = MicrosoftAzureBuilder::new();
+    // What Azure's own tools read besides; the driver's names go before them.
+    let parts = variable("AZURE_STORAGE_CONNECTION_STRING").unwrap_or_default();
+    for (key, value) in connection_string(&parts) {
+        builder = builder.with_config(key, value);
+    }
+    for (name, key) in [
+        ("AZURE_STORAGE_ACCOUNT", AzureConfigKey::AccountName),
+        ("AZURE_STORAGE_KEY", AzureConfigKey::AccessKey),
+        // Where a container or a function asks for its identity.
+        ("IDENTITY_ENDPOINT", AzureConfigKey::MsiEndpoint),
+    ] {
+        if let Some(value) = variable(name) {
+            builder = builder.with_config(key, value);
+        }
+    }
+    let builder =
+        from_env("AZURE_", builder, |builder, key, value| builder.with_config(key, value));
     configured(place, builder, |builder, key, value| builder.with_config(key, value))
+}
+
+/// What a connection string of Azure's says, as the driver calls it.
+fn connection_string(text: &str) -> Vec<(AzureConfigKey, String)> {
+    let part = |wanted: &str| {
+        let mut parts = text.split(';').filter_map(|part| part.split_once('='));
+        let found = parts.find(|(name, _)| name.trim().eq_ignore_ascii_case(wanted));
+        found.map(|(_, value)| value.trim().to_owned()).filter(|value| !value.is_empty())
+    };
+    let named = [
+        (AzureConfigKey::AccountName, part("AccountName")),
+        (AzureConfigKey::AccessKey, part("AccountKey")),
+        (AzureConfigKey::SasKey, part("SharedAccessSignature")),
+    ];
+    let mut found: Vec<_> = named.into_iter().filter_map(|(key, v)| Some((key, v?))).collect();
+    let suffix = part("EndpointSuffix").filter(|suffix| suffix != "core.windows.net");
+    let endpoint = part("BlobEndpoint").or_else(|| {
+        let protocol = part("DefaultEndpointsProtocol").unwrap_or_else(|| "https".to_owned());
+        Some(format!("{protocol}://{}.blob.{}", part("AccountName")?, suffix?))
+    });
+    if let Some(endpoint) = endpoint {
+        let endpoint = endpoint.trim_end_matches('/').to_owned();
+        found.push((AzureConfigKey::Endpoint, endpoint));
+    }
+    found
 }
 
 /// The client of the place's store.
@@ -265,10 +333,37 @@ fn hint(place: &Place) -> String {
     let variables = match place.root {
         Root::S3(_) => "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL",
         Root::Gcs(_) => "GOOGLE_APPLICATION_CREDENTIALS, GOOGLE_SERVICE_ACCOUNT_KEY",
-        Root::Azure(_) => "AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY",
+        Root::Azure(_) => {
+            "AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_CONNECTION_STRING"
+        }
         Root::Folder(_) => "",
     };
     let mut names: Vec<&str> = place.options.iter().map(|(name, _)| name.as_str()).collect();
     names.push(variables);
     format!("open the object store: a setting is missing or malformed, check {}", names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn azures_connection_strings_are_read() {
+        let read = |text: &str| -> Vec<(String, String)> {
+            let parts = connection_string(text).into_iter();
+            parts.map(|(key, value)| (format!("{key:?}"), value)).collect()
+        };
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let key = "DefaultEndpointsProtocol=https;AccountName=mine;AccountKey=a+b/c==;";
+        let keyed = [pair("AccountName", "mine"), pair("AccessKey", "a+b/c==")];
+        assert_eq!(read(&format!("{key}EndpointSuffix=core.windows.net")), keyed);
+        let china = pair("Endpoint", "https://mine.blob.core.chinacloudapi.cn");
+        let there = read(&format!("{key}EndpointSuffix=core.chinacloudapi.cn"));
+        assert_eq!(there, [&keyed[..], &[china]].concat());
+        let sas =
+            "BlobEndpoint=https://mine.blob.core.windows.net/;SharedAccessSignature=sv=1&sig=x%3D";
+        let endpoint = pair("Endpoint", "https://mine.blob.core.windows.net");
+        assert_eq!(read(sas), [pair("SasKey", "sv=1&sig=x%3D"), endpoint]);
+        assert!(read("").is_empty());
+    }
 }

@@ -57,6 +57,7 @@ match what.split(":"):
         more = {
             "date": pyarrow.array([datetime.date(2026, 3, 1)] * len(seqs), pyarrow.date32()),
             "note": pyarrow.array(["mine"] * len(seqs), pyarrow.string()),
+            "team": pyarrow.array(["theirs"] * len(seqs), pyarrow.string()),
         }
         more = {name: values for name, values in more.items() if name in columns}
         deltalake.write_deltalake(path, rows(journal, seqs, **more), mode="append")
@@ -89,6 +90,9 @@ match what.split(":"):
         }
         with open(f"{path}/_delta_log/{open_table().version() + 1:020}.json", "x") as commit:
             json.dump({"add": add}, commit)
+    case ["add-column"]:
+        team = deltalake.Field("team", deltalake.schema.PrimitiveType("string"), nullable=True)
+        open_table().alter.add_columns(team)
     case ["constrain"]:
         open_table().alter.add_constraint({"late": "seq >= 0"})
     case _:

@@ -114,6 +114,29 @@ fn others_append_between_our_commits() {
     });
 }
 
+/// As a later version of this library may leave its table.
+#[test]
+fn a_column_may_come_while_rows_are_stored() {
+    with_table(|folder, url| {
+        let (path, journal) = (folder.display().to_string(), JournalId::generate());
+        let adapter = open(url).expect("a URL");
+        adapter.insert(&rows(journal, 1, 10).batch()).expect("stored");
+        other(&path, "add-column");
+        adapter.insert(&rows(journal, 5, 10).batch()).expect("stored");
+        open(url).expect("a URL").insert(&rows(journal, 10, 10).batch()).expect("stored");
+        // Rows of theirs, with the column, in a file of its own.
+        other(&path, &format!("append:{journal}:101:103"));
+        adapter.insert(&rows(journal, 20, 1).batch()).expect("stored");
+        let expected: Vec<u64> = (1..=20).chain(101..=103).collect();
+        assert_eq!(seqs(url), expected);
+        let seen = other(&path, "compact");
+        assert_eq!((&seen["rows"], &seen["different"]), (&23.into(), &23.into()));
+        adapter.insert(&rows(journal, 15, 7).batch()).expect("stored");
+        let expected: Vec<u64> = (1..=21).chain(101..=103).collect();
+        assert_eq!(seqs(url), expected);
+    });
+}
+
 #[test]
 fn tables_of_others_are_written_to_or_refused_with_the_reason() {
     with_table(|path, url| {

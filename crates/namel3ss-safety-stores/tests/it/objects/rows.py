@@ -9,6 +9,7 @@ COLUMNS = [
     "trace_id", "session_id", "user_id", "direction", "action", "categories", "severity",
     "confidence", "latency_ms", "metadata", "journal_id", "seq",
 ]
+TEXTS = set(COLUMNS) - {"timestamp", "categories", "confidence", "latency_ms", "metadata", "seq"}
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 
@@ -21,6 +22,9 @@ def comparable(row):
     row = {name: row[name] for name in COLUMNS}
     for name in ["confidence", "latency_ms"]:
         row[name] = repr(float(row[name]))
+    for name in TEXTS:
+        # pandas has a number that is none for no text.
+        row[name] = None if isinstance(row[name], float) else row[name]
     if isinstance(row["timestamp"], str):
         row["timestamp"] = micros(datetime.datetime.fromisoformat(row["timestamp"]))
     elif not isinstance(row["timestamp"], int):

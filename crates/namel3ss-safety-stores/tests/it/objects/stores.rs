@@ -21,7 +21,7 @@ fn s3(port: u16, place: &str) -> String {
 }
 
 /// The emulator's own account and key, which are the same everywhere.
-const AZURE_KEY: &str =
+pub(super) const AZURE_KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 pub(super) fn azure(port: u16, place: &str) -> String {
@@ -118,26 +118,92 @@ fn s3_says_what_is_wrong_and_repeats_no_secret() {
     check(&url.replace("testtest", "canary"), Failure::Transient, "does not answer in time");
 }
 
-#[test]
-fn a_bare_bucket_with_the_usual_variables_is_all_that_a_writer_needs() {
-    // Variables are a process's own, so this is one: see `child`.
-    let server = Server::start("s3");
-    let endpoint = format!("http://127.0.0.1:{}", server.port);
+/// What a process with these variables and no others says in [`child`]. Variables are a process's own.
+fn said_with(url: &str, variables: &[(&str, &str)]) -> String {
     let done = std::process::Command::new(std::env::current_exe().expect("this binary has a path"))
         .args(["--exact", "objects::stores::child", "--nocapture"])
-        .env(JOB, "safety")
-        .env("AWS_ENDPOINT_URL", &endpoint)
-        .env("AWS_ACCESS_KEY_ID", "test")
-        .env("AWS_SECRET_ACCESS_KEY", "testtest")
-        .env("AWS_REGION", "us-east-1")
+        .env(JOB, url)
+        .envs(variables.iter().copied())
         .output()
         .expect("a child process runs");
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
-    assert!(done.status.success(), "{said}{}", String::from_utf8_lossy(&done.stderr));
-    let identity = said.lines().find_map(|line| line.strip_prefix("identity ")).expect(&said);
+    let error = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.success() && !error.contains("panicked"), "{said}{error}");
+    let said = said.lines().find_map(|line| line.strip_prefix("said ")).expect(&said);
+    assert!(!said.contains("canary"), "{said}");
+    said.to_owned()
+}
+
+#[test]
+fn a_bare_bucket_with_the_usual_variables_is_all_that_a_writer_needs() {
+    let server = Server::start("s3");
+    let endpoint = format!("http://127.0.0.1:{}", server.port);
+    let said = said_with(
+        "safety",
+        &[
+            ("AWS_ENDPOINT_URL", &endpoint),
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "testtest"),
+            ("AWS_REGION", "us-east-1"),
+            // Set to nothing, as by a template that has none of them.
+            ("AWS_SESSION_TOKEN", ""),
+            ("AWS_ENDPOINT_URL_S3", ""),
+        ],
+    );
     let encoded = endpoint.replace(':', "%3A").replace('/', "%2F");
-    assert_eq!(identity, format!("s3://safety/events/safety?format=json&endpoint={encoded}"));
+    let identity = format!("s3://safety/events/safety?format=json&endpoint={encoded}");
+    assert_eq!(said, format!("stored {identity}"));
     assert_eq!(seqs(&format!("{identity}&access_key_id=test&secret_access_key=testtest")), [1, 2]);
+}
+
+#[test]
+fn azures_usual_variables_are_all_that_a_writer_needs() {
+    let server = azurite();
+    let endpoint = format!("http://127.0.0.1:{}/devstoreaccount1", server.port);
+    let connection = format!(
+        "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={AZURE_KEY};\
+         BlobEndpoint={endpoint};"
+    );
+    let account = [
+        ("AZURE_STORAGE_ACCOUNT", "devstoreaccount1"),
+        ("AZURE_STORAGE_KEY", AZURE_KEY),
+        ("AZURE_STORAGE_ENDPOINT", &endpoint),
+        ("AZURE_STORAGE_SAS_TOKEN", ""),
+    ];
+    let whole = [("AZURE_STORAGE_CONNECTION_STRING", connection.as_str())];
+    for variables in [&account[..], &whole] {
+        let said = said_with("az://safety", variables);
+        assert!(said.starts_with("stored az://safety/events/safety?format=json&account"), "{said}");
+    }
+    assert_eq!(seqs(&azure(server.port, "events/safety?format=json")), [1, 1, 2, 2]);
+}
+
+#[test]
+fn the_usual_variables_name_the_proxy() {
+    use std::io::Read as _;
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://ann:canary@{}", proxy.local_addr().expect("an address"));
+    let heard = std::thread::spawn(move || {
+        let mut heard = String::new();
+        for stream in proxy.incoming().take(1) {
+            let mut bytes = [0; 4096];
+            let mut stream = stream.expect("a connection");
+            let read = stream.read(&mut bytes).expect("a request");
+            heard.push_str(&String::from_utf8_lossy(&bytes[..read]));
+            let _ = stream.write_all(b"HTTP/1.1 407 canary\r\ncontent-length: 0\r\n\r\n");
+        }
+        heard
+    });
+    let bucket = "s3://safety/p?endpoint=https://store.invalid&max_retries=0&timeout=5";
+    let keys = [("AWS_ACCESS_KEY_ID", "canary"), ("AWS_SECRET_ACCESS_KEY", "canary")];
+    let excluded = [("HTTPS_PROXY", url.as_str()), ("NO_PROXY", ".invalid")];
+    let said = said_with(bucket, &[&keys[..], &excluded].concat());
+    assert!(said.starts_with("Transient list objects: the store can't be reached"), "{said}");
+    let said = said_with(bucket, &[&keys[..], &excluded[..1]].concat());
+    assert!(said.starts_with("Transient list objects: the store can't be reached"), "{said}");
+    let heard = heard.join().expect("it was asked");
+    assert!(heard.starts_with("CONNECT store.invalid:443 HTTP/1.1"), "{heard}");
+    assert!(heard.to_ascii_lowercase().contains("proxy-authorization: basic"), "{heard}");
 }
 
 const JOB: &str = "N3_SAFETY_BARE_BUCKET";
@@ -147,9 +213,12 @@ const JOB: &str = "N3_SAFETY_BARE_BUCKET";
 fn child() {
     let Ok(bucket) = std::env::var(JOB) else { return };
     let adapter = ObjectStoreAdapter::new(&bucket, "events/safety", "json").expect("three");
-    adapter.insert(&rows(JournalId::generate(), 1, 2).batch()).expect("stored");
+    let said = match adapter.insert(&rows(JournalId::generate(), 1, 2).batch()) {
+        Ok(()) => format!("stored {}", adapter.identity()),
+        Err(error) => format!("{:?} {error}", error.failure()),
+    };
     let mut out = std::io::stdout().lock();
-    writeln!(out, "\nidentity {}", adapter.identity()).expect("it is read");
+    writeln!(out, "\nsaid {said}").expect("it is read");
 }
 
 #[test]
@@ -166,6 +235,10 @@ fn urls_are_checked_before_anything_is_connected_to() {
     check("s3://safety/../x", "none that is . or ..");
     check("s3://safety/a%0Ab", "control character");
     check("s3://safety/p?endpoint=http://canary@store.example", "is not encrypted");
+    check("s3://safety/p?endpoint=canary.store.example", "endpoint is no URL");
+    check("s3://safety/p?endpoint=canary.store.example:9000", "endpoint is no URL");
+    check("gs://safety/p?base_url=canary:", "base_url is no URL");
+    check("az://safety/p?endpoint=canary", "endpoint is no URL");
     check("s3://safety/p?rows=0", "rows= takes 1 to");
     check("s3://safety/p?timeout=canary", "timeout= takes 1 to 600");
     check("s3://safety/p?format=parket", "did you mean \"parquet\"?");

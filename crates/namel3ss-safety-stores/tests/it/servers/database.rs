@@ -32,6 +32,11 @@ pub(crate) trait Database {
     /// The columns of a key and the key, and whether it keeps a row from being stored twice.
     const KEYS: &'static [(&'static str, bool)];
 
+    /// Makes our table with its moment in the key, and a partition of what is before a day.
+    fn partitioned(table: &str, before: &str) -> String;
+    /// Makes a partition of the rest.
+    fn rest(table: &str) -> String;
+
     /// A change of our table, and which of eleven rows it then refuses.
     const REFUSED: &'static [(&'static str, &'static [usize])];
     /// A key that is added shows when a connection is opened.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use namel3ss_safety::adapter::ReadError;
-use namel3ss_safety::conformance::{Subject, buffer, plain_event, run};
+use namel3ss_safety::conformance::{Subject, buffer, hostile_events, plain_event, run, same_event};
 use namel3ss_safety::{
     AdapterError, AdapterRegistry, Delivery, Failure, JournalId, SafetyEvent, SafetyEventLogger,
     Timestamp,
@@ -22,6 +22,8 @@ macro_rules! suite {
             another_table_keeps_its_columns_and_types
             a_column_may_come_and_go_while_rows_are_stored
             keys_of_theirs_count_if_they_hold_ours
+            a_partitioned_table_holds_every_row_once_as_it_was
+            a_row_of_no_partition_costs_itself_alone
             rows_that_the_server_refuses_are_named_and_nothing_is_stored
             two_processes_of_two_threads_store_every_event_once
             a_reader_gives_the_newest_and_then_what_comes
@@ -87,6 +89,15 @@ pub(crate) fn a_column_may_come_and_go_while_rows_are_stored<D: Database>() {
     let found =
         D::sql(&format!("SELECT COALESCE(policy_name, {policy}, '-') FROM {table} ORDER BY seq"));
     assert_eq!(found, "-\npolicy\npolicy\npolicy");
+    // As a later version may leave it: columns that this one does not know.
+    D::sql(&format!("ALTER TABLE {table} ADD COLUMN level INT NOT NULL DEFAULT 3"));
+    for adapter in [&adapter, &open(&url).unwrap()] {
+        (0..2).for_each(|_| adapter.insert(&rows(journal, 5, 1).batch()).unwrap());
+    }
+    let found = all(&url);
+    assert_eq!(found.len(), 5);
+    assert!(found.iter().all(|row| row.event.app_name.as_deref() == Some("app")), "{found:?}");
+    assert_eq!(D::sql(&format!("SELECT COUNT(*) FROM {table} WHERE level = 3")), "5");
     D::sql(&format!("DROP TABLE {table}"));
     adapter.insert(&rows(journal, 5, 1).batch()).unwrap();
     assert_eq!(places(&url), [(journal, 5)]);
@@ -106,6 +117,51 @@ pub(crate) fn keys_of_theirs_count_if_they_hold_ours<D: Database>() {
         let found = D::sql(&format!("SELECT COUNT(*) FROM {table}"));
         assert_eq!(found, if *once { "3" } else { "1" }, "{key}");
     }
+}
+
+/// Our own table, by moment: the key holds the partition column.
+fn partitioned<D: Database>(before: &str, default: bool) -> String {
+    let table = fresh_table();
+    D::sql(&D::partitioned(&table, before));
+    if default {
+        D::sql(&D::rest(&table));
+    }
+    table
+}
+
+/// Hostile rows, which are sent several times and in parts, are there once and as they were.
+pub(crate) fn a_partitioned_table_holds_every_row_once_as_it_was<D: Database>() {
+    let url = D::url(&partitioned::<D>("2001-01-01", true));
+    let events = hostile_events();
+    let rows = buffer(JournalId::generate(), 1, &events);
+    let middle = events.len() / 2;
+    for range in [10..middle, 0..middle + 10, middle..events.len(), 0..events.len()] {
+        let adapter = open(&url).unwrap();
+        adapter.insert(&rows.batch().slice(range)).unwrap();
+        assert!(matches!(adapter.delivery(), Delivery::ExactlyOnce { .. }));
+    }
+    let mut found = all(&url);
+    found.sort_unstable_by_key(|row| row.id);
+    assert_eq!(found.len(), events.len());
+    for (sent, there) in rows.batch().rows().zip(&found) {
+        let sent = sent.event.to_event();
+        assert!(same_event(&sent, &there.event), "{sent:?}\n{:?}", there.event);
+    }
+}
+
+pub(crate) fn a_row_of_no_partition_costs_itself_alone<D: Database>() {
+    let table = partitioned::<D>("2101-01-01", false);
+    let late =
+        SafetyEvent { timestamp: Timestamp::from_micros(5_000_000_000_000_000), ..plain_event(1) };
+    let rows = buffer(JournalId::generate(), 1, &[plain_event(0), late, plain_event(2)]);
+    let adapter = open(&D::url(&table)).unwrap();
+    let error = adapter.insert(&rows.batch()).unwrap_err();
+    assert_eq!(*error.failure(), Failure::Poison(vec![1]), "{error}");
+    adapter.insert(&rows.batch().slice(0..1)).unwrap();
+    D::sql(&D::rest(&table));
+    adapter.insert(&rows.batch()).unwrap();
+    assert_eq!(places(&D::url(&table)).len(), 3);
+    assert!(matches!(adapter.delivery(), Delivery::ExactlyOnce { .. }));
 }
 
 pub(crate) fn rows_that_the_server_refuses_are_named_and_nothing_is_stored<D: Database>() {
@@ -274,6 +330,8 @@ pub(crate) fn encryption_is_as_strict_as_asked_for<D: Database>() {
         ("localhost", format!("ssl-mode=VERIFY_CA&ssl-ca={ca}"), true),
         ("127.0.0.1", format!("sslmode=verify-ca&sslrootcert={ca}"), !D::ROOT_NEEDS_NAME),
         ("127.0.0.1", format!("sslmode=require&sslrootcert={ca}"), !D::ROOT_NEEDS_NAME),
+        ("localhost", format!("ssl_ca={ca}"), true),
+        ("127.0.0.1", format!("ssl_ca={ca}"), !D::ROOT_NEEDS_NAME),
         ("localhost", format!("sslmode=require&sslrootcert={wrong}"), false),
         ("localhost", format!("sslmode=verify-ca&sslrootcert={wrong}"), false),
         ("localhost", "sslmode=verify-full".to_owned(), false),

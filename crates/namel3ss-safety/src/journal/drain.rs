@@ -205,10 +205,7 @@ impl Drainer {
                 *done += 1;
                 continue;
             }
-            if let Some((from, last)) = self.skipped {
-                self.write_void(parts, from, last)?;
-                self.skipped = None;
-            }
+            self.write_skipped(parts)?;
             self.make_room(parts, first.seq, first.size() as u64)?;
             // Made just now where it was missing.
             let Some(writer) = &mut self.writer else { return Ok(()) };
@@ -235,6 +232,14 @@ impl Drainer {
         Ok(())
     }
 
+    /// Says which seqs were dropped before they were written, before anything that comes after them.
+    fn write_skipped(&mut self, parts: &Parts<'_>) -> io::Result<()> {
+        let Some((from, last)) = self.skipped else { return Ok(()) };
+        self.write_void(parts, from, last)?;
+        self.skipped = None;
+        Ok(())
+    }
+
     fn write_void(&mut self, parts: &Parts<'_>, from: Seq, last: Seq) -> io::Result<()> {
         let payload = last.0.to_le_bytes();
         self.make_room(parts, from, frame::size_of_frame(payload.len()) as u64)?;
@@ -246,6 +251,9 @@ impl Drainer {
     }
 
     fn write_gaps(&mut self, parts: &Parts<'_>) -> io::Result<()> {
+        if !self.gaps.is_empty() {
+            self.write_skipped(parts)?;
+        }
         while let Some(gap) = self.gaps.front() {
             let payload = gap.to_bytes();
             let size = frame::size_of_frame(payload.len()) as u64;

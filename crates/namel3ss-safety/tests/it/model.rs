@@ -687,3 +687,20 @@ fn a_read_that_fails_in_the_middle_is_begun_again() {
     ];
     play(setup, &actions);
 }
+
+/// An event was dropped for want of room before it was in a segment, and the word about a gap went to
+/// one that began behind it: whoever read that took the event for damaged.
+#[test]
+fn a_gap_is_told_behind_what_was_dropped_before_it() {
+    let (strategy, durability) = (OverflowStrategy::DropOldest, Durability::Process);
+    let (sinks, buffer_size, backlog, fallback) = (1, 1, 8192, false);
+    let setup = Setup { sinks, strategy, durability, buffer_size, backlog, fallback };
+    let actions = [
+        Action::Log { count: 1, bytes: 0 },
+        Action::Fault(Some(Fault::Full)),
+        Action::Log { count: 1, bytes: 3985 },
+        Action::Fault(Some(Fault::SyncFails)),
+        Action::Sync,
+    ];
+    play(setup, &actions);
+}

@@ -11,6 +11,10 @@
 //! | `seq` | 64-bit integer, with statistics as `timestamp` |
 //! | all others | text; null for none, except in `event_id` and `journal_id` |
 //!
+//! `event_id` is stored as what differs from the one before (`DELTA_BYTE_ARRAY`), `trace_id` with its
+//! lengths apart (`DELTA_LENGTH_BYTE_ARRAY`): see the format's
+//! [encodings](https://parquet.apache.org/docs/file-format/data-pages/encodings/).
+//!
 //! Row groups have 25,000 rows and pages 5,000, in the order of their seqs and so nearly of time: a
 //! reader that asks for an hour skips the rest. The same rows give the same bytes.
 

@@ -155,19 +155,14 @@ fn metadata(rows: &[Row<'_>]) -> ArrayRef {
 }
 
 fn journals(rows: &[Row<'_>]) -> ArrayRef {
-    if let Some(first) = rows.first()
-        && rows.iter().all(|row| row.journal == first.journal)
-    {
-        return Arc::new(StringArray::new_repeated(first.journal.to_string(), rows.len()));
+    let mut runs = rows.chunk_by(|one, next| one.journal == next.journal);
+    if let (Some(run), None) = (runs.next(), runs.next()) {
+        return Arc::new(StringArray::new_repeated(run[0].journal.to_string(), rows.len()));
     }
     let mut column = StringBuilder::with_capacity(rows.len(), rows.len() * 32);
-    let mut last = None;
-    for row in rows {
-        let (journal, text) = last.get_or_insert_with(|| (row.journal, row.journal.to_string()));
-        if *journal != row.journal {
-            (*journal, *text) = (row.journal, row.journal.to_string());
-        }
-        column.append_value(&*text);
+    for run in rows.chunk_by(|one, next| one.journal == next.journal) {
+        let text = run[0].journal.to_string();
+        run.iter().for_each(|_| column.append_value(&text));
     }
     Arc::new(column.finish())
 }

@@ -3,8 +3,9 @@
 //!
 //! PostgreSQL has no U+0000 in texts, MySQL no infinities, no year 10,000 and in JSON no whole number
 //! beyond 64 bits, MariaDB no JSON of more than 32 levels. Such a value is stored as well as can be:
-//! U+FFFD for U+0000, the nearest moment, null, the digits as text, the metadata without the entry. Its field as it was logged stands beside it, as JSON text
-//! in the metadata under `row.exact`. An event whose own metadata has that key is treated so too:
+//! U+FFFD for U+0000, the nearest moment, null, the digits as text, the metadata without the entry.
+//! Its field as it was logged stands beside it, as JSON text in the metadata under `row.exact`. An
+//! event whose own metadata has that key is treated so too:
 //! what a reader finds there is always ours.
 
 use std::borrow::Cow;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use namel3ss_safety::DatasetAdapter;
-use namel3ss_safety::home::home;
+use namel3ss_safety::home::{home, make_private};
 use namel3ss_safety_stores::OpenError;
 
 use crate::error::Error;
@@ -26,6 +26,12 @@ fn open_one(url: &str, exit: Exit) -> Result<Arc<dyn DatasetAdapter>, Error> {
         };
         Error::new(exit, error.to_string())
     })
+}
+
+/// Makes the home, where the default dataset is a file: a recorded destination may be it too.
+pub(crate) fn make_home() -> Result<(), Error> {
+    let home = home();
+    make_private(&home).map_err(|e| Error::config(format!("make {}: {e}", home.display())))
 }
 
 /// What `NAMEL3SS_SAFETY_URL` names, or the SQLite file under home, which is made for it.

@@ -9,8 +9,11 @@ use namel3ss_safety::journal::DropReason;
 use namel3ss_safety::journal::account::{self, ACCOUNTS_NAME, Account, SinkAccount};
 use namel3ss_safety::journal::inspect::{self, Found, JournalInfo, SinkInfo};
 use namel3ss_safety::journal::recovery::RecoverError;
+use namel3ss_safety::register;
 use namel3ss_safety::{JournalId, Seq};
 
+/// The folder within a home that holds all journals.
+pub(crate) const JOURNAL_NAME: &str = "journal";
 /// How deep journals lie under the home folder: `journal/{dataset}/{journal_id}`.
 const DEPTH_MAX: usize = 3;
 /// The most folders that are looked into: a wrong path may lead anywhere.
@@ -52,6 +55,39 @@ impl Fates {
     pub(crate) fn is_balanced(&self) -> bool {
         self.logged == self.flushed + self.fallback + self.dropped + self.pending
     }
+}
+
+/// The folders named `journal` of a home: its own, and those in the folders of its register.
+pub(crate) fn folders_of(home: &Path) -> Vec<PathBuf> {
+    let outside = register::folders(home).unwrap_or_default();
+    let roots = std::iter::once(home.to_owned()).chain(outside);
+    let folders = roots.map(|root| root.join(JOURNAL_NAME));
+    folders.filter(|folder| folder.symlink_metadata().is_ok_and(|found| found.is_dir())).collect()
+}
+
+/// The folder with a folder `journal` in which a journal lies: what a logger calls its home.
+pub(crate) fn root_of(journal: &Path) -> Option<&Path> {
+    let folder = journal.parent()?.parent()?;
+    (folder.file_name()? == JOURNAL_NAME).then(|| folder.parent()).flatten()
+}
+
+/// Every journal at or under each of `folders`. A folder that can't be read is told, and costs only
+/// itself.
+pub(crate) fn find_all(
+    folders: impl IntoIterator<Item = PathBuf>,
+    mut tell: impl FnMut(&str),
+) -> Vec<Journal> {
+    let mut found = Vec::new();
+    for folder in folders {
+        match find(&folder) {
+            Ok(journals) => found.extend(journals),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                tell(&format!("left out {}: failed to read it: {error}", folder.display()))
+            }
+        }
+    }
+    found
 }
 
 /// Every journal at or under `path`, the oldest first. Each is read whole, and its frames checked.

@@ -11,8 +11,13 @@ pub(crate) fn shown(destination: &str) -> &str {
     if destination.is_empty() { "a dataset that has no adapter" } else { destination }
 }
 
-/// The adapter that a recorded destination names, if it is one that this build can open.
+/// The adapter that a recorded destination names, if it is one that this build can open. A default
+/// dataset that is the same place comes first: its URL may hold the password, which no record does.
 pub(crate) fn open(destination: &str) -> Option<Arc<dyn DatasetAdapter>> {
+    let ours = crate::destination::open(&[]).unwrap_or_default();
+    if let Some(adapter) = ours.into_iter().find(|adapter| adapter.identity() == destination) {
+        return Some(adapter);
+    }
     let adapter = namel3ss_safety_stores::open(destination).ok()?;
     // Anything else would deliver to another place than the one that was meant.
     (adapter.identity() == destination).then_some(adapter)

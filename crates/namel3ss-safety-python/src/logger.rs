@@ -53,7 +53,7 @@ fn journal_kind(journal: &str) -> JournalKind {
 impl Logger {
     #[new]
     #[pyo3(signature = (*, target_dataset, buffer_size, flush_interval_seconds, overflow_strategy,
-        sink, further, journal, durability, backlog_limit_bytes, home, disabled, starts_itself))]
+        sink, further, journal, durability, backlog_limit_bytes, disabled, starts_itself))]
     #[expect(clippy::too_many_arguments, reason = "each is one of the user's own, by its name")]
     fn new(
         target_dataset: String,
@@ -65,7 +65,6 @@ impl Logger {
         journal: &str,
         durability: &str,
         backlog_limit_bytes: i64,
-        home: Option<PathBuf>,
         disabled: bool,
         starts_itself: bool,
     ) -> PyResult<Self> {
@@ -74,7 +73,7 @@ impl Logger {
                 .map_err(|_| wrong(format!("{name} is {value}: it takes {takes}")))
         };
         let backlog = positive("backlog_limit_bytes", backlog_limit_bytes, "bytes from 4096 on")?;
-        let mut builder: Builder = SafetyEventLogger::builder()
+        let builder: Builder = SafetyEventLogger::builder()
             .target_dataset(target_dataset)
             .buffer_size(positive("buffer_size", buffer_size, "1 to 10000000 events")?)
             .flush_interval_seconds(flush_interval_seconds)
@@ -83,9 +82,6 @@ impl Logger {
             .journal(journal_kind(journal))
             .durability(durability.parse::<Durability>().map_err(wrong)?)
             .backlog_limit_bytes(backlog as u64);
-        if let Some(home) = home {
-            builder = builder.home(home);
-        }
         let further = further.iter().map(|native| native.adapter.clone());
         let logger = further.fold(builder, Builder::also_to).build().map_err(refused)?;
         Ok(Self { host: Arc::new(Host::new(logger, disabled, starts_itself)) })

@@ -1,7 +1,8 @@
 //! Where the library keeps its things when nobody says where.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 /// The folder for journals and the embedded dataset: `NAMEL3SS_SAFETY_HOME`, or else the
 /// [XDG state folder](https://specifications.freedesktop.org/basedir-spec/latest/),
@@ -22,6 +23,18 @@ fn home_from(var: impl Fn(&str) -> Option<OsString>) -> PathBuf {
         .or_else(|| set("LOCALAPPDATA"))
         .unwrap_or_else(std::env::temp_dir);
     state.join("namel3ss").join("safety")
+}
+
+/// Makes the folder `path` and what is missing above it; what is made is for its owner alone (0700).
+///
+/// # Errors
+/// The operating system's own.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod sink;
 pub mod journal;
 pub mod logger;
 pub mod home;
+pub mod register;
 pub mod nearest;
 pub mod limits;
 mod locks;

@@ -171,7 +171,6 @@ class Logger:
         journal: str,
         durability: str,
         backlog_limit_bytes: int,
-        home: str | PathLike[str] | None,
         disabled: bool,
         starts_itself: bool,
     ) -> Self: ...

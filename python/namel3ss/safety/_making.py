@@ -53,7 +53,6 @@ class Making:
         self._fallback = check_path("fallback_path", fallback_path)
         if event_sink is not None:
             self.sink = self._taken(event_sink)
-            self._home = self._fallback or self.sink.fallback_path
             return
         if adapter_registry is None:
             adapter_registry = AdapterRegistry()
@@ -62,7 +61,6 @@ class Making:
             else:
                 first, *self._further = _default(target_dataset)
                 adapter_registry._table.set(target_dataset, first)
-        self._home = self._fallback
         self.sink = SafetyEventSink(
             target_dataset,
             adapter_registry,
@@ -115,7 +113,6 @@ class Making:
             journal=_journal(journal),
             durability=durability,
             backlog_limit_bytes=backlog_limit_bytes,
-            home=self._home,
             disabled=os.environ.get(f"{_PREFIX}DISABLED", "") not in ("", "0"),
             starts_itself=starts_itself,
         )

@@ -280,7 +280,7 @@ class SafetyEventLogger(_Logging):
         ``buffer_size``: events that are handed to the worker at once, 1 to 10,000,000.
         ``flush_interval_seconds``: how long an event waits for that at most, 0.001 to 86,400.
         ``overflow_strategy``: ``drop_oldest``, ``drop_newest`` or ``block``.
-        ``fallback_path``: where batches go that the dataset won't take; also holds the journal.
+        ``fallback_path``: where batches go that the dataset won't take.
         ``journal``: ``file``, ``memory``, or a folder.
         ``durability``: ``process`` survives the end of the process; ``power`` syncs every 50 ms.
         ``backlog_limit_bytes``: how much journal may wait for the dataset.

@@ -2,29 +2,35 @@
 
 use std::path::Path;
 
+use namel3ss_safety::register;
+
 use super::{Finding, shell};
-use crate::destination;
 use crate::journals::{self, Journal};
 
 pub(super) fn check(home: &Path, findings: &mut Vec<Finding>) {
-    let folder = home.join("journal");
-    let journals = match journals::find(&folder) {
-        Ok(journals) => journals,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => {
-            findings.push(Finding::config(
+    let before = findings.len();
+    if let Err(error) = register::folders(home) {
+        let register = home.join(register::REGISTER_NAME);
+        findings.push(Finding::config(
+            "journals",
+            format!("the register {} can't be read: {error}", register.display()),
+            format!("let this user read {}", shell(&register)),
+        ));
+    }
+    let mut journals = Vec::new();
+    for folder in journals::folders_of(home) {
+        match journals::find(&folder) {
+            Ok(found) => journals.extend(found),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => findings.push(Finding::config(
                 "journals",
                 format!("{} can't be read: {error}", folder.display()),
                 format!("let this user read {}", shell(&folder)),
-            ));
-            return;
+            )),
         }
-    };
-    let before = findings.len();
-    let ours = destination::open(&[]).unwrap_or_default();
-    let ours: Vec<String> = ours.iter().map(|adapter| adapter.identity()).collect();
+    }
     for journal in &journals {
-        one(journal, &ours, findings);
+        one(journal, findings);
     }
     if findings.len() == before {
         let live = journals.iter().filter(|journal| journal.live).count();
@@ -33,7 +39,7 @@ pub(super) fn check(home: &Path, findings: &mut Vec<Finding>) {
     }
 }
 
-fn one(journal: &Journal, ours: &[String], findings: &mut Vec<Finding>) {
+fn one(journal: &Journal, findings: &mut Vec<Finding>) {
     let path = journal.path.display();
     let content = match &journal.content {
         Ok(content) => content,
@@ -70,24 +76,15 @@ fn one(journal: &Journal, ours: &[String], findings: &mut Vec<Finding>) {
             "{} events of the dataset {} wait in {path}, which no process has open",
             sink.pending, content.header.dataset
         );
-        // The next logger of the default dataset takes what goes to the same place.
-        if content.header.dataset == crate::place::DEFAULT_DATASET
-            && ours.iter().any(|ours| content.header.names(ours, &sink.destination))
-        {
-            let text = format!("{orphan}: the next logger adopts it");
-            findings.push(Finding::note("journals", text));
-        } else {
-            let to = crate::recovery::shown(&sink.destination);
-            let others =
-                if sinks.len() > 1 { ", which is one of several destinations" } else { "" };
-            findings.push(Finding::integrity(
-                "journals",
-                format!("{orphan}; they go to {to}{others}"),
-                format!(
-                    "start its program again, or: {}",
-                    crate::recovery::command(&content.header.dataset, &sink.destination)
-                ),
-            ));
-        }
+        let to = crate::recovery::shown(&sink.destination);
+        let others = if sinks.len() > 1 { ", which is one of several destinations" } else { "" };
+        findings.push(Finding::integrity(
+            "journals",
+            format!("{orphan}; they go to {to}{others}"),
+            format!(
+                "start its program again, or: {}",
+                crate::recovery::command(&content.header.dataset, &sink.destination)
+            ),
+        ));
     }
 }

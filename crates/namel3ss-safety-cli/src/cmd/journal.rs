@@ -39,7 +39,7 @@ enum Verb {
   n3-safety journal ls
   n3-safety journal ls /var/log/safety -o json")]
 struct Ls {
-    /// Where to look [default: the home folder]
+    /// Where to look [default: the home folder, and the folders in its register]
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
 }
@@ -54,21 +54,19 @@ impl Journal {
 
 impl Ls {
     fn run(&self, context: &mut Context) -> Result<Exit, Error> {
-        let folder = self.folder.clone().unwrap_or_else(|| home().join("journal"));
-        let journals = match journals::find(&folder) {
-            Ok(journals) => journals,
-            // Nothing was ever logged there; a folder that somebody named should exist.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.folder.is_none() => {
-                Vec::new()
-            }
-            Err(error) => {
-                return Err(Error::failed(format!("read {}: {error}", folder.display())));
-            }
+        let journals = match &self.folder {
+            Some(folder) => journals::find(folder)
+                .map_err(|error| Error::failed(format!("read {}: {error}", folder.display())))?,
+            // Nothing may have been logged there yet; a folder that somebody named should exist.
+            None => journals::find_all(journals::folders_of(&home()), |text| {
+                context.err.say(Style::Warn, "warning:", text);
+            }),
         };
         if context.out.is_json() {
             let list: Vec<Value> = journals.iter().map(to_json).collect();
             context.out.json(&json!({"journals": list}))?;
         } else if journals.is_empty() {
+            let folder = self.folder.clone().unwrap_or_else(home);
             context.err.note(&format!("no journals under {}", folder.display()));
         } else {
             let heads = [

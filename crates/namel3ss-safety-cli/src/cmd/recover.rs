@@ -1,6 +1,7 @@
 //! `recover`: journals that nobody adopts, delivered by hand.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
@@ -22,7 +23,8 @@ use crate::style::Style;
 ///
 /// A logger adopts the journals of its own dataset and destination when it starts. This delivers
 /// the others: to where they were meant to go, or to --to. A journal that a process has open is
-/// left alone. Journals are looked for under NAMEL3SS_SAFETY_HOME.
+/// left alone. Journals are looked for under NAMEL3SS_SAFETY_HOME, and under the folders outside it that
+/// its loggers have used.
 ///
 /// A journal may have several destinations. Each gets what it has yet to get: from the --to that is
 /// the same place, which may hold its password, or else as above.
@@ -30,8 +32,13 @@ use crate::style::Style;
 #[command(after_help = "Examples:
   n3-safety recover --dry-run
   n3-safety recover
+  n3-safety recover /var/log/safety
   n3-safety recover --dataset my_safety_events --to sqlite:////var/lib/app/safety.db")]
 pub(crate) struct Recover {
+    /// Where to look: homes, or folders with journals [default: the home folder, and the folders in
+    /// its register]
+    #[arg(value_name = "DIR")]
+    folders: Vec<PathBuf>,
     /// Where to deliver; repeated, to each [default: where each journal was meant to go]
     #[arg(long, value_name = "URL")]
     to: Vec<String>,
@@ -43,19 +50,28 @@ pub(crate) struct Recover {
     dry_run: bool,
 }
 
-/// Orphans of one dataset and destination.
+/// Orphans of one root, dataset and destination.
 #[derive(Debug, Default)]
 struct Group {
     journals: u64,
     events: u64,
 }
 
-type Key = (String, String);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    /// The folder that holds `journal/`.
+    root: PathBuf,
+    dataset: String,
+    destination: String,
+}
 
 impl Recover {
     pub(crate) fn run(&self, context: &mut Context) -> Result<Exit, Error> {
         let to = if self.to.is_empty() { Vec::new() } else { destination::open(&self.to)? };
         let groups = self.groups(context)?;
+        if !groups.is_empty() && !self.dry_run {
+            destination::make_home()?;
+        }
         if groups.is_empty() {
             context.err.note("no journals were left behind");
         }
@@ -69,7 +85,7 @@ impl Recover {
                 (false, false) => self.deliver(context, key, adapters),
                 (false, true) => Err(format!(
                     "the destination {} can't be opened from here: say where with --to URL",
-                    shown(&key.1)
+                    shown(&key.destination)
                 )),
             };
             bar.inc(group.events);
@@ -78,7 +94,7 @@ impl Recover {
                 Err(error) => (0, Some(error)),
             };
             if let Some(error) = &error {
-                let text = format!("failed to recover the dataset {}: {error}", key.0);
+                let text = format!("failed to recover the dataset {}: {error}", key.dataset);
                 bar.suspend(|| context.err.say(Style::Bad, "error:", &text));
             }
             let delivered = delivered.min(group.events);
@@ -87,8 +103,8 @@ impl Recover {
                 stuck += group.events.saturating_sub(delivered);
             }
             done.push(json!({
-                "dataset": key.0,
-                "destination": key.1,
+                "dataset": key.dataset,
+                "destination": key.destination,
                 "journals": group.journals,
                 "events": group.events,
                 "delivered": delivered,
@@ -114,13 +130,17 @@ impl Recover {
 
     /// The orphans that have something to deliver.
     fn groups(&self, context: &mut Context) -> Result<BTreeMap<Key, Group>, Error> {
-        let folder = home().join("journal");
-        let journals = match journals::find(&folder) {
-            Ok(journals) => journals,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => {
-                return Err(Error::failed(format!("read {}: {error}", folder.display())));
+        let journals = if self.folders.is_empty() {
+            journals::find_all(journals::folders_of(&home()), |text| {
+                context.err.say(Style::Warn, "warning:", text);
+            })
+        } else {
+            let mut found = Vec::new();
+            for folder in &self.folders {
+                let failed = |e| Error::failed(format!("read {}: {e}", folder.display()));
+                found.extend(journals::find(folder).map_err(failed)?);
             }
+            found
         };
         let mut groups: BTreeMap<Key, Group> = BTreeMap::new();
         for journal in journals.iter().filter(|journal| !journal.live) {
@@ -132,9 +152,22 @@ impl Recover {
                     continue;
                 }
             };
+            let Some(root) = journals::root_of(&journal.path) else {
+                let text = format!(
+                    "left out {}: it does not lie in a folder {}/DATASET",
+                    journal.path.display(),
+                    journals::JOURNAL_NAME
+                );
+                context.err.say(Style::Warn, "warning:", &text);
+                continue;
+            };
             let wanted = self.dataset.as_ref().is_none_or(|name| *name == content.header.dataset);
             for sink in content.sinks().into_iter().filter(|sink| wanted && sink.pending > 0) {
-                let key = (content.header.dataset.clone(), sink.destination);
+                let key = Key {
+                    root: root.to_owned(),
+                    dataset: content.header.dataset.clone(),
+                    destination: sink.destination,
+                };
                 let group = groups.entry(key).or_default();
                 group.journals += 1;
                 group.events += sink.pending;
@@ -147,13 +180,13 @@ impl Recover {
     fn deliver(
         &self,
         context: &mut Context,
-        (dataset, destination): &Key,
+        Key { root, dataset, destination }: &Key,
         adapters: Vec<Arc<dyn DatasetAdapter>>,
     ) -> Result<u64, String> {
         let instead = Arc::new(Instead::new(adapters, destination));
         // What can't be delivered stays where it is: another file of it would help nobody.
         let adapter: Arc<dyn DatasetAdapter> = instead.clone();
-        let builder = feed::builder(&[adapter], dataset).no_fallback();
+        let builder = feed::builder(&[adapter], dataset).home(root).no_fallback();
         let logger = feed::build(builder).map_err(|e| e.to_string())?;
         let report = logger.stop(None);
         feed::tell_notices(&logger, &mut context.err);
@@ -186,16 +219,17 @@ impl Recover {
 /// nobody's own, else to where it was meant to go; empty where that can't be opened from here.
 fn adapters(
     to: &[Arc<dyn DatasetAdapter>],
-    (dataset, destination): &Key,
+    Key { dataset, destination, .. }: &Key,
     groups: &BTreeMap<Key, Group>,
 ) -> Vec<Arc<dyn DatasetAdapter>> {
     let is_own = |adapter: &Arc<dyn DatasetAdapter>, of: &str| adapter.identity() == of;
     if let Some(own) = to.iter().find(|adapter| is_own(adapter, destination)) {
         return vec![own.clone()];
     }
-    let of_dataset = || groups.keys().filter(|key| key.0 == *dataset);
-    let is_free =
-        |adapter: &&Arc<dyn DatasetAdapter>| !of_dataset().any(|(_, other)| is_own(adapter, other));
+    let of_dataset = || groups.keys().filter(|key| key.dataset == *dataset);
+    let is_free = |adapter: &&Arc<dyn DatasetAdapter>| {
+        !of_dataset().any(|other| is_own(adapter, &other.destination))
+    };
     let free: Vec<_> = to.iter().filter(is_free).cloned().collect();
     if free.is_empty() { recovery::open(destination).into_iter().collect() } else { free }
 }

@@ -33,7 +33,7 @@ use crate::tally::Tally;
 pub(crate) struct Stats {
     /// What to count: a URL, a .csv, .json, .jsonl or SQLite file, a folder of objects by day, the
     /// folder of a Delta table, or a folder with journals; may be repeated [default: the default
-    /// dataset, and the journals of the home folder]
+    /// dataset, and the journals of the home folder and of those in its register]
     #[arg(long, value_name = "URL|PATH")]
     from: Vec<String>,
 }
@@ -140,10 +140,7 @@ impl Stats {
                 }
             }
         }
-        let folder = home().join("journal");
-        if folder.exists() {
-            places.push(Place::Journals(folder));
-        }
+        places.extend(journals::folders_of(&home()).into_iter().map(Place::Journals));
         Ok(places)
     }
 }

@@ -3,6 +3,10 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::Stdio;
 
+use std::path::Path;
+
+use namel3ss_safety::{AdapterRegistry, JournalKind, JsonAdapter, SafetyEvent, SafetyEventLogger};
+
 use crate::{Bench, events};
 
 /// Logs three events to `to` and dies before they are delivered.
@@ -91,7 +95,12 @@ fn recover_knows_a_databases_own_table() {
 fn the_next_logger_of_the_same_dataset_adopts() {
     let bench = Bench::new();
     orphan(&bench, &[]);
-    bench.run(["doctor"]).exits(0).prints("the next logger adopts it");
+    // Its program may never start again: until its events are delivered, the record needs care.
+    bench
+        .run(["doctor"])
+        .exits(3)
+        .prints("3 events")
+        .prints("-> start its program again, or: n3-safety recover");
     let one = bench.file("one.jsonl", "{\"event_id\":\"later\"}\n");
     bench.run(["ingest", &one]).exits(0);
     let lines = bench.run(["tail", "-o", "json"]).exits(0).json_lines();
@@ -153,4 +162,54 @@ fn an_outage_ends_in_fallback_files_that_replay() {
     let lines = bench.run(["tail", "-o", "json", "--from", to]).exits(0).json_lines();
     assert_eq!(lines.len(), 3);
     bench.run(["doctor"]).exits(0);
+}
+
+/// A journal of three events for `to` in the folder `journals`, of a logger of this process that has
+/// ended without delivering them.
+fn left_in(journals: &Path, home: &Path, to: &Path) {
+    let registry = AdapterRegistry::default();
+    registry.register("safety_events", std::sync::Arc::new(JsonAdapter::new(to).unwrap()));
+    let builder = SafetyEventLogger::builder().adapter_registry(registry).home(home);
+    let builder = builder.journal(JournalKind::Folder(journals.to_owned()));
+    let logger = builder.no_fallback().threads(false).build().unwrap();
+    for _ in 0..3 {
+        let _ = logger.log(&SafetyEvent::default());
+    }
+}
+
+/// Only the home was looked into: what a program with a folder of its own for journals had left was
+/// "none left behind" for `doctor`, and `recover` never delivered it.
+#[test]
+fn a_journal_outside_the_home_is_found_by_every_verb() {
+    let bench = Bench::new();
+    let outside = bench.path("outside");
+    left_in(&outside, &bench.home(), &bench.path("out.jsonl"));
+    let outside = outside.to_str().unwrap();
+    bench.run(["doctor"]).exits(3).prints(outside).prints("n3-safety recover");
+    bench.run(["journal", "ls"]).exits(0).prints("orphan");
+    let json = bench.run(["stats", "-o", "json"]).exits(0).json();
+    assert_eq!((&json["totals"]["logged"], &json["totals"]["pending"]), (&3.into(), &3.into()));
+    bench.run(["recover"]).exits(0).prints("delivered 3 of 3 events");
+    let lines = bench.run(["tail", "-o", "json", "--from", "out.jsonl"]).exits(0).json_lines();
+    assert_eq!(lines.len(), 3);
+    bench.run(["doctor"]).exits(0);
+    let json = bench.run(["stats", "-o", "json"]).exits(0).json();
+    assert_eq!((&json["totals"]["logged"], &json["totals"]["flushed"]), (&3.into(), &3.into()));
+}
+
+#[test]
+fn recover_works_in_a_home_that_does_not_exist_yet() {
+    let bench = Bench::new();
+    let outside = bench.path("outside");
+    // It was meant for the default dataset of a home that is gone.
+    let to = bench.home().join("safety.jsonl");
+    left_in(&outside, &bench.home(), &to);
+    std::fs::remove_dir_all(bench.home()).unwrap();
+    bench.run(["recover"]).exits(0).says("no journals were left behind");
+    bench.run(["recover", "nowhere"]).exits(1).says("nowhere");
+    let outside = outside.to_str().unwrap();
+    bench.run(["recover", outside]).exits(0).prints("delivered 3 of 3 events");
+    let from = to.to_str().unwrap();
+    let lines = bench.run(["tail", "-o", "json", "--from", from]).exits(0).json_lines();
+    assert_eq!(lines.len(), 3);
 }

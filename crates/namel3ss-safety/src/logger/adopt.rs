@@ -15,6 +15,7 @@ use crate::journal::cursor::{Cursor, cursor_name};
 use crate::journal::header::FileHeader;
 use crate::journal::media::{DiskFolder, Folder, FolderLock};
 use crate::journal::recovery::{self, RecoverError, Settled};
+use crate::journal::slug;
 use crate::journal::store::{Damage, ReadPlace, Store};
 use crate::notice::{Level, Notices};
 
@@ -120,7 +121,7 @@ pub(super) fn share_out(shared: &Shared) {
         durability: config.options.durability,
     };
     let shares: Vec<Share> = match config.medium {
-        None => adopt(&config.root, &shared.journals(), &wanted, &config.notices),
+        None => shared.roots().flat_map(|root| adopt(root, &wanted, &config.notices)).collect(),
         Some(_) => {
             let left = std::mem::take(&mut *lock(&config.left_behind));
             left.into_iter()
@@ -145,11 +146,12 @@ pub(super) fn share_out(shared: &Shared) {
     }
 }
 
-/// Takes over every orphan under `journals` that is wanted, oldest first. What can't be read is
-/// said, and left for a person.
-fn adopt(root: &Path, journals: &Path, wanted: &Wanted<'_>, notices: &Notices) -> Vec<Share> {
+/// Takes over every orphan under `root` that is wanted, oldest first. What can't be read is said,
+/// and left for a person.
+fn adopt(root: &Path, wanted: &Wanted<'_>, notices: &Notices) -> Vec<Share> {
+    let journals = root.join("journal").join(slug(wanted.dataset));
     // Nobody else's folder, and no link, is looked into.
-    for folder in [&*root.join("journal"), journals] {
+    for folder in [&root.join("journal"), &journals] {
         match DiskFolder::open(folder, false) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
@@ -160,7 +162,7 @@ fn adopt(root: &Path, journals: &Path, wanted: &Wanted<'_>, notices: &Notices) -
             }
         }
     }
-    let Ok(entries) = std::fs::read_dir(journals) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(&journals) else { return Vec::new() };
     let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
     // Journal ids begin with their time.
     names.sort_unstable();

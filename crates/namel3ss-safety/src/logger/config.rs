@@ -24,6 +24,9 @@ pub(super) struct Config {
     pub(super) backlog_bytes_max: u64,
     pub(super) journal: JournalKind,
     pub(super) options: journal::Options,
+    /// Where the register is of folders outside it.
+    pub(super) home: PathBuf,
+    /// The folder that holds `journal/`: the home, or a folder for journals of the user's own.
     pub(super) root: PathBuf,
     pub(super) adopt: bool,
     pub(super) threads: bool,
@@ -53,7 +56,7 @@ pub struct Builder {
     backlog_bytes_max: u64,
     journal: JournalKind,
     durability: Durability,
-    root: Option<PathBuf>,
+    home: Option<PathBuf>,
     fallback: Fallback,
     adopt: bool,
     threads: bool,
@@ -86,7 +89,7 @@ impl Default for Builder {
             backlog_bytes_max: 1 << 30,
             journal: JournalKind::File,
             durability: Durability::Process,
-            root: None,
+            home: None,
             fallback: Fallback::Default,
             adopt: true,
             threads: true,
@@ -156,11 +159,11 @@ impl Builder {
         self
     }
 
-    /// The folder that holds `journal/`; default the fallback path if one is given, else
-    /// [`crate::home::home`].
+    /// The folder that holds `journal/`, and the [register](crate::register) of folders in use
+    /// outside it; default [`crate::home::home`].
     #[must_use]
     pub fn home(mut self, path: impl Into<PathBuf>) -> Self {
-        self.root = Some(path.into());
+        self.home = Some(path.into());
         self
     }
 
@@ -331,10 +334,10 @@ impl Builder {
             return Err(ConfigError::new("flush_interval_seconds", message));
         }
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
-        let root = match (&self.root, &self.journal, &self.fallback) {
-            (_, JournalKind::Folder(path), _) | (Some(path), ..) => path.clone(),
-            (None, _, Fallback::Path(path)) => path.clone(),
-            _ => crate::home::home(),
+        let home = self.home.unwrap_or_else(crate::home::home);
+        let root = match &self.journal {
+            JournalKind::Folder(path) => path.clone(),
+            _ => home.clone(),
         };
         let notices = match (&self.notices, &self.sink) {
             (Some(notices), _) => notices.clone(),
@@ -368,6 +371,7 @@ impl Builder {
             backlog_bytes_max,
             journal: self.journal,
             options: journal::Options { durability: self.durability, ..self.options },
+            home,
             root,
             adopt: self.adopt,
             threads: self.threads,

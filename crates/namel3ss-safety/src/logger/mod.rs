@@ -15,6 +15,7 @@ mod report;
 mod keeper;
 mod worker;
 mod adopt;
+mod folders;
 mod flush;
 
 use std::cell::RefCell;

@@ -37,6 +37,7 @@ impl Shared {
                 self.memory_lane()
             })
         });
+        self.enter_register();
         if self.config.threads {
             self.start_keeper();
         }

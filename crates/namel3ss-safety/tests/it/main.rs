@@ -7,6 +7,7 @@ mod children;
 mod crashes;
 mod damage;
 mod fixtures;
+mod upgrade;
 mod kills;
 mod recovery;
 mod bench;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Folder, Mapping, MediumFile};
+use crate::home::make_private;
 use crate::journal::cursor::CURSOR_PREFIX;
 use crate::journal::recovery::ASIDE_SUFFIX;
 use crate::limits::check_file_size;
@@ -140,18 +141,6 @@ impl DiskFolder {
     fn create_new(&self, name: &str) -> io::Result<File> {
         File::options().read(true).write(true).create_new(true).open(self.path.join(name))
     }
-}
-
-/// Makes `path` and what is missing above it; what is made is for its owner alone.
-///
-/// # Errors
-/// The operating system's own.
-pub(crate) fn make_private(path: &Path) -> io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
 }
 
 impl Folder for DiskFolder {

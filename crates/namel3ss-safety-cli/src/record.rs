@@ -1,5 +1,6 @@
 //! One event as a verb meets it: with its place in a journal, where that is known.
 
+use namel3ss_safety::adapter::ReadRow;
 use namel3ss_safety::{FIELDS, JournalId, SafetyEvent, Seq, codec, json};
 use serde_json::Value;
 
@@ -15,22 +16,9 @@ pub(crate) struct Record {
 
 impl Record {
     /// From a row as a dataset stores it: the 17 fields, `journal_id`, `seq`.
-    pub(crate) fn from_row(mut row: Value) -> Result<Self, String> {
-        let mut place = None;
-        if let Value::Object(fields) = &mut row {
-            let journal = fields.get("journal_id").and_then(Value::as_str).map(str::parse);
-            let seq = fields.get("seq").and_then(|seq| match seq {
-                Value::String(digits) => digits.parse().ok(),
-                other => other.as_u64(),
-            });
-            if let (Some(Ok(journal)), Some(seq)) = (journal, seq) {
-                place = Some((journal, Seq(seq)));
-                fields.remove("journal_id");
-                fields.remove("seq");
-            }
-        }
-        let event = SafetyEvent::from_json(row).map_err(|e| e.to_string())?;
-        Ok(Self { event, place })
+    pub(crate) fn from_row(row: Value) -> Result<Self, String> {
+        let row = ReadRow::from_json(row).map_err(|e| e.to_string())?;
+        Ok(Self { event: row.event, place: row.id })
     }
 
     /// The row as JSON text, in the order of the fields.

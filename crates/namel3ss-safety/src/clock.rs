@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use chrono::{DateTime, NaiveDateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 
 /// A moment in UTC, in microseconds since 1970-01-01.
 ///
@@ -74,29 +74,9 @@ impl std::error::Error for ParseTimestampError {}
 impl std::str::FromStr for Timestamp {
     type Err = ParseTimestampError;
 
+    /// As [`crate::parse::moment_of_text`] does.
     fn from_str(text: &str) -> Result<Self, ParseTimestampError> {
-        let text = text.trim();
-        if let Some(micros) = text.strip_suffix("us") {
-            return micros.parse().map(Self).map_err(|_| ParseTimestampError);
-        }
-        if let Ok(t) = DateTime::parse_from_rfc3339(text) {
-            return Ok(Self(t.timestamp_micros()));
-        }
-        // Beyond the four-digit years of RFC 3339, as `Display` writes them with a sign.
-        if let Ok(t) = text.parse::<DateTime<Utc>>() {
-            return Ok(Self(t.timestamp_micros()));
-        }
-        for format in ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"] {
-            if let Ok(t) = NaiveDateTime::parse_from_str(text, format) {
-                return Ok(Self(t.and_utc().timestamp_micros()));
-            }
-        }
-        for format in ["%Y-%m-%d %H:%M:%S%.f%:z", "%Y-%m-%dT%H:%M:%S%.f%z"] {
-            if let Ok(t) = DateTime::parse_from_str(text, format) {
-                return Ok(Self(t.timestamp_micros()));
-            }
-        }
-        Err(ParseTimestampError)
+        crate::parse::moment_of_text(text).ok_or(ParseTimestampError)
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod id;
 pub mod event;
+pub mod parse;
 pub mod codec;
 pub mod json;
 pub mod batch;

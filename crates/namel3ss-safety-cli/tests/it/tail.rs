@@ -60,7 +60,7 @@ fn what_can_not_be_read_says_why() {
     let mut command = bench.command(["tail"]);
     command.env("NAMEL3SS_SAFETY_URL", "gopher://bucket/x");
     crate::Ran::from(command.output().unwrap()).exits(5).says("NAMEL3SS_SAFETY_URL");
-    let mixed = bench.file("a.jsonl", "{\"event_id\":\"a\"}\n{\"action\":\"blok\"}\n");
+    let mixed = bench.file("a.jsonl", "{\"event_id\":\"a\"}\n{\"action\":blok}\n");
     bench.run(["tail", "--from", &mixed]).exits(4).says("1 row").prints("id=a");
 }
 

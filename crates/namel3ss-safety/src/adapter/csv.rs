@@ -347,9 +347,8 @@ impl<R: Read> Reader<R> {
                 }
                 _ => uninert(cell).map(Value::from),
             };
-            if let Some(value) = value {
-                fields.entry(name.as_str()).or_insert(value);
-            }
+            // An empty cell is null, and not a column that is not there.
+            fields.entry(name.as_str()).or_insert(value.unwrap_or(Value::Null));
         }
         ReadRow::from_json(Value::Object(fields)).map_err(|error| wrong(self.number, error))
     }
@@ -377,8 +376,8 @@ impl From<::csv::Error> for Wrong {
     }
 }
 
-impl From<crate::event::FromJsonError> for Wrong {
-    fn from(error: crate::event::FromJsonError) -> Self {
+impl From<crate::event::NotAnObject> for Wrong {
+    fn from(error: crate::event::NotAnObject) -> Self {
         Self::Text(error.to_string().into())
     }
 }

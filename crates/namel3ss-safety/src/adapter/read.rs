@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::event::{FromJsonError, SafetyEvent};
+use crate::event::{NotAnObject, SafetyEvent};
 use crate::id::{JournalId, Seq};
+use crate::parse;
 
 /// An event as a dataset holds it.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,20 +18,43 @@ pub struct ReadRow {
 }
 
 impl ReadRow {
-    /// From a row as [`crate::Row::write_json`] writes it.
+    /// From a row as [`crate::Row::write_json`] writes it, or as a table of somebody's own holds it:
+    /// see [`crate::parse::stored_row`]. Metadata may be JSON text.
     ///
     /// # Errors
-    /// For what is no row, see [`SafetyEvent::from_json`].
-    pub fn from_json(mut value: Value) -> Result<Self, FromJsonError> {
-        let id = value.as_object_mut().and_then(|fields| {
-            let journal = fields.get("journal_id")?.as_str()?.parse().ok()?;
-            let seq = fields.get("seq")?.as_u64()?;
-            fields.remove("journal_id");
-            fields.remove("seq");
-            Some((journal, Seq(seq)))
-        });
-        Ok(Self { id, event: SafetyEvent::from_json(value)? })
+    /// If the value is no object.
+    pub fn from_json(value: Value) -> Result<Self, NotAnObject> {
+        let Value::Object(mut row) = value else { return Err(NotAnObject) };
+        if let Some(Value::String(text)) = row.get("metadata")
+            && let Ok(metadata @ Value::Object(_)) = serde_json::from_str(text)
+        {
+            row.insert("metadata".to_owned(), metadata);
+        }
+        let id = take_id(&mut row);
+        Ok(Self { id, event: parse::stored_row(row).event })
     }
+}
+
+/// Takes the row's identity out of its columns, or out of its metadata where the table has no such
+/// columns. What is no identity is left where it is.
+fn take_id(row: &mut Map<String, Value>) -> Option<(JournalId, Seq)> {
+    let journal = find(row, "journal_id")?.as_str()?.parse().ok()?;
+    let seq = match find(row, "seq")? {
+        Value::String(digits) => digits.parse().ok()?,
+        number => number.as_u64()?,
+    };
+    for name in ["journal_id", "seq"] {
+        if row.remove(name).is_none()
+            && let Some(Value::Object(metadata)) = row.get_mut("metadata")
+        {
+            parse::take_missing(metadata, name);
+        }
+    }
+    Some((journal, Seq(seq)))
+}
+
+fn find<'r>(row: &'r Map<String, Value>, name: &str) -> Option<&'r Value> {
+    row.get(name).or_else(|| parse::find_missing(row.get("metadata")?.as_object()?, name))
 }
 
 /// Why a row could not be read.

@@ -22,8 +22,8 @@ use super::replay_error::ReplayError;
 use crate::adapter::{Batching, DatasetAdapter, Failure};
 use crate::batch::{Durability, RowBuffer};
 use crate::codec;
-use crate::event::SafetyEvent;
 use crate::id::{JournalId, Seq};
+use crate::parse;
 
 /// The largest file that is replayed: 1 GiB. The files that a sink writes are one batch each.
 pub const FILE_BYTES_MAX: u64 = 1 << 30;
@@ -211,7 +211,7 @@ impl Rows {
             }
             _ => (derived, Seq(index)),
         };
-        let event = SafetyEvent::from_json(Value::Object(fields)).map_err(|e| e.to_string())?;
+        let event = parse::stored_row(fields).event;
         let rows = self.journals.entry(journal).or_default();
         if rows.contains_key(&seq) {
             self.duplicates += 1;

@@ -72,6 +72,22 @@ fn rows_made_by_hand_keep_their_identity() {
     assert_eq!(dataset.len(), 4, "another file has other rows");
 }
 
+/// A fallback file that somebody had edited was refused for one word, or its row became `allow`.
+#[test]
+fn what_a_row_says_is_read_as_everywhere() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("edited.json");
+    let text = r#"[{"action":"DENY"}, {"action":"maybe"}, {"confidence":[]}]"#;
+    fs::write(&file, text).unwrap();
+    let dataset = MemoryAdapter::default();
+    replay_file(&file, &dataset, ReplayOptions::default()).unwrap();
+    let events: Vec<_> = dataset.rows().into_iter().map(|row| row.event).collect();
+    let actions: Vec<_> = events.iter().map(|event| event.action.as_str()).collect();
+    assert_eq!(actions, ["block", "alert", "alert"]);
+    assert_eq!(events[1].metadata["action"], "maybe");
+    assert_eq!(events[2].metadata["confidence"], serde_json::json!([]));
+}
+
 #[test]
 fn rows_are_sorted_and_duplicates_dropped() {
     let place = tempfile::tempdir().unwrap();
@@ -105,7 +121,6 @@ fn damage_is_located_and_nothing_moves() {
     check("[\n{}\n{}]", 3);
     check("[\n{}]\n]", 3);
     check("[\n{\"journal_id\":\"no\",\"seq\":1}]", 2);
-    check("[\n{\"confidence\":[]}]", 2);
     check(&"[".repeat(100_000), 1);
 }
 

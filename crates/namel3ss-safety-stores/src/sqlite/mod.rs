@@ -1,51 +1,45 @@
 //! Rows in a table of an SQLite file, each once: by its primary key (`journal_id`, `seq`).
 //!
-//! One transaction a batch, in WAL mode. `durability="process"` needs no sync (synchronous NORMAL);
+//! One transaction a batch, in WAL mode; a database with other tables keeps its mode. `durability="process"` needs no sync (synchronous NORMAL);
 //! `"power"` syncs each commit (FULL). A table that stands there with other columns keeps them: the
 //! columns of our names are filled, all else goes to its `metadata` column under the fields' names
 //! (`row.` before one that the metadata has already); without such a column it is refused. **Limit:**
-//! without a unique key on (`journal_id`, `seq`) a row may be stored more than once.
+//! without a unique key on (`journal_id`, `seq`) a row may be stored more than once. A row that a
+//! trigger ignores silently is refused as one that breaks a constraint is; where that can't be seen
+//! (a view without these columns), it counts as stored.
 //!
 //! A host may hold a SQLite of its own, as Python does, and read the file with it. Two of them in one
-//! process don't see each other's locks ([How To Corrupt](https://sqlite.org/howtocorrupt.html), 2.2.1):
-//! when the other one closes the file, it takes itself for the last and removes the write-ahead log,
-//! into which this one would go on writing. So a batch is stored only once the log still stands at
-//! its place after the commit; else it is stored anew.
+//! process don't see each other's POSIX locks, so this one takes others: see `locks`. Where there
+//! are none, the other one may take itself for the last that closes the file and remove the
+//! write-ahead log, into which this one would go on writing. So a batch is stored only once the log
+//! still stands at its place after the commit; else it is stored anew.
 
+mod connect;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod locks;
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+#[path = "no_locks.rs"]
+mod locks;
 mod read;
 mod table;
 
-use std::fs::{OpenOptions, symlink_metadata};
+use std::fs::symlink_metadata;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 use namel3ss_safety::{
     AdapterError, Batch, DatasetAdapter, Delivery, Durability, Failure, PerProcess,
 };
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
-pub use self::read::{Filter, Reader, SqliteRow, read};
+use self::connect::{check_version, connect, failed};
+pub use self::read::{Filter, Reader, SqliteRow, read, read_immutable};
 use self::table::{Columns, MANY, Scratch};
 use crate::schema::Table;
 
-/// How long to wait for another process that is writing.
-const BUSY_WAIT_MAX: Duration = Duration::from_secs(5);
-/// How often to ask meanwhile. SQLite's own pauses grow to 100 ms, in which a process that always
-/// has something to write takes the lock again and again: the others came to nothing for 5 s.
-const BUSY_PAUSE: Duration = Duration::from_millis(1);
-const BUSY_ASKED_MAX: i32 = (BUSY_WAIT_MAX.as_millis() / BUSY_PAUSE.as_millis()) as i32;
-
 /// How often a batch is stored anew because somebody took the log away.
 const REDONE_MAX: usize = 5;
-
-/// Holds the pages of a large batch, which would otherwise be written twice.
-const CACHE_KIB: i64 = 16 << 10;
-/// Of a new database: a batch then takes a quarter of the writes that SQLite's 4 KiB cost it.
-const PAGE_BYTES: i64 = 16 << 10;
-/// 32 MiB: several large batches between checkpoints, instead of one.
-const WAL_BYTES: i64 = 32 << 20;
 
 /// A dataset in one table of an SQLite file. See [`crate::sqlite`].
 #[derive(Debug)]
@@ -55,8 +49,8 @@ pub struct SqliteAdapter {
     /// A connection must not be used across a fork, nor closed by the child: that would take away
     /// the parent's locks.
     state: PerProcess<Option<Open>>,
-    /// The process that is writing now, or 0. SQLite keeps what it knows of a file once a process,
-    /// its locks among it: who was forked meanwhile would find the file locked for ever.
+    /// The process that is writing now, or 0. SQLite keeps what it knows of files once a process,
+    /// under locks of its own: who was forked meanwhile might wait for them for ever.
     writing: AtomicU32,
     /// What the last connection found.
     lacks_key: AtomicBool,
@@ -78,9 +72,11 @@ impl SqliteAdapter {
     /// A dataset in `table` of the file at `path`; connects at the first insert.
     ///
     /// # Errors
-    /// For a path that names no file.
+    /// For a path that names no file, and for an SQLite that is too old.
     pub fn open(path: impl AsRef<Path>, table: Table) -> Result<Self, AdapterError> {
         let path = path.as_ref();
+        check_version(rusqlite::version_number(), rusqlite::version())
+            .map_err(|wrong| AdapterError::config(format!("open {}: {wrong}", path.display())))?;
         let wrong = || AdapterError::config(format!("use {path:?} as a database: name a file"));
         let name = path.file_name().ok_or_else(wrong)?;
         let absolute = std::path::absolute(path).map_err(|_| wrong())?;
@@ -103,33 +99,9 @@ impl SqliteAdapter {
     }
 
     fn connect(&self) -> Result<Open, AdapterError> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::OpenOptionsExt as _;
-            // For its owner alone; SQLite gives its other files the same mode.
-            options.mode(0o600);
-        }
-        // SQLite itself opens an existing file; this makes a new one only, so follows no link.
-        if symlink_metadata(&self.path).is_err() {
-            options.create_new(true);
-            match options.open(&self.path) {
-                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                    let doing = format_args!("create {}", self.path.display());
-                    return Err(AdapterError::io(doing, error));
-                }
-                _ => {}
-            }
-        }
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX
-            | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-        let failed = |error| self.failed("open", &error);
-        let connection = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
-        set_up_patiently(&connection).map_err(failed)?;
+        let connection = connect(&self.path, &self.table)?;
         let columns = self.columns(&connection)?;
-        let schema = schema(&connection).map_err(failed)?;
+        let schema = schema(&connection).map_err(|error| self.failed("open", &error))?;
         let file = identity(&self.path).ok_or_else(|| {
             AdapterError::transient(format!("open {}: it was just deleted", self.path.display()))
         })?;
@@ -169,19 +141,7 @@ impl SqliteAdapter {
     }
 
     fn failed(&self, doing: &str, error: &rusqlite::Error) -> AdapterError {
-        let failure = match error.sqlite_error_code() {
-            Some(
-                ErrorCode::CannotOpen
-                | ErrorCode::PermissionDenied
-                | ErrorCode::NotADatabase
-                | ErrorCode::DatabaseCorrupt
-                | ErrorCode::AuthorizationForStatementDenied,
-            ) => Failure::Config,
-            Some(_) => Failure::Transient,
-            None => Failure::Unknown,
-        };
-        // SQLite's texts name tables and columns, never values.
-        AdapterError::new(failure, format!("{doing} {}: {error}", self.path.display()))
+        failed(&self.path, doing, error)
     }
 
     fn store(&self, open: &mut Open, batch: &Batch<'_>) -> Result<(), AdapterError> {
@@ -202,53 +162,22 @@ impl SqliteAdapter {
             open.columns = self.columns(&transaction)?;
             open.schema = now;
         }
-        let mut poison = Vec::new();
-        let mut why = None;
-        let mut inserted = 0;
-        {
-            let mut one = transaction.prepare_cached(&open.columns.insert).map_err(failed)?;
-            let mut many = match &open.columns.insert_many {
-                Some(sql) if batch.len() >= MANY => {
-                    let mut many = transaction.prepare_cached(sql).map_err(failed)?;
-                    let journal = batch.id().journal;
-                    open.columns.bind_journal(&mut many, journal).map_err(failed)?;
-                    Some(many)
-                }
-                _ => None,
-            };
-            let mut scratch = Scratch::default();
-            for from in (0..batch.len()).step_by(MANY) {
-                let part = batch.slice(from..batch.len().min(from + MANY));
-                if let Some(many) = many.as_mut().filter(|_| part.len() == MANY) {
-                    match open.columns.insert_many(many, &part, &mut scratch) {
-                        Ok(rows) => {
-                            inserted += rows;
-                            continue;
-                        }
-                        // One by one they say which it is; those that are in are passed over.
-                        Err(error) if is_the_rows_fault(&error) => {}
-                        Err(error) => return Err(failed(error)),
-                    }
-                }
-                for (at, row) in (from..).zip(part.rows()) {
-                    match open.columns.insert(&mut one, &row, &mut scratch) {
-                        Ok(rows) => inserted += rows,
-                        Err(error) if is_the_rows_fault(&error) => {
-                            poison.push(at);
-                            why.get_or_insert(error);
-                        }
-                        Err(error) => return Err(failed(error)),
-                    }
-                }
-            }
-        }
-        if let Some(error) = why {
+        let stored = insert(&transaction, &open.columns, batch).map_err(failed)?;
+        let mut poison = stored.refused;
+        let absent = open.columns.absent(&transaction, &self.table, batch, &stored.passed_over);
+        poison.extend(absent.map_err(failed)?);
+        if !poison.is_empty() {
+            poison.sort_unstable();
             // Dropping the transaction rolls it back.
-            let text = format!("write to {}: {error}", self.path.display());
+            let why = stored.why.map_or_else(
+                || "the table or a trigger of it ignored rows without an error".to_owned(),
+                |error| error.to_string(),
+            );
+            let text = format!("write to {}: {why}", self.path.display());
             return Err(AdapterError::new(Failure::Poison(poison), text));
         }
         transaction.commit().map_err(failed)?;
-        if power && inserted < batch.len() {
+        if power && !stored.passed_over.is_empty() {
             // Somebody stored these rows, perhaps without syncing them; a checkpoint does.
             open.connection
                 .query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(()))
@@ -258,40 +187,60 @@ impl SqliteAdapter {
     }
 }
 
-/// Sets a new connection up. Where another process is making the same database at this moment SQLite
-/// says at once that it is locked, without asking whether that is worth waiting for.
-fn set_up_patiently(connection: &Connection) -> rusqlite::Result<()> {
-    let until = Instant::now() + BUSY_WAIT_MAX;
-    loop {
-        match set_up(connection) {
-            Err(error)
-                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
-                    && Instant::now() < until =>
-            {
-                std::thread::sleep(BUSY_PAUSE);
+/// What became of a batch's rows, by their positions.
+#[derive(Default)]
+struct Stored {
+    /// They break a constraint.
+    refused: Vec<usize>,
+    /// The first reason.
+    why: Option<rusqlite::Error>,
+    /// There already, or ignored.
+    passed_over: Vec<usize>,
+}
+
+fn insert(
+    transaction: &Transaction<'_>,
+    columns: &Columns,
+    batch: &Batch<'_>,
+) -> rusqlite::Result<Stored> {
+    let mut stored = Stored::default();
+    let mut one = transaction.prepare_cached(&columns.insert)?;
+    let mut many = match &columns.insert_many {
+        Some(sql) if batch.len() >= MANY => {
+            let mut many = transaction.prepare_cached(sql)?;
+            columns.bind_journal(&mut many, batch.id().journal)?;
+            Some(many)
+        }
+        _ => None,
+    };
+    let mut scratch = Scratch::default();
+    for from in (0..batch.len()).step_by(MANY) {
+        let part = batch.slice(from..batch.len().min(from + MANY));
+        if let Some(many) = many.as_mut().filter(|_| part.len() == MANY) {
+            match columns.insert_many(many, &part, &mut scratch) {
+                Ok(MANY) => continue,
+                Ok(_) => {
+                    stored.passed_over.extend(from..from + MANY);
+                    continue;
+                }
+                // One by one they say which it is; those that are in are passed over.
+                Err(error) if is_the_rows_fault(&error) => {}
+                Err(error) => return Err(error),
             }
-            done => return done,
+        }
+        for (at, row) in (from..).zip(part.rows()) {
+            match columns.insert(&mut one, &row, &mut scratch) {
+                Ok(0) => stored.passed_over.push(at),
+                Ok(_) => {}
+                Err(error) if is_the_rows_fault(&error) => {
+                    stored.refused.push(at);
+                    stored.why.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
-}
-
-fn set_up(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_handler(Some(is_worth_waiting))?;
-    // One that exists keeps its own.
-    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
-    // Where WAL can't be had (some network file systems), SQLite keeps its other mode.
-    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-    connection.pragma_update(None, "synchronous", "NORMAL")?;
-    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    let page_bytes: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
-    let wal_pages = WAL_BYTES / page_bytes.max(512);
-    connection.pragma_update_and_check(None, "wal_autocheckpoint", wal_pages, |_| Ok(()))
-}
-
-/// Called by SQLite when another process is writing, with how often it has been.
-fn is_worth_waiting(asked: i32) -> bool {
-    std::thread::sleep(BUSY_PAUSE);
-    asked < BUSY_ASKED_MAX
+    Ok(stored)
 }
 
 /// SQLite's number of the schema, another one after each change of it.
@@ -327,7 +276,8 @@ impl DatasetAdapter for SqliteAdapter {
             return Ok(());
         }
         let pid = std::process::id();
-        if ![0, pid].contains(&self.writing.load(Ordering::SeqCst)) {
+        let forked_from_a_writer = ![0, pid].contains(&self.writing.load(Ordering::SeqCst));
+        if forked_from_a_writer && !locks::is_usable_in_child() {
             return Err(AdapterError::transient(format!(
                 "write to {}: this process was forked while its parent was writing there; restart \
                  it, or log in the parent later",

@@ -6,9 +6,10 @@ use std::path::Path;
 use namel3ss_safety::Timestamp;
 use namel3ss_safety::adapter::{ReadError, ReadRow};
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OpenFlags, params_from_iter};
+use rusqlite::{Connection, params_from_iter};
 use serde_json::{Map, Value};
 
+use super::connect::{connect_to_read, explained, why};
 use super::table::names;
 use crate::schema::Table;
 
@@ -52,10 +53,32 @@ pub struct Reader {
 /// # Errors
 /// If the file or the table can't be read; the iterator's items say what is wrong with a row.
 pub fn read(path: impl AsRef<Path>, table: &Table, filter: Filter) -> Result<Reader, ReadError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(wrong)?;
-    connection.busy_timeout(super::BUSY_WAIT_MAX).map_err(wrong)?;
-    let columns = names(&connection, table).map_err(wrong)?;
+    reader(path.as_ref(), table, filter, false)
+}
+
+/// As [`read`], of a file that nobody writes, without a lock and without a file beside it: from a
+/// folder that can't be written, or a medium that is read only.
+///
+/// # Errors
+/// As [`read`]'s; and where the file has a log (`-wal`), whose rows would be missing.
+pub fn read_immutable(
+    path: impl AsRef<Path>,
+    table: &Table,
+    filter: Filter,
+) -> Result<Reader, ReadError> {
+    reader(path.as_ref(), table, filter, true)
+}
+
+fn reader(
+    path: &Path,
+    table: &Table,
+    filter: Filter,
+    immutable: bool,
+) -> Result<Reader, ReadError> {
+    let connection = connect_to_read(path, immutable).map_err(ReadError::Dataset)?;
+    // The first to look into the file.
+    let columns = names(&connection, table)
+        .map_err(|error| ReadError::Dataset(explained(&error, why(path, &error))))?;
     if columns.is_empty() {
         return Err(ReadError::Dataset(format!("there is no table {}", table.quoted())));
     }

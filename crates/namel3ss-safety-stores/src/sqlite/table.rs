@@ -1,5 +1,7 @@
 //! The table's columns, ours or another's, and a row's values for them.
 
+use std::collections::HashSet;
+
 use namel3ss_safety::{Batch, FIELDS, JournalId, Row, json};
 use rusqlite::types::{Null, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, Statement, ToSql};
@@ -34,6 +36,7 @@ pub(super) struct Columns {
     /// before it where they are.
     pub(super) insert_many: Option<String>,
     pub(super) has_key: bool,
+    is_view: bool,
     columns: Vec<usize>,
     /// The fields that have no column.
     rest: Vec<usize>,
@@ -75,6 +78,11 @@ impl Columns {
             )));
         }
         let has_key = has_key(connection, table)?;
+        let is_view = connection.query_row(
+            "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'view' AND name = ?1 COLLATE NOCASE)",
+            [table.as_str()],
+            |row| row.get(0),
+        )?;
         let quoted: Vec<String> = columns.iter().map(|c| format!("\"{}\"", name(*c))).collect();
         let insert = format!(
             "INSERT INTO {} ({}) VALUES ({}){}",
@@ -84,7 +92,7 @@ impl Columns {
             if has_key { " ON CONFLICT (journal_id, seq) DO NOTHING" } else { "" }
         );
         let insert_many = has_key.then(|| many(table, &columns, &quoted));
-        Ok(Self { insert, insert_many, has_key, columns, rest })
+        Ok(Self { insert, insert_many, has_key, is_view, columns, rest })
     }
 
     /// Inserts a row; says whether it is new.
@@ -131,6 +139,37 @@ impl Columns {
             }
         }
         statement.raw_execute()
+    }
+
+    /// Which of `doubtful`, positions of rows that no insert counted, are not in the table.
+    pub(super) fn absent(
+        &self,
+        connection: &Connection,
+        table: &Table,
+        batch: &Batch<'_>,
+        doubtful: &[usize],
+    ) -> rusqlite::Result<Vec<usize>> {
+        if doubtful.is_empty() {
+            return Ok(Vec::new());
+        }
+        if ![JOURNAL, SEQ].iter().all(|column| self.columns.contains(column)) {
+            // SQLite counts no row of a view, whatever its triggers do with it.
+            return Ok(if self.is_view { Vec::new() } else { doubtful.to_vec() });
+        }
+        let sql = format!(
+            "SELECT CAST(seq AS INTEGER) FROM {} WHERE journal_id = ?1 AND seq BETWEEN ?2 AND ?3",
+            table.quoted()
+        );
+        let id = batch.id();
+        let mut journal = Vec::new();
+        json::write_journal(id.journal, &mut journal);
+        let bound = |seq: u64| i64::try_from(seq).unwrap_or(i64::MAX);
+        let mut statement = connection.prepare_cached(&sql)?;
+        let parameters = rusqlite::params![Text(&journal), bound(id.first.0), bound(id.last.0)];
+        let there: HashSet<i64> =
+            statement.query_map(parameters, |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let seqs: Vec<i64> = batch.rows().map(|row| bound(row.seq.0)).collect();
+        Ok(doubtful.iter().copied().filter(|at| !there.contains(&seqs[*at])).collect())
     }
 
     fn bind(

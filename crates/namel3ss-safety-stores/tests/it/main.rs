@@ -1,6 +1,8 @@
 //! Datasets with drivers, through their public interface.
 
 mod sqlite;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod sqlite_locks;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod servers;
 #[cfg(all(feature = "postgres", feature = "sqlite"))]

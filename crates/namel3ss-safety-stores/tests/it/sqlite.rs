@@ -10,7 +10,7 @@ use namel3ss_safety::{
     DatasetAdapter, Delivery, Durability, Failure, JournalId, RowBuffer, SafetyEvent, Seq,
     Timestamp,
 };
-use namel3ss_safety_stores::sqlite::{Filter, read};
+use namel3ss_safety_stores::sqlite::{Filter, read, read_immutable};
 use namel3ss_safety_stores::{SqliteAdapter, Table, open};
 use rusqlite::Connection;
 
@@ -74,6 +74,155 @@ fn a_row_that_breaks_a_constraint_is_named_and_nothing_is_stored() {
         adapter(path).insert(&rows.batch().slice(0..2)).unwrap();
         assert_eq!(seqs(path), [1, 2]);
     });
+}
+
+/// The rows were passed over as if they had been there already, and counted as flushed.
+#[test]
+fn a_row_that_a_trigger_ignores_is_refused_and_the_others_are_stored() {
+    let ours = "journal_id TEXT, seq INTEGER, metadata TEXT";
+    let tables = [
+        // Made by the adapter.
+        "",
+        // Without a unique key, and without our columns.
+        &format!("CREATE TABLE safety_events ({ours});"),
+        "CREATE TABLE safety_events (event_id TEXT, metadata TEXT);",
+    ];
+    let ignore = "CREATE TRIGGER no BEFORE INSERT ON safety_events
+        WHEN json_extract(new.metadata, '$.n') IN (3, 70, 130) BEGIN SELECT RAISE(IGNORE); END";
+    for table in tables {
+        with_file(|path| {
+            let journal = JournalId::generate();
+            let connection = Connection::open(path).unwrap();
+            connection.execute_batch(table).unwrap();
+            let adapter = adapter(path);
+            adapter.insert(&rows(journal, 2, 1).batch()).unwrap();
+            connection.execute_batch(ignore).unwrap();
+            let many = rows(journal, 1, 140);
+            let error = adapter.insert(&many.batch()).unwrap_err();
+            assert_eq!(*error.failure(), Failure::Poison(vec![2, 69, 129]), "{table}: {error}");
+            assert!(error.to_string().contains("ignored rows without an error"), "{error}");
+            let count = "SELECT count(*) FROM safety_events";
+            assert_eq!(connection.query_row(count, [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+            for part in [0..2, 3..69, 70..129, 130..140] {
+                adapter.insert(&many.batch().slice(part)).unwrap();
+            }
+            // A row may come twice where there is no key.
+            let stored = if table.is_empty() { 137 } else { 138 };
+            assert_eq!(
+                connection.query_row(count, [], |row| row.get::<_, i64>(0)).unwrap(),
+                stored
+            );
+        });
+    }
+}
+
+/// SQLite counts no row of a view. One with our columns is looked into.
+#[test]
+fn rows_of_a_view_are_looked_for_where_it_shows_them() {
+    let shown = "CREATE TABLE kept (journal_id TEXT, seq INTEGER, metadata TEXT);
+        CREATE VIEW safety_events AS SELECT * FROM kept;
+        CREATE TRIGGER t INSTEAD OF INSERT ON safety_events WHEN new.seq <> 2 BEGIN
+            INSERT INTO kept VALUES (new.journal_id, new.seq, new.metadata); END;";
+    let hidden = "CREATE TABLE kept (metadata TEXT);
+        CREATE VIEW safety_events AS SELECT * FROM kept;
+        CREATE TRIGGER t INSTEAD OF INSERT ON safety_events BEGIN
+            INSERT INTO kept VALUES (new.metadata); END;";
+    let poison = |schema: &str, expected: Option<Vec<usize>>| {
+        with_file(|path| {
+            Connection::open(path).unwrap().execute_batch(schema).unwrap();
+            let stored = adapter(path).insert(&rows(JournalId::generate(), 1, 3).batch());
+            let failure = stored.err().map(|error| error.failure().clone());
+            assert_eq!(failure, expected.clone().map(Failure::Poison), "{schema}");
+        });
+    };
+    poison(shown, Some(vec![1]));
+    poison(hidden, None);
+}
+
+/// A database of the application's own was switched to WAL, and a backup of the one file lacked
+/// what stood in the log.
+#[test]
+fn a_database_with_other_tables_keeps_its_journal_mode() {
+    let mode = |path: &Path| -> String {
+        let connection = Connection::open(path).unwrap();
+        connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap()
+    };
+    with_file(|path| {
+        Connection::open(path).unwrap().execute_batch("CREATE TABLE orders (id)").unwrap();
+        let adapter = adapter(path);
+        adapter.insert(&rows(JournalId::generate(), 1, 3).batch()).unwrap();
+        assert_eq!(mode(path), "delete");
+        Connection::open(path).unwrap().pragma_update(None, "journal_mode", "WAL").unwrap();
+        adapter.insert(&rows(JournalId::generate(), 1, 3).batch()).unwrap();
+        assert_eq!((mode(path).as_str(), all(path).len()), ("wal", 6));
+    });
+    with_file(|path| {
+        adapter(path).insert(&rows(JournalId::generate(), 1, 3).batch()).unwrap();
+        assert_eq!(mode(path), "wal");
+        let page_size = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+        let connection = Connection::open(path).unwrap();
+        assert_eq!(connection.pragma_query_value(None, "page_size", page_size).unwrap(), 16 << 10);
+    });
+}
+
+/// `unable to open database file` was all that was said.
+#[cfg(unix)]
+#[test]
+fn a_folder_that_cannot_be_written_is_named_and_immutable_reads_from_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a folder");
+    let home = folder.path().join("home");
+    let path = home.join("a ?b.db");
+    std::fs::create_dir(&home).unwrap();
+    adapter(&path).insert(&rows(JournalId::generate(), 1, 3).batch()).unwrap();
+    assert!(!home.join("a ?b.db-wal").exists(), "it was closed");
+    let mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(folder.path(), 0o755);
+    mode(&home, 0o555);
+    mode(&path, 0o644);
+    start_as_another_user(&path);
+    // Rows in a log would be missing.
+    std::fs::write(home.join("a ?b.db-wal"), []).unwrap();
+    let error = read_immutable(&path, &Table::default(), Filter::default()).unwrap_err();
+    assert!(error.to_string().contains("rows would be missing"), "{error}");
+    mode(&home, 0o755);
+}
+
+/// The superuser may write everywhere.
+#[cfg(unix)]
+fn start_as_another_user(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::process::CommandExt as _;
+    let is_root = rustix::process::geteuid().is_root();
+    // The test program itself may be where another user can't read it.
+    let program = path.parent().unwrap().with_file_name("test");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(program);
+    command.args(["--exact", "sqlite::reads_and_fails_to_write", "--nocapture"]);
+    command.env(JOB, path).current_dir("/").stdout(Stdio::null());
+    if is_root {
+        command.uid(65_534).gid(65_534);
+    }
+    assert!(command.status().unwrap().success());
+}
+
+#[cfg(unix)]
+#[test]
+fn reads_and_fails_to_write() {
+    let Ok(job) = std::env::var(JOB) else { return };
+    let path = Path::new(&job);
+    let error = read(path, &Table::default(), Filter::default()).unwrap_err().to_string();
+    assert!(error.contains("may not write to the folder"), "{error}");
+    assert!(error.contains("?immutable=1"), "{error}");
+    let rows = rows(JournalId::generate(), 1, 1);
+    let error = adapter(path).insert(&rows.batch()).unwrap_err();
+    assert_eq!(*error.failure(), Failure::Config);
+    assert!(error.to_string().contains("may not write to the folder"), "{error}");
+    let found = read_immutable(path, &Table::default(), Filter::default()).unwrap();
+    assert_eq!(found.map(|row| row.unwrap().row.id.unwrap().1.0).collect::<Vec<_>>(), [1, 2, 3]);
 }
 
 /// Sixty-four rows go in with one statement, and a bad one among them must cost itself only.

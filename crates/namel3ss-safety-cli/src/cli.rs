@@ -18,10 +18,10 @@ const EXITS: &str = "\
 Exit codes:
   0  done
   1  failed
-  2  the command line makes no sense
+  2  the command line makes no sense, or no line of an input had an action
   3  the record needs care: damage, orphaned journals, fallback files that wait
   4  done in part: bad lines were skipped, or some rows did not land
-  5  something is misconfigured: a URL, a folder, a dataset
+  5  something is misconfigured: a URL, a folder, a dataset; or the dataset is not there
 
 Environment:
   NAMEL3SS_SAFETY_URL   the default dataset, such as sqlite:////var/lib/app/safety.db
@@ -139,6 +139,15 @@ pub(crate) fn run(args: Vec<OsString>, io: Io) -> Exit {
             context.err.say(Style::Bad, "n3-safety:", &format!("failed to {message}"));
             exit
         }
+        Err(Error::NotThere { message }) => {
+            context.err.say(Style::Bad, "n3-safety:", &format!("failed to {message}"));
+            Exit::Config
+        }
+        Err(Error::Refused { exit, message, hint }) => {
+            context.err.say(Style::Bad, "n3-safety:", &message);
+            context.err.say(Style::Plain, "hint:", &hint);
+            exit
+        }
     }
 }
 
@@ -148,7 +157,8 @@ fn refuse(error: &clap::Error, out: &mut Out, err: &mut Diagnostics) -> Exit {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return match out.lines(&text).and_then(|()| out.flush()) {
             Ok(()) | Err(Error::BrokenPipe) => Exit::Ok,
-            Err(Error::Failed { exit, .. }) => exit,
+            Err(Error::Failed { exit, .. } | Error::Refused { exit, .. }) => exit,
+            Err(Error::NotThere { .. }) => Exit::Config,
         };
     }
     err.lines(&text);

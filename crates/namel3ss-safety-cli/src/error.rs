@@ -18,6 +18,21 @@ pub enum Error {
         /// What failed, and what to do.
         message: String,
     },
+    /// A dataset is not there, or not yet; the message is a lowercase fragment that follows "failed
+    /// to".
+    NotThere {
+        /// What is not there, and what to do.
+        message: String,
+    },
+    /// It was not done, for a reason that is no failure; the message stands by itself.
+    Refused {
+        /// What the shell is told.
+        exit: Exit,
+        /// What was not done, and why.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
 }
 
 impl Error {
@@ -41,6 +56,11 @@ impl Error {
         Self::new(Exit::Failed, message)
     }
 
+    /// A dataset is not there.
+    pub(crate) fn not_there(message: impl Into<String>) -> Self {
+        Self::NotThere { message: message.into() }
+    }
+
     /// Standard output did not take what we wrote.
     pub(crate) fn stdout(error: &io::Error) -> Self {
         match error.kind() {
@@ -54,7 +74,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BrokenPipe => f.write_str("write to standard output: its reader has gone"),
-            Self::Failed { message, .. } => f.write_str(message),
+            Self::Failed { message, .. }
+            | Self::NotThere { message }
+            | Self::Refused { message, .. } => f.write_str(message),
         }
     }
 }

@@ -10,7 +10,7 @@ pub enum Exit {
     Ok,
     /// Something failed, and nothing useful was done.
     Failed,
-    /// The command line makes no sense.
+    /// The command line makes no sense, or no line of an input had an action.
     Usage,
     /// The record needs care: damaged segments, orphaned journals, fallback files that wait.
     Integrity,

@@ -65,13 +65,19 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
+    /// Starts it. `flush_seconds`: how soon events are delivered, where they come one by one.
     pub(crate) fn start(
         adapters: &[Arc<dyn DatasetAdapter>],
         dataset: &str,
+        flush_seconds: Option<f64>,
     ) -> Result<Self, Error> {
         // Beside the journal and not under /tmp: a reboot keeps them.
         let fallback = home().join("fallback");
-        let logger = build(builder(adapters, dataset).fallback_path(fallback))?;
+        let mut builder = builder(adapters, dataset).fallback_path(fallback);
+        if let Some(seconds) = flush_seconds {
+            builder = builder.flush_interval_seconds(seconds);
+        }
+        let logger = build(builder)?;
         logger.start();
         Ok(Self { logger })
     }
@@ -101,6 +107,7 @@ impl Feed {
 }
 
 /// What became of it.
+#[derive(Default)]
 pub(crate) struct Fed {
     /// An event counts as stored if each dataset has it.
     pub(crate) fates: Fates,

@@ -1,74 +1,65 @@
-//! JSON lines: one object a line, each line bounded.
+//! JSON lines: an object a line, in whatever envelope, each line bounded. A line that is no JSON
+//! costs itself only.
 
-use std::io::{self, BufRead};
+use std::collections::VecDeque;
 
-use super::{ITEM_BYTES_MAX, Item, parse};
+use super::envelope::Envelope;
+use super::{ITEM_BYTES_MAX, Item, Scanner};
 
-pub(super) struct Lines<R> {
-    reader: R,
+pub(super) struct Lines {
+    envelope: Envelope,
+    found: VecDeque<Item>,
+    partial: Vec<u8>,
+    too_long: bool,
     line: u64,
-    buffer: Vec<u8>,
-    ended: bool,
 }
 
-impl<R: BufRead> Lines<R> {
-    pub(super) fn new(reader: R) -> Self {
-        Self { reader, line: 0, buffer: Vec::new(), ended: false }
+impl Lines {
+    pub(super) fn new(envelope: Envelope) -> Self {
+        let (found, partial) = (VecDeque::new(), Vec::new());
+        Self { envelope, found, partial, too_long: false, line: 1 }
     }
 
-    /// Reads one line into the buffer; false when it was longer than any may be.
-    fn fill(&mut self) -> io::Result<bool> {
-        self.buffer.clear();
-        let mut fits = true;
-        loop {
-            let bytes = match self.reader.fill_buf() {
-                Ok(bytes) => bytes,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(e),
-            };
-            if bytes.is_empty() {
-                self.ended = true;
-                return Ok(fits);
-            }
-            let newline = bytes.iter().position(|b| *b == b'\n');
-            let taken = newline.map_or(bytes.len(), |at| at + 1);
-            if fits && self.buffer.len() + taken <= ITEM_BYTES_MAX {
-                self.buffer.extend_from_slice(&bytes[..taken]);
-            } else {
-                fits = false;
-                self.buffer = Vec::new();
-            }
-            self.reader.consume(taken);
-            if newline.is_some() {
-                return Ok(fits);
-            }
+    fn take(&mut self, bytes: &[u8]) {
+        if self.partial.len() + bytes.len() <= ITEM_BYTES_MAX && !self.too_long {
+            self.partial.extend_from_slice(bytes);
+        } else {
+            self.too_long = true;
+            self.partial = Vec::new();
         }
     }
+
+    fn end(&mut self) {
+        let line = self.line;
+        if std::mem::take(&mut self.too_long) {
+            let wrong = format!("longer than {} MiB", ITEM_BYTES_MAX >> 20);
+            self.found.push_back(Item::bad(line, wrong));
+        } else {
+            self.envelope.line(line, &self.partial, &mut self.found);
+        }
+        self.partial.clear();
+        self.partial.shrink_to(1 << 20);
+    }
 }
 
-impl<R: BufRead> Iterator for Lines<R> {
-    type Item = io::Result<Item>;
-
-    fn next(&mut self) -> Option<io::Result<Item>> {
-        while !self.ended {
+impl Scanner for Lines {
+    fn push(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Some(at) = rest.iter().position(|b| *b == b'\n') {
+            self.take(&rest[..at]);
+            self.end();
             self.line += 1;
-            let fits = match self.fill() {
-                Ok(fits) => fits,
-                Err(e) => {
-                    self.ended = true;
-                    return Some(Err(e));
-                }
-            };
-            let line = self.line;
-            if !fits {
-                let wrong = format!("longer than {} MiB", ITEM_BYTES_MAX >> 20);
-                return Some(Ok(Item { line, value: Err(wrong) }));
-            }
-            let text = self.buffer.trim_ascii();
-            if !text.is_empty() {
-                return Some(Ok(Item { line, value: parse(text) }));
-            }
+            rest = &rest[at + 1..];
         }
-        None
+        self.take(rest);
+    }
+
+    fn pop(&mut self) -> Option<Item> {
+        self.found.pop_front()
+    }
+
+    fn finish(&mut self) {
+        self.end();
+        self.envelope.finish(&mut self.found);
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Each, Source};
 use crate::error::Error;
-use crate::input::{Objects, Records, Scanner};
+use crate::input::{Csv, Follow, Objects};
 use crate::record::Record;
 
 const CHUNK_BYTES: usize = 256 << 10;
@@ -30,16 +30,22 @@ impl Growing<Objects> {
     }
 }
 
-impl Growing<Records> {
+impl Growing<Csv> {
     pub(crate) fn csv(path: &Path) -> Self {
-        let fresh = Records::of_dataset;
+        let fresh = Csv::of_dataset;
         Self { path: path.to_owned(), fresh, scanner: fresh(), file: None }
     }
 }
 
-impl<S: Scanner> Growing<S> {
+impl<S: Follow> Growing<S> {
     fn failed(&self, error: &io::Error) -> Error {
-        Error::failed(format!("read {}: {error}", self.path.display()))
+        match error.kind() {
+            io::ErrorKind::NotFound => Error::not_there(format!(
+                "read {}: nothing has been delivered there yet",
+                self.path.display()
+            )),
+            _ => Error::failed(format!("read {}: {error}", self.path.display())),
+        }
     }
 
     fn drain(&mut self, each: Each<'_>) -> Result<u64, Error> {
@@ -54,7 +60,7 @@ impl<S: Scanner> Growing<S> {
     }
 }
 
-impl<S: Scanner> Source for Growing<S> {
+impl<S: Follow> Source for Growing<S> {
     fn poll(&mut self, each: Each<'_>) -> Result<u64, Error> {
         let mut file = File::open(&self.path).map_err(|e| self.failed(&e))?;
         let metadata = file.metadata().map_err(|e| self.failed(&e))?;

@@ -6,6 +6,7 @@ mod journals;
 mod objects;
 mod server;
 mod sqlite;
+pub(crate) mod undelivered;
 
 use std::time::Duration;
 

@@ -140,13 +140,13 @@ impl<R: Reading> Objects<R> {
 impl<R: Reading> Source for Objects<R> {
     fn poll(&mut self, each: Each<'_>) -> Result<u64, Error> {
         if self.folder.as_ref().is_some_and(|folder| !folder.exists()) {
-            return Err(Error::failed(self.failed(&"there is no such folder")));
+            return Err(Error::not_there(self.failed(&"there is no such folder")));
         }
         let (mut unreadable, mut reading) = (0, None);
         match self.look() {
             Ok(reader) => {
                 if let Some(missing) = reader.missing() {
-                    return Err(Error::failed(self.failed(&missing)));
+                    return Err(Error::not_there(self.failed(&missing)));
                 }
                 for row in reader {
                     match row {

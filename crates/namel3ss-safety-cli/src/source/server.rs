@@ -51,14 +51,12 @@ impl Source for Rows {
         polled.map(|()| unreadable).map_err(|stopped| match stopped {
             Stopped::Taken(error) => error,
             Stopped::Read(error) => {
-                let text = error.to_string();
-                let hint = if text.contains("no table") {
-                    "; name the table with ?table=NAME, or see n3-safety journal ls for what is not \
-                     delivered yet"
+                let text = format!("read {}: {error}", self.server.identity());
+                if text.contains("no table") {
+                    Error::not_there(format!("{text}; name one with ?table=NAME"))
                 } else {
-                    ""
-                };
-                Error::failed(format!("read {}: {text}{hint}", self.server.identity()))
+                    Error::failed(text)
+                }
             }
         })
     }

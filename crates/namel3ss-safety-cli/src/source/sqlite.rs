@@ -55,13 +55,17 @@ impl Source for Rows {
 
 /// The file's name belongs to the error, and what else to say when only the table is missing.
 pub(crate) fn failed(path: &Path, error: &ReadError) -> Error {
-    let text = error.to_string();
-    let hint = if text.contains("no table") {
-        "; name the table as sqlite:///PATH?table=NAME"
-    } else if !path.exists() {
-        "; nothing has been delivered there yet, see n3-safety journal ls"
+    let text = format!("read {}: {error}", path.display());
+    if text.contains("no table") {
+        Error::not_there(format!("{text}; name one as sqlite:///PATH?table=NAME"))
+    } else if is_missing(path) {
+        Error::not_there(format!("read {}: nothing has been delivered there yet", path.display()))
     } else {
-        ""
-    };
-    Error::failed(format!("read {}: {text}{hint}", path.display()))
+        Error::failed(text)
+    }
+}
+
+/// Whether a file is not there, rather than not ours to look at.
+pub(super) fn is_missing(path: &Path) -> bool {
+    matches!(path.metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
 }

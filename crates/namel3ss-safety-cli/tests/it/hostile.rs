@@ -51,5 +51,5 @@ fn a_database_that_is_none_is_an_error() {
     let file = bench.file("a.db", "SQLite format 3\0 and then nothing of the kind");
     bench.run(["tail", "--from", &file]).exits(1).says("a.db");
     let file = bench.file("b.db", "");
-    bench.run(["stats", "--from", &file]).exits(1).says("there is no table");
+    bench.run(["stats", "--from", &file]).exits(5).says("there is no table");
 }

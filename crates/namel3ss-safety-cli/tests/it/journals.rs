@@ -101,7 +101,7 @@ fn the_next_logger_of_the_same_dataset_adopts() {
         .exits(3)
         .prints("3 events")
         .prints("-> start its program again, or: n3-safety recover");
-    let one = bench.file("one.jsonl", "{\"event_id\":\"later\"}\n");
+    let one = bench.file("one.jsonl", "{\"event_id\":\"later\",\"action\":\"block\"}\n");
     bench.run(["ingest", &one]).exits(0);
     let lines = bench.run(["tail", "-o", "json"]).exits(0).json_lines();
     assert_eq!(lines.len(), 4);

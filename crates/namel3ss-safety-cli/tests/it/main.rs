@@ -2,6 +2,9 @@
 
 mod surface;
 mod ingest;
+mod ingest_cases;
+#[cfg(unix)]
+mod ingest_pipe;
 mod tail;
 mod stats;
 #[cfg(all(unix, feature = "parquet"))]

@@ -19,8 +19,8 @@ fn datasets_are_counted_by_policy_and_action() {
 fn nothing_yet_is_no_failure_and_nonsense_is() {
     let bench = Bench::new();
     bench.run(["stats"]).exits(0).says("not there yet");
-    bench.run(["stats", "--from", "nothing.csv"]).exits(1);
+    bench.run(["stats", "--from", "nothing.csv"]).exits(5);
     bench.run(["stats", "--from", "sqlite:///a.db?table=a;b"]).exits(2);
-    let bad = bench.file("a.jsonl", "{}\n[]\n{\"action\":1}\n");
+    let bad = bench.file("a.jsonl", "{}\n[]\n5\n{\"action\":1}\n");
     bench.run(["stats", "--from", &bad]).exits(4).says("could not be read");
 }

@@ -54,9 +54,9 @@ fn csv_and_arrays_are_read_as_well() {
 #[test]
 fn what_can_not_be_read_says_why() {
     let bench = Bench::new();
-    bench.run(["tail", "--from", "nothing.jsonl"]).exits(1).says("nothing.jsonl");
+    bench.run(["tail", "--from", "nothing.jsonl"]).exits(5).says("nothing.jsonl");
     bench.run(["tail", "--from", "events.txt"]).exits(2).says("events.txt");
-    bench.run(["tail"]).exits(1).says("safety_events.db");
+    bench.run(["tail"]).exits(5).says("safety_events.db");
     let mut command = bench.command(["tail"]);
     command.env("NAMEL3SS_SAFETY_URL", "gopher://bucket/x");
     crate::Ran::from(command.output().unwrap()).exits(5).says("NAMEL3SS_SAFETY_URL");

@@ -1,12 +1,24 @@
-//! Lone surrogates, as Python's `json.dumps` writes them: `\ud83d` without its other half.
+//! What Python's `json.dumps` writes and JSON has not: a lone surrogate as `\ud83d`, and the numbers
+//! `NaN`, `Infinity` and `-Infinity`.
 
-/// The bytes with each lone `\uD800`–`\uDFFF` escape replaced by U+FFFD; `None` if there was none.
+/// The bytes with each lone `\uD800`–`\uDFFF` escape replaced by U+FFFD, and each of the numbers by
+/// its name as text; `None` if there was none of them.
 pub(super) fn repair(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(bytes.len());
+    let mut out = Vec::with_capacity(bytes.len() + 16);
     let mut repaired = false;
+    let mut in_string = false;
     let mut at = 0;
     while at < bytes.len() {
-        match (unit(&bytes[at..]), bytes[at], bytes.get(at + 1)) {
+        let rest = &bytes[at..];
+        if !in_string && let Some(name) = number(rest) {
+            out.push(b'"');
+            out.extend_from_slice(name);
+            out.push(b'"');
+            repaired = true;
+            at += name.len();
+            continue;
+        }
+        match (unit(rest), bytes[at], bytes.get(at + 1)) {
             (Some(0xd800..=0xdbff), ..)
                 if matches!(unit(&bytes[at + 6..]), Some(0xdc00..=0xdfff)) =>
             {
@@ -24,12 +36,22 @@ pub(super) fn repair(bytes: &[u8]) -> Option<Vec<u8>> {
                 at += 2;
             }
             (_, byte, _) => {
+                in_string ^= byte == b'"';
                 out.push(byte);
                 at += 1;
             }
         }
     }
     repaired.then_some(out)
+}
+
+/// The number that JSON has not and that stands at the beginning.
+fn number(bytes: &[u8]) -> Option<&'static [u8]> {
+    let names: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
+    let goes_on = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
+    names
+        .into_iter()
+        .find(|name| bytes.starts_with(name) && !bytes.get(name.len()).is_some_and(goes_on))
 }
 
 /// The code unit of a `\uXXXX` that stands at the beginning.
@@ -43,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_lone_ones_are_replaced() {
+    fn only_what_json_has_not_is_replaced() {
         for (text, expected) in [
             (r#""\ud83d""#, Some(r#""\ufffd""#)),
             (r#""\ude00x""#, Some(r#""\ufffdx""#)),
@@ -51,6 +73,9 @@ mod tests {
             (r#""\ud83d\ude00""#, None),
             (r#""\\ud83d""#, None),
             (r"\ud8", None),
+            (r#"[NaN,-Infinity, Infinity]"#, Some(r#"["NaN","-Infinity", "Infinity"]"#)),
+            (r#"{"NaN":"a \" NaN"}"#, None),
+            (r#"{"a":NaNs}"#, None),
         ] {
             let expected = expected.map(|text| text.as_bytes().to_vec());
             assert_eq!(repair(text.as_bytes()), expected, "{text}");

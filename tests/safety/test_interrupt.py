@@ -34,7 +34,7 @@ def setup_of(wait: str) -> str:
     made = HANGING.format(BLOCK if "log" in wait else "")
     return f"""
 {made}
-stopped = made(HangingAdapter(), overflow_strategy='block')
+stopped = made(HangingAdapter(), overflow_strategy='block', autostart=False)
 registry = AdapterRegistry(); registry.register("safety_events", HangingAdapter())
 sink = SafetyEventSink(adapter_registry=registry)
 """

@@ -728,7 +728,13 @@ class TestOverflow:
         self, strategy: str, kept: list[str], dropped: int, journal: str
     ) -> None:
         memory = MemoryAdapter()
-        logger = logger_to(memory, buffer_size=3, overflow_strategy=strategy, journal=journal)
+        logger = logger_to(
+            memory,
+            buffer_size=3,
+            overflow_strategy=strategy,
+            journal=journal,
+            autostart=False,
+        )
         for number in (1, 2, 3, 4):
             await logger.log(SafetyEvent(event_id=str(number)))
         stats = logger.get_stats()
@@ -748,7 +754,7 @@ class TestOverflow:
 
     def test_block_delivers_in_synchronous_code_too(self) -> None:
         adapter = Mock()
-        logger = logger_to(adapter, buffer_size=3, overflow_strategy="block")
+        logger = logger_to(adapter, buffer_size=3, overflow_strategy="block", autostart=False)
         for number in range(4):
             logger.log(SafetyEvent(event_id=str(number)))
         assert adapter.insert.call_count == 1
@@ -764,7 +770,7 @@ class TestOverflow:
             def insert(self, _rows: list[dict[str, Any]]) -> None:
                 release.wait(20)
 
-        logger = logger_to(Hanging(), buffer_size=2, overflow_strategy="block")
+        logger = logger_to(Hanging(), buffer_size=2, overflow_strategy="block", autostart=False)
         logger.log(SafetyEvent())
         logger.log(SafetyEvent())
         waiting = asyncio.ensure_future(logger.log(SafetyEvent()))
@@ -812,6 +818,109 @@ class TestOverflow:
             release.set()
             logger.stop_sync()
         assert_balanced(logger.get_stats())
+
+
+def soon(done: Callable[[], bool]) -> bool:
+    """Wait until it is done, with a generous deadline."""
+    for _ in range(1000):
+        if done():
+            return True
+        threading.Event().wait(0.02)
+    return False
+
+
+class TestAutostart:
+    """An event starts the logger, also after ``stop()``; what is lost is told at once."""
+
+    def test_nobody_has_to_start_it(self) -> None:
+        # All but the last buffer_size events were dropped, and nothing said so.
+        memory = MemoryAdapter()
+        logger = logger_to(memory, buffer_size=3)
+        for number in range(300):
+            logger.log(SafetyEvent(event_id=str(number)))
+        assert soon(lambda: len(memory) == 300)
+        stats = logger.get_stats()
+        assert (stats["total_dropped"], stats["healthy"]) == (0, True)
+        logger.stop_sync()
+
+    def test_an_adapter_of_pythons_is_called_in_time_without_a_start(self) -> None:
+        # Its thread is one of Python's, which only the start began.
+        memory = MemoryAdapter()
+        logger = logger_to(memory, flush_interval_seconds=0.05)
+        logger.log(SafetyEvent())
+        assert soon(lambda: len(memory) == 1)
+        logger.stop_sync()
+
+    def test_a_cell_that_is_run_again(self) -> None:
+        memory = MemoryAdapter()
+        logger = logger_to(memory, buffer_size=2, flush_interval_seconds=0.05)
+        for cell in range(1, 4):
+            for _ in range(10):
+                logger.log(SafetyEvent())
+            assert soon(lambda wanted=10 * cell: len(memory) == wanted)  # type: ignore[misc]
+            logger.stop_sync()
+        assert logger.get_stats()["total_dropped"] == 0
+
+    def test_a_stop_that_returned_does_not_end_a_later_start(self) -> None:
+        # stop(timeout) had returned and went on; it stopped the logger after it was started again,
+        # which then dropped events far below its limit.
+        release = threading.Event()
+
+        class Hanging:
+            def __init__(self) -> None:
+                self.rows = 0
+
+            def insert(self, rows: list[dict[str, Any]]) -> None:
+                release.wait(30)
+                self.rows += len(rows)
+
+        adapter = Hanging()
+        logger = logger_to(adapter, buffer_size=10, autostart=False)
+        logger.start()
+        logger.log(SafetyEvent())
+        logger.stop_sync(timeout=0.1)
+        logger.stop_sync(timeout=0.1)
+        logger.start()
+        release.set()
+        for number in range(300):
+            logger.log(SafetyEvent())
+            if number % 100 == 0:
+                threading.Event().wait(0.05)
+        assert soon(lambda: adapter.rows == 301)
+        assert logger.get_stats()["total_dropped"] == 0
+        logger.stop_sync()
+
+    @pytest.mark.parametrize("strategy", ["drop_oldest", "drop_newest"])
+    def test_a_drop_is_told_at_once(self, strategy: str, caplog: pytest.LogCaptureFixture) -> None:
+        logger = logger_to(
+            MemoryAdapter(), buffer_size=3, overflow_strategy=strategy, autostart=False
+        )
+        with caplog.at_level(logging.INFO, logger="namel3ss.safety"):
+            for _ in range(50):
+                logger.log(SafetyEvent())
+            logger.flush_sync()
+        told = [r for r in caplog.records if "dropped" in r.message]
+        assert [r.levelname for r in told] == ["CRITICAL"]
+        assert told[0].message.startswith("1 event was dropped")
+        assert logger.get_stats()["healthy"] is False
+        with caplog.at_level(logging.INFO, logger="namel3ss.safety"):
+            logger.stop_sync()
+        assert any(r.message.startswith("46 events were dropped") for r in caplog.records)
+
+    def test_what_is_no_event_is_told_at_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        logger = logger_to(MemoryAdapter())
+        with caplog.at_level(logging.INFO, logger="namel3ss.safety"):
+            logger.log(7)
+            logger.flush_sync()
+        told = [r for r in caplog.records if r.levelname == "CRITICAL"]
+        assert len(told) == 1
+        assert "could not be read" in told[0].message
+        assert logger.get_stats()["healthy"] is False
+        logger.stop_sync()
+
+    def test_autostart_is_a_bool(self) -> None:
+        with pytest.raises(ValueError, match="autostart is 'yes': it takes True or False"):
+            SafetyEventLogger(autostart="yes")  # type: ignore[arg-type]
 
 
 class TestDelivery:

@@ -32,7 +32,9 @@ pub(crate) struct Host {
     pub(crate) logger: SafetyEventLogger,
     /// Nothing is logged: it was switched off by the environment.
     pub(crate) disabled: bool,
-    /// It starts itself at its first event.
+    /// An event starts it, where it is not started or was stopped.
+    pub(crate) autostart: bool,
+    /// The next event starts it, and Python's threads with it.
     pub(crate) starts_itself: AtomicBool,
     forks: AtomicU64,
     /// Called with the word for what only Python can do: `start`, `revive`, or `wait` and an event.
@@ -54,11 +56,12 @@ impl Drop for Host {
 }
 
 impl Host {
-    pub(crate) fn new(logger: SafetyEventLogger, disabled: bool, starts_itself: bool) -> Self {
+    pub(crate) fn new(logger: SafetyEventLogger, disabled: bool, autostart: bool) -> Self {
         Self {
             logger,
             disabled,
-            starts_itself: AtomicBool::new(starts_itself),
+            autostart,
+            starts_itself: AtomicBool::new(autostart && !disabled),
             forks: AtomicU64::new(FORKS.load(Ordering::SeqCst)),
             helper: PyOnceLock::new(),
             panics: AtomicU64::new(0),

@@ -53,7 +53,7 @@ fn journal_kind(journal: &str) -> JournalKind {
 impl Logger {
     #[new]
     #[pyo3(signature = (*, target_dataset, buffer_size, flush_interval_seconds, overflow_strategy,
-        sink, further, journal, durability, backlog_limit_bytes, disabled, starts_itself))]
+        sink, further, journal, durability, backlog_limit_bytes, disabled, autostart))]
     #[expect(clippy::too_many_arguments, reason = "each is one of the user's own, by its name")]
     fn new(
         target_dataset: String,
@@ -66,7 +66,7 @@ impl Logger {
         durability: &str,
         backlog_limit_bytes: i64,
         disabled: bool,
-        starts_itself: bool,
+        autostart: bool,
     ) -> PyResult<Self> {
         let positive = |name: &str, value: i64, takes: &str| {
             usize::try_from(value)
@@ -81,10 +81,11 @@ impl Logger {
             .event_sink(sink.0.clone())
             .journal(journal_kind(journal))
             .durability(durability.parse::<Durability>().map_err(wrong)?)
+            .autostart(autostart)
             .backlog_limit_bytes(backlog as u64);
         let further = further.iter().map(|native| native.adapter.clone());
         let logger = further.fold(builder, Builder::also_to).build().map_err(refused)?;
-        Ok(Self { host: Arc::new(Host::new(logger, disabled, starts_itself)) })
+        Ok(Self { host: Arc::new(Host::new(logger, disabled, autostart)) })
     }
 
     /// Sets what is called for what only Python can do.
@@ -103,11 +104,6 @@ impl Logger {
         if !self.host.disabled {
             py.detach(|| self.host.logger.start());
         }
-    }
-
-    /// Starts itself at its first event.
-    fn start_at_first_event(&self) {
-        self.host.starts_itself.store(true, Ordering::SeqCst);
     }
 
     fn is_started(&self) -> bool {
@@ -150,6 +146,7 @@ impl Logger {
     fn begin_stop(&self, py: Python<'_>, timeout_seconds: Option<f64>) -> Ticket {
         let host = self.host.clone();
         let timeout = timeout(timeout_seconds);
+        host.starts_itself.store(host.autostart, Ordering::SeqCst);
         Ticket::spawn(py, move || Outcome::Flush(host.logger.stop(timeout)))
     }
 

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
 use crate::locks::lock;
@@ -77,13 +78,33 @@ struct Waiting {
     queue: VecDeque<Notice>,
     forgotten: u64,
     last_error: Option<String>,
+    rare: Vec<Rare>,
 }
+
+/// What [`Notices::say_rarely`] has said.
+#[derive(Debug)]
+struct Rare {
+    kind: &'static str,
+    about: String,
+    last: Instant,
+    /// How often it was not said since then.
+    withheld: u64,
+}
+
+/// The most that is remembered of it; the oldest gives way.
+const RARE_MAX: usize = 256;
+
+/// How often one kind is repeated that goes on for as long as its cause does.
+pub(crate) const REPEAT_EVERY: Duration = Duration::from_secs(60);
 
 impl Notices {
     /// Says something. A notice of the kind and text of one of the last only raises its count, and
     /// so does one of a kind that many wait of already.
     pub fn say(&self, level: Level, kind: &'static str, text: impl Into<String>) {
-        let text = text.into();
+        self.add(level, kind, text.into(), 1);
+    }
+
+    fn add(&self, level: Level, kind: &'static str, text: String, times: u64) {
         let mut waiting = lock(&self.waiting);
         if level >= Level::Warning {
             waiting.last_error = Some(text.clone());
@@ -91,14 +112,14 @@ impl Notices {
         if let Some(last) = waiting.queue.iter_mut().rev().take(8).find(|n| n.kind == kind)
             && last.text == text
         {
-            last.times += 1;
+            last.times += times;
             return;
         }
         let of_kind = waiting.queue.iter().filter(|n| n.kind == kind).count();
         if of_kind >= NOTICES_OF_KIND_MAX
             && let Some(last) = waiting.queue.iter_mut().rev().find(|n| n.kind == kind)
         {
-            last.times += 1;
+            last.times += times;
             last.level = last.level.max(level);
             last.text = text;
             return;
@@ -107,7 +128,44 @@ impl Notices {
             waiting.queue.pop_front();
             waiting.forgotten += 1;
         }
-        waiting.queue.push_back(Notice { at: Timestamp::now(), level, kind, text, times: 1 });
+        waiting.queue.push_back(Notice { at: Timestamp::now(), level, kind, text, times });
+    }
+
+    /// As [`say`](Self::say), of something that would repeat itself for as long as an outage lasts:
+    /// the first of its kind is said at once, further ones once a minute, with how many there were.
+    /// `about` says what it is about where one kind has several causes, such as a sink's name.
+    pub fn say_rarely(
+        &self,
+        level: Level,
+        kind: &'static str,
+        about: &str,
+        text: impl Into<String>,
+    ) {
+        let now = Instant::now();
+        let withheld = {
+            let mut waiting = lock(&self.waiting);
+            let known =
+                waiting.rare.iter_mut().find(|rare| rare.kind == kind && rare.about == about);
+            match known {
+                Some(rare) if now.duration_since(rare.last) < REPEAT_EVERY => {
+                    rare.withheld += 1;
+                    return;
+                }
+                Some(rare) => {
+                    rare.last = now;
+                    std::mem::take(&mut rare.withheld)
+                }
+                None => {
+                    if waiting.rare.len() >= RARE_MAX {
+                        waiting.rare.remove(0);
+                    }
+                    let about = about.to_owned();
+                    waiting.rare.push(Rare { kind, about, last: now, withheld: 0 });
+                    0
+                }
+            }
+        };
+        self.add(level, kind, text.into(), 1 + withheld);
     }
 
     /// Takes what waits, oldest first.
@@ -155,6 +213,20 @@ mod tests {
         assert_eq!(taken.len(), NOTICES_MAX + 1);
         assert!(taken.last().is_some_and(|n| n.text.starts_with("3 older")));
         assert_eq!(notices.last_error().as_deref(), Some("again"));
+    }
+
+    #[test]
+    fn an_outage_is_said_once() {
+        let notices = Notices::default();
+        for i in 0..100 {
+            notices.say_rarely(Level::Error, "journal_full", "", format!("{i} bytes are missing"));
+            notices.say_rarely(Level::Warning, "kept", "one", "one keeps it");
+            notices.say_rarely(Level::Warning, "kept", "two", "two keeps it");
+        }
+        let taken = notices.take();
+        assert_eq!(taken.iter().map(|n| n.times).collect::<Vec<_>>(), [1, 1, 1]);
+        notices.say_rarely(Level::Error, "journal_full", "", "again");
+        assert!(notices.take().is_empty());
     }
 
     #[test]

@@ -92,7 +92,7 @@ class Making:
         journal: object,
         durability: str,
         backlog_limit_bytes: int,
-        starts_itself: bool,
+        autostart: bool,
     ) -> Handle:
         """Make the logger."""
         from namel3ss.safety._handle import Handle
@@ -102,6 +102,9 @@ class Making:
         interval = check_number("flush_interval_seconds", flush_interval_seconds)
         check_text("overflow_strategy", overflow_strategy)
         check_text("durability", durability)
+        if not isinstance(autostart, bool):
+            text = f"autostart is {str(autostart)[:40]!r}: it takes True or False"
+            raise ValueError(text)
         self.sink._identify()
         core = _core.Logger(
             target_dataset=self.dataset,
@@ -114,7 +117,7 @@ class Making:
             durability=durability,
             backlog_limit_bytes=backlog_limit_bytes,
             disabled=os.environ.get(f"{_PREFIX}DISABLED", "") not in ("", "0"),
-            starts_itself=starts_itself,
+            autostart=autostart,
         )
         return Handle(core, self.sink)
 

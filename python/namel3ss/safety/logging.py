@@ -164,7 +164,10 @@ class _Logging:
         return BoundLogger(self._handle, _core.Context(context, self._context))
 
     def start(self) -> Awaitable[None]:
-        """Start delivering; it can't fail. Awaited or not, it is done when it returns."""
+        """Start delivering; the first event does so too, unless ``autostart=False``.
+
+        It can't fail. Awaited or not, it is done when it returns.
+        """
         self._handle.start()
         return _core.DONE
 
@@ -187,8 +190,9 @@ class _Logging:
     async def stop(self, timeout: float | None = None) -> None:
         """Flush, then stop the worker; what ``timeout`` leaves stays in the journal.
 
-        A second call does no harm. Events may still be logged; they are kept for the next
-        ``start()``, ``flush()`` or run.
+        A second call does no harm. An event that is logged later starts the logger again; with
+        ``autostart=False`` it is kept for the next ``start()``, ``flush()`` or run. A ``start()``
+        that comes before this has come to its end is not undone by it.
         """
         handle = self._handle
         await _waiting.wait(handle.begun(handle.core.begin_stop, timeout), handle.serve)
@@ -273,6 +277,7 @@ class SafetyEventLogger(_Logging):
         backlog_limit_bytes: int = BACKLOG_LIMIT_BYTES,
         max_retries: int = 3,
         retry_delay_seconds: float = 1.0,
+        autostart: bool = True,
     ) -> None:
         """Raise ValueError for a wrong argument, naming it; after that nothing raises.
 
@@ -284,6 +289,9 @@ class SafetyEventLogger(_Logging):
         ``journal``: ``file``, ``memory``, or a folder.
         ``durability``: ``process`` survives the end of the process; ``power`` syncs every 50 ms.
         ``backlog_limit_bytes``: how much journal may wait for the dataset.
+        ``autostart``: whether an event starts the logger, also after ``stop()``. Without it nothing
+        is handed over before ``start()``: a buffer of ``buffer_size`` events is full, and the
+        overflow strategy applies.
         """
         from namel3ss.safety import _making
 
@@ -308,7 +316,7 @@ class SafetyEventLogger(_Logging):
             journal=journal,
             durability=durability,
             backlog_limit_bytes=backlog_limit_bytes,
-            starts_itself=False,
+            autostart=autostart,
         )
         self._ready_log()
 
@@ -366,12 +374,11 @@ _global: SafetyEventLogger | None = None
 
 
 def get_global_logger() -> SafetyEventLogger:
-    """Return the logger that the whole process shares; it starts itself at its first event."""
+    """Return the logger that the whole process shares."""
     global _global  # noqa: PLW0603
     found = _global
     if found is None:
         found = SafetyEventLogger.from_env()
-        found._handle.core.start_at_first_event()
         if _global is None:
             _global = found
         found = _global

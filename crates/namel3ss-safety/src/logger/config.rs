@@ -30,6 +30,7 @@ pub(super) struct Config {
     pub(super) root: PathBuf,
     pub(super) adopt: bool,
     pub(super) threads: bool,
+    pub(super) autostart: bool,
     /// The first one and further ones; never empty.
     pub(super) sinks: Vec<Arc<SafetyEventSink>>,
     pub(super) clock: Arc<dyn Clock>,
@@ -60,6 +61,7 @@ pub struct Builder {
     fallback: Fallback,
     adopt: bool,
     threads: bool,
+    autostart: bool,
     sink: Option<Arc<SafetyEventSink>>,
     further: Vec<Arc<dyn DatasetAdapter>>,
     registry: Option<Arc<dyn Registry>>,
@@ -93,6 +95,7 @@ impl Default for Builder {
             fallback: Fallback::Default,
             adopt: true,
             threads: true,
+            autostart: true,
             sink: None,
             further: Vec::new(),
             registry: None,
@@ -257,6 +260,15 @@ impl Builder {
         self
     }
 
+    /// Whether an event starts the logger, where it is not started or was stopped; default yes.
+    /// Without it nothing is handed over before [`SafetyEventLogger::start`], so that a buffer of
+    /// `buffer_size` events is full and the overflow strategy applies; `flush` and `stop` deliver.
+    #[must_use]
+    pub fn autostart(mut self, autostart: bool) -> Self {
+        self.autostart = autostart;
+        self
+    }
+
     /// The clock, for tests.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -375,6 +387,7 @@ impl Builder {
             root,
             adopt: self.adopt,
             threads: self.threads,
+            autostart: self.autostart,
             sinks,
             clock,
             notices,

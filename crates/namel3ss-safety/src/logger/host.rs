@@ -1,11 +1,15 @@
 //! What a lane asks of its logger: who delivers, and how that goes.
 
+use crate::journal::DropReason;
+
 /// See the module.
 pub(super) trait Host {
     /// The buffer has reached its size: somebody should hand it over soon.
     fn buffer_full(&self);
-    /// Whether a worker is there.
-    fn is_started(&self) -> bool;
+    /// Starts the logger, because an event came.
+    fn start(&self);
+    /// Whether somebody else than the caller delivers.
+    fn has_worker(&self) -> bool;
     /// Whether the dataset of a reader is healthy and has just taken something.
     fn is_catching_up(&self, reader: usize) -> bool;
     /// Whether the logger is going away.
@@ -17,4 +21,6 @@ pub(super) trait Host {
     fn deliver_now(&self);
     /// The journal could not take an event.
     fn journal_full(&self, error: &std::io::Error);
+    /// Events were dropped for this reason.
+    fn dropped(&self, reason: DropReason);
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::branch::Branch;
 use super::lane::Lane;
+use super::report::Saying;
 use super::shared::Shared;
 use crate::batch::Durability;
 use crate::id::Seq;
@@ -50,7 +51,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
         if resume_at.is_none_or(|at| now >= at) {
             resume_at = Some(now + RESUME_EVERY);
             shared.try_resume();
-            shared.say_dropped();
+            shared.say_dropped(Saying::Due);
         }
         let mut turns = || {
             shared.lanes().zip(&mut watches).map(|(lane, watch)| turn(shared, lane, watch)).sum()
@@ -120,10 +121,10 @@ pub(super) fn gate(shared: &Shared, lane: &Lane) -> bool {
             config.overflow.as_str(),
             behind.join(", ")
         );
-        config.notices.say(Level::Warning, "backlog", text);
+        config.notices.say_rarely(Level::Warning, "backlog", "", text);
     }
     lane.set_brake(brake_wait);
-    lane.set_gate(shared.started.load(Ordering::Acquire), full);
+    lane.set_gate(full);
     full
 }
 
@@ -176,7 +177,7 @@ fn has_work(shared: &Shared, lane: &Lane) -> bool {
     }
     let buffered = lane.buffered();
     let flushing = shared.flushing.load(Ordering::SeqCst) > 0;
-    let started = shared.started.load(Ordering::Acquire);
+    let started = shared.life.is_started();
     (flushing && buffered > 0)
         || (started && !lane.is_backlog_full() && buffered >= shared.config.buffer_size)
 }
@@ -196,7 +197,7 @@ fn hand_over(
     }
     let since = *watch.buffered_since.get_or_insert(now);
     let flushing = shared.flushing.load(Ordering::SeqCst) > 0;
-    let started = shared.started.load(Ordering::Acquire);
+    let started = shared.life.is_started();
     if !flushing && (!started || backlog_full) {
         // Those who are not behind are not held up by one who is.
         if started && lane.is_apart() {

@@ -1,5 +1,7 @@
 //! One journal of a logger, and who gets in: appending, the full buffer, and what is dropped.
 
+mod drops;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,12 +10,12 @@ use super::Logged;
 use super::choices::OverflowStrategy;
 use super::config::Config;
 use super::host::Host;
+use super::life::Life;
 use super::merged::Merged;
 use super::reader::Reader;
 use super::waits::Waits;
-use crate::clock::Timestamp;
 use crate::id::Seq;
-use crate::journal::{AppendError, DropReason, Gap, Journal};
+use crate::journal::{AppendError, DropReason, Journal};
 use crate::locks::lock;
 use crate::stats::Counters;
 
@@ -39,10 +41,12 @@ pub(super) struct Lane {
     handed: AtomicU64,
     /// And up to here to those whose own backlog is not at the limit.
     handed_ahead: AtomicU64,
+    life: Arc<Life>,
     /// Set while every event must be looked at: not started, the backlog at its limit, or braked.
+    /// It may be set for a moment too long, and is never unset too early.
     gated: AtomicBool,
-    /// Set while the buffer can't be handed over: not started, or the backlog at its limit.
-    shut: AtomicBool,
+    /// Held while `gated` is decided, so that the last decision stands.
+    gating: Mutex<()>,
     backlog_full: AtomicBool,
     /// How long each event is held up, while a healthy dataset falls far behind.
     brake_nanos: AtomicU64,
@@ -77,7 +81,7 @@ impl Lane {
         ground: Ground,
         counters: Arc<Counters>,
         config: &Config,
-        started: bool,
+        life: Arc<Life>,
     ) -> Self {
         Self {
             journal,
@@ -87,8 +91,9 @@ impl Lane {
             counters,
             handed: AtomicU64::new(0),
             handed_ahead: AtomicU64::new(0),
-            gated: AtomicBool::new(!started),
-            shut: AtomicBool::new(!started),
+            life,
+            gated: AtomicBool::new(true),
+            gating: Mutex::default(),
             brake_nanos: AtomicU64::new(0),
             backlog_full: AtomicBool::new(false),
             admission: Mutex::default(),
@@ -129,6 +134,10 @@ impl Lane {
 
     #[cold]
     fn accept_gated(&self, payload: &[u8], patience: Patience, host: &dyn Host) -> Option<Logged> {
+        // What an adapter logs while the logger stops must not keep it from stopping.
+        if self.life.wants_start() && !host.is_delivering() {
+            host.start();
+        }
         if patience == Patience::Wait && !host.is_delivering() {
             self.brake();
         }
@@ -136,8 +145,10 @@ impl Lane {
         let mut waits = Waits::default();
         loop {
             // Started, with room: the worker will come for it.
-            let open = !self.shut.load(Ordering::Acquire);
-            if open || patience == Patience::Overfill || self.buffered() < self.buffer_size {
+            if !self.is_shut()
+                || patience == Patience::Overfill
+                || self.buffered() < self.buffer_size
+            {
                 break;
             }
             // A dataset that is only slower than the loop takes its next batch in a moment.
@@ -154,12 +165,13 @@ impl Lane {
                 OverflowStrategy::DropOldest => break,
                 OverflowStrategy::DropNewest => {
                     self.drop_unsequenced(DropReason::DropNewest);
+                    host.dropped(DropReason::DropNewest);
                     return Some(Logged::Dropped(DropReason::DropNewest));
                 }
                 // An adapter that logs: nobody else can make room while it waits.
                 OverflowStrategy::Block if host.is_delivering() => break,
                 OverflowStrategy::Block if patience == Patience::Refuse => return None,
-                OverflowStrategy::Block if !host.is_started() => {
+                OverflowStrategy::Block if !host.has_worker() => {
                     drop(admission);
                     host.deliver_now();
                     admission = lock(&self.admission);
@@ -173,22 +185,24 @@ impl Lane {
             }
         }
         let beyond = patience == Patience::Overfill && self.buffered() >= self.buffer_size;
-        if beyond && self.overflow == OverflowStrategy::Block && !host.is_started() {
+        if beyond && self.overflow == OverflowStrategy::Block && !host.has_worker() {
             // Who waits for this delivers what was buffered before, and not this event.
             self.hand_over(self.journal.last());
         }
         match self.journal.append(payload) {
             Ok(seq) => {
                 let over = self.buffered().saturating_sub(self.buffer_size);
-                let shut = self.shut.load(Ordering::Acquire);
-                if shut && over > 0 && self.overflow == OverflowStrategy::DropOldest {
+                if self.is_shut() && over > 0 && self.overflow == OverflowStrategy::DropOldest {
                     // Whom it was worth waiting for is waited for first, whoever is behind by now.
                     let may_spare = self.readers.len() > 1 && !waits.is_over();
-                    self.drop_oldest(over, self.buffer_size, |i| {
+                    let dropped = self.drop_oldest(over, self.buffer_size, |i| {
                         may_spare && host.is_catching_up(i)
                     });
+                    if dropped > 0 {
+                        host.dropped(DropReason::DropOldest);
+                    }
                 }
-                if host.is_started() && self.buffered() >= self.buffer_size {
+                if self.life.is_started() && self.buffered() >= self.buffer_size {
                     host.buffer_full();
                 }
                 Some(self.logged(seq))
@@ -233,6 +247,7 @@ impl Lane {
         if error.void.is_some() {
             // Its seq is used up: it counts as logged, and as dropped.
             self.counters.give_up(DropReason::JournalFull, 1);
+            host.dropped(DropReason::JournalFull);
             return Some(Logged::Dropped(DropReason::JournalFull));
         }
         let mut waited = 0_u32;
@@ -244,11 +259,12 @@ impl Lane {
                     if waited > PUSH_OUT_MAX || self.drop_oldest(1, 0, |_| false) == 0 {
                         break;
                     }
+                    host.dropped(DropReason::DropOldest);
                     // Dropped frames leave the ring without being written.
                     let _ = self.journal.try_drain(self.front());
                 }
                 OverflowStrategy::Block => {
-                    let alone = host.is_delivering() || (waited > 0 && !host.is_started());
+                    let alone = host.is_delivering() || (waited > 0 && !host.has_worker());
                     if host.is_closing() || alone {
                         break;
                     }
@@ -256,7 +272,7 @@ impl Lane {
                         return None;
                     }
                     waited = 1;
-                    if host.is_started() {
+                    if host.has_worker() {
                         std::thread::sleep(ROOM_POLL);
                         let _ = self.journal.try_drain(self.front());
                     } else {
@@ -269,97 +285,22 @@ impl Lane {
                 Err(error) if error.void.is_some() => {
                     self.void(&error);
                     self.counters.give_up(DropReason::JournalFull, 1);
+                    host.dropped(DropReason::JournalFull);
                     return Some(Logged::Dropped(DropReason::JournalFull));
                 }
                 Err(_) => {}
             }
         }
         self.drop_unsequenced(DropReason::JournalFull);
+        host.dropped(DropReason::JournalFull);
         Some(Logged::Dropped(DropReason::JournalFull))
     }
 
     /// Whether an event would have to wait now.
     pub(super) fn is_full(&self) -> bool {
-        self.shut.load(Ordering::Acquire)
+        self.is_shut()
             && self.overflow == OverflowStrategy::Block
             && self.buffered() >= self.buffer_size
-    }
-
-    fn void(&self, error: &AppendError) {
-        if let Some(seq) = error.void {
-            lock(&self.voids).push(seq);
-            if let Some(merged) = &self.merged {
-                // Counted among what was dropped before any sink had a say.
-                merged.give_up(seq, seq, None);
-            }
-            let at = Timestamp::now();
-            let reason = DropReason::JournalFull;
-            self.journal.push_gap(Gap { reason, events: 1, seqs: (seq, seq), at });
-        }
-    }
-
-    /// Counts an event that never got a seq.
-    pub(super) fn drop_unsequenced(&self, reason: DropReason) {
-        // The order matters to whoever adds up: dropped never exceeds logged.
-        self.counters.unsequenced.fetch_add(1, Ordering::AcqRel);
-        self.counters.give_up(reason, 1);
-        let seqs = (Seq(0), Seq(0));
-        self.journal.push_gap(Gap { reason, events: 1, seqs, at: Timestamp::now() });
-    }
-
-    /// Gives up the `events` oldest, but never the `keep` newest, each for every sink whose worker has
-    /// not taken it, but for those that are to be spared; how many there were.
-    fn drop_oldest(&self, events: u64, keep: u64, spare: impl Fn(usize) -> bool) -> u64 {
-        let last = self.journal.last();
-        let losing: Vec<&Reader> =
-            self.dropping().filter(|(i, _)| !spare(*i)).map(|(_, reader)| reader).collect();
-        let Some(front) = losing.iter().map(|reader| reader.cursor.front()).min() else {
-            return 0;
-        };
-        let next = Seq((front.0 + events).min((last.0 + 1).saturating_sub(keep)).max(front.0));
-        let mut from = next;
-        for reader in losing {
-            let first = Seq(next.0 - reader.cursor.take_before(next));
-            reader.counters.give_up(DropReason::DropOldest, self.events_in(first, next));
-            from = from.min(first);
-        }
-        if from == next {
-            return 0;
-        }
-        // What was dropped of the backlog is made up for by the buffer: else the buffer would stay
-        // over its size, and every further event would push out one more than the one before.
-        let handed = self.handed();
-        if handed >= from {
-            let of_backlog = handed.0.min(next.0 - 1) + 1 - from.0;
-            // Never beyond the last event: on a full disk one event pushes out many, and a mark
-            // ahead of what was logged once hid the events that came after from the worker.
-            let handed = (handed.0 + of_backlog).min(last.0);
-            self.handed.fetch_max(handed, Ordering::AcqRel);
-        }
-        let (reason, seqs) = (DropReason::DropOldest, (from, Seq(next.0 - 1)));
-        if let Some(merged) = &self.merged {
-            merged.give_up(seqs.0, seqs.1, Some(reason));
-        }
-        let events = self.events_in(from, next);
-        if events > 0 {
-            self.journal.push_gap(Gap { reason, events, seqs, at: Timestamp::now() });
-        }
-        events
-    }
-
-    /// How many events there are from `from` up to, not including, `next`: a seq whose event could
-    /// not be written was counted when that happened.
-    fn events_in(&self, from: Seq, next: Seq) -> u64 {
-        let voids = lock(&self.voids);
-        let voids = voids.iter().filter(|void| (from..next).contains(*void)).count();
-        (next.0 - from.0).saturating_sub(voids as u64)
-    }
-
-    /// Those for whom the oldest events are dropped: of several, where it is for the sake of the
-    /// backlog, those whose own is at the limit.
-    fn dropping(&self) -> impl Iterator<Item = (usize, &Reader)> {
-        let apart = self.is_apart();
-        self.readers.iter().enumerate().filter(move |(_, reader)| !apart || reader.is_full())
     }
 
     /// The next seq that some worker has yet to take.
@@ -372,11 +313,6 @@ impl Lane {
         self.readers.iter().map(|reader| reader.cursor.state().acked).min().unwrap_or_default()
     }
 
-    /// Forgets the voids before `front`: nobody will ask for them any more.
-    pub(super) fn forget_voids(&self, front: Seq) {
-        lock(&self.voids).retain(|void| *void >= front);
-    }
-
     /// Accepted events that were not handed over yet.
     pub(super) fn buffered(&self) -> u64 {
         let done = self.handed.load(Ordering::Acquire).max(self.front().0 - 1);
@@ -386,11 +322,7 @@ impl Lane {
     /// As users see it: a full buffer counts as handed over when there is a worker to take it.
     pub(super) fn shown_buffered(&self) -> u64 {
         let buffered = self.buffered();
-        if self.shut.load(Ordering::Acquire) {
-            buffered.min(self.buffer_size)
-        } else {
-            buffered % self.buffer_size
-        }
+        if self.is_shut() { buffered.min(self.buffer_size) } else { buffered % self.buffer_size }
     }
 
     /// Everything up to here has been handed to the worker.
@@ -420,13 +352,21 @@ impl Lane {
         self.wake_waiting();
     }
 
-    /// Tells the lane whether it is started, and whether its backlog is at its limit.
-    pub(super) fn set_gate(&self, started: bool, backlog_full: bool) {
+    /// Whether the buffer can't be handed over: the logger may not start, or the backlog is at its
+    /// limit.
+    fn is_shut(&self) -> bool {
+        !self.life.may_hand_over() || self.is_backlog_full()
+    }
+
+    /// Tells the lane whether its backlog is at its limit, and that the logger's life has changed.
+    pub(super) fn set_gate(&self, backlog_full: bool) {
+        let _gating = lock(&self.gating);
+        let was_shut = self.is_shut();
         self.backlog_full.store(backlog_full, Ordering::Release);
-        let shut = !started || backlog_full;
-        let was_shut = self.shut.swap(shut, Ordering::AcqRel);
+        let shut = self.is_shut();
         let braked = self.brake_nanos.load(Ordering::Acquire) > 0;
-        self.gated.store(shut || braked, Ordering::Release);
+        let quiet = !self.life.is_started() || self.life.wants_start();
+        self.gated.store(shut || braked || quiet, Ordering::Release);
         if was_shut && !shut {
             self.wake_waiting();
         }

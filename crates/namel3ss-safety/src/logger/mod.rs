@@ -5,6 +5,7 @@ mod config;
 mod reader;
 mod merged;
 mod host;
+mod life;
 mod waits;
 mod lane;
 mod branch;
@@ -28,6 +29,7 @@ pub use self::config::Builder;
 
 use self::config::Config;
 use self::lane::Patience;
+use self::report::Saying;
 use self::shared::Shared;
 use crate::codec::{self, Payload, Source};
 use crate::id::Seq;
@@ -80,7 +82,6 @@ pub struct FlushReport {
 ///
 /// let logger =
 ///     SafetyEventLogger::builder().adapter_registry(registry).home(home.path()).build()?;
-/// logger.start();
 /// let _ = logger.log(&SafetyEvent::default());
 /// assert!(logger.stop(None).complete);
 /// assert_eq!(dataset.len(), 1);
@@ -182,7 +183,9 @@ impl SafetyEventLogger {
 
     /// Counts an event that its host could not even read, as dropped for being invalid.
     pub fn reject(&self) {
-        self.shared().open_lane().drop_unsequenced(DropReason::Invalid);
+        let shared = self.shared();
+        shared.open_lane().drop_unsequenced(DropReason::Invalid);
+        shared.say_first_drop(DropReason::Invalid);
     }
 
     /// Keeps the workers from beginning anything, waits until they are between two steps, so that no
@@ -216,22 +219,17 @@ impl SafetyEventLogger {
         self.shared().lane().is_some_and(lane::Lane::is_full)
     }
 
-    /// Starts delivering. It can't fail: without a thread, `flush` and `stop` deliver.
+    /// Starts delivering; the first event does so too, unless the logger was built with
+    /// [`autostart(false)`](Builder::autostart). It can't fail: without a thread, `flush` and `stop`
+    /// deliver.
     pub fn start(&self) {
-        let shared = self.shared();
-        shared.started.store(true, Ordering::SeqCst);
-        let lane = shared.open_lane();
-        lane.set_gate(true, false);
-        if shared.config.threads {
-            shared.start_workers();
-        }
-        shared.wake_keeper();
+        self.shared().start();
     }
 
     /// Whether it is started.
     #[must_use]
     pub fn is_started(&self) -> bool {
-        self.shared().started.load(Ordering::SeqCst)
+        self.shared().life.is_started()
     }
 
     /// Makes everything logged so far survive a power cut, and says up to where that is. Callers
@@ -256,17 +254,19 @@ impl SafetyEventLogger {
         flush::flush(self.shared(), timeout)
     }
 
-    /// `flush`, then ends the workers. Events may still be logged; they stay in the journal for the
-    /// next `start`, `flush` or run. A second call does no harm.
+    /// `flush`, then ends the workers. A second call does no harm. An event that is logged after the
+    /// call began starts the logger again, unless it was built with
+    /// [`autostart(false)`](Builder::autostart): then it stays in the journal for the next `start`,
+    /// `flush` or run. A `start` that comes while this waits is not undone by it.
     pub fn stop(&self, timeout: Option<Duration>) -> FlushReport {
         let shared = self.shared();
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let starts = shared.begin_stop();
         let report = flush::flush(shared, timeout);
-        shared.started.store(false, Ordering::SeqCst);
-        shared.lanes().for_each(|lane| lane.set_gate(false, lane.is_backlog_full()));
         // A worker that hangs in its adapter ends when the adapter does.
         let grace = Instant::now() + Duration::from_millis(100);
-        shared.quit_workers(deadline.map(|deadline| deadline.max(grace)));
+        shared.end_stop(starts, deadline.map(|deadline| deadline.max(grace)));
+        shared.say_dropped(Saying::All);
         report
     }
 
@@ -309,7 +309,9 @@ impl SafetyEventLogger {
     /// Takes what the library has to say about itself.
     #[must_use]
     pub fn notices(&self) -> Vec<Notice> {
-        self.shared().config.notices.take()
+        let shared = self.shared();
+        shared.say_dropped(Saying::Due);
+        shared.config.notices.take()
     }
 
     /// The sink, the first one where there are several.
@@ -349,14 +351,10 @@ impl Generation {
             let parent = self.shared.as_ref().expect("only drop takes it out");
             parent.abandon();
             let child = Self::new(parent.config_after_fork());
-            if parent.started.load(Ordering::SeqCst)
+            if parent.life.is_started()
                 && let Some(shared) = &child.shared
             {
-                shared.started.store(true, Ordering::SeqCst);
-                shared.open_lane();
-                if shared.config.threads {
-                    shared.start_workers();
-                }
+                shared.start();
             }
             Box::new(child)
         })

@@ -3,12 +3,12 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::branch::Branch;
 use super::choices::JournalKind;
 use super::lane::{Ground, Lane};
 use super::reader::Reader;
+use super::report::Saying;
 use super::shared::{Shared, lock};
 use crate::id::JournalId;
 use crate::journal::Journal;
@@ -110,9 +110,10 @@ impl Shared {
             (false, true) => Ground::Mapped,
             (false, false) => Ground::File,
         };
-        let started = self.started.load(Ordering::Acquire);
         let counters = self.counters.clone();
-        Ok(Lane::new(journal, readers, ground, counters, config, started))
+        let lane = Lane::new(journal, readers, ground, counters, config, self.life.clone());
+        lane.set_gate(false);
+        Ok(lane)
     }
 
     /// Whether the journal is in memory, though a file was asked for.
@@ -140,7 +141,7 @@ impl Shared {
 
     /// Ends what can be ended at once: removes journals that hold nothing undelivered.
     pub(super) fn close(&self) {
-        self.say_dropped();
+        self.say_dropped(Saying::All);
         let is_idle = |branch: &&Branch| branch.worker.try_lock().is_ok_and(|w| !w.is_flying());
         let idle: Vec<&Branch> = self.branches.iter().filter(is_idle).collect();
         for lane in self.lanes() {

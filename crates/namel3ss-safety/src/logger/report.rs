@@ -1,6 +1,7 @@
 //! What a logger says of itself: stats, reports, and the notices of what it dropped.
 
-use std::sync::atomic::Ordering;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use super::branch::Branch;
@@ -10,7 +11,7 @@ use super::merged::{Merged, Sums};
 use super::shared::{Shared, lock};
 use super::{FlushReport, keeper};
 use crate::journal::DropReason;
-use crate::notice::Level;
+use crate::notice::{Level, REPEAT_EVERY};
 use crate::stats::{SinkStats, Stats};
 
 impl Shared {
@@ -69,7 +70,8 @@ impl Shared {
                 None => "mmap",
             },
             durability: config.options.durability,
-            healthy: sinks.iter().all(|sink| sink.healthy)
+            healthy: total_dropped == 0
+                && sinks.iter().all(|sink| sink.healthy)
                 && !self.is_degraded()
                 && !self.lanes().any(|lane| lane.journal.is_failing()),
             target_dataset: config.dataset.clone(),
@@ -103,32 +105,74 @@ impl Shared {
         sums
     }
 
+    /// Says at once what is the first of its kind; [`say_dropped`](Self::say_dropped) adds up the
+    /// rest.
+    pub(super) fn say_first_drop(&self, reason: DropReason) {
+        let kind = 1 << reason.index();
+        if self.said.kinds.load(Ordering::Relaxed) & kind == 0 {
+            self.said.kinds.fetch_or(kind, Ordering::Relaxed);
+            self.say_dropped(Saying::Due);
+        }
+    }
+
     /// What was dropped for at least one sink.
     fn dropped(&self) -> [u64; DropReason::ALL.len()] {
         let mut dropped = self.sums().dropped;
+        // Said where it is met; what its host could not read is said here.
+        dropped[DropReason::Invalid.index()] = 0;
         add_to(&mut dropped, &self.counters.dropped());
         dropped
     }
 
-    /// Says what was dropped since the last time.
-    pub(super) fn say_dropped(&self) {
+    /// Says what was dropped, and not said yet: the first of a kind at once, then a sum a minute.
+    pub(super) fn say_dropped(&self, which: Saying) {
+        let now = self.config.clock.monotonic();
+        let mut said = lock(&self.said.sums);
         let dropped = self.dropped();
-        let said = std::mem::replace(&mut *lock(&self.said), dropped);
-        for (reason, (now, before)) in DropReason::ALL.iter().zip(dropped.iter().zip(said)) {
-            let events = now.saturating_sub(before);
-            let why = match reason {
-                DropReason::DropOldest => "the oldest, to make room for new ones",
-                DropReason::DropNewest => "the newest, because the buffer was full",
-                DropReason::JournalFull => "the journal could not take them",
-                // Said where it is met.
-                _ => continue,
-            };
-            if events > 0 {
-                let text = format!("{events} events were dropped: {why}");
-                self.config.notices.say(Level::Critical, "dropped", text);
+        for (reason, (known, dropped)) in DropReason::ALL.iter().zip(said.iter_mut().zip(dropped)) {
+            let events = dropped.saturating_sub(known.events);
+            let due = known.at.is_none_or(|at| now >= at + REPEAT_EVERY);
+            if events == 0 || !(due || which == Saying::All) {
+                continue;
             }
+            let (kind, why) = match reason {
+                DropReason::DropOldest => ("dropped", "the oldest, to make room for new ones"),
+                DropReason::DropNewest => ("dropped", "the newest, because the buffer was full"),
+                DropReason::JournalFull => ("dropped", "the journal could not take them"),
+                DropReason::Invalid => ("invalid", "they could not be read as safety events"),
+                // Said where they are met.
+                DropReason::Damaged | DropReason::NotPersisted => continue,
+            };
+            *known = SaidSum { events: dropped, at: Some(now) };
+            let were = if events == 1 { "event was" } else { "events were" };
+            let text = format!("{events} {were} dropped: {why}");
+            self.config.notices.say(Level::Critical, kind, text);
         }
     }
+}
+
+/// What of the drops that were not said yet is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Saying {
+    /// What is the first of its kind, or has waited for a minute.
+    Due,
+    All,
+}
+
+/// What was said of drops.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// The reasons that were met at all, a bit each: so that a drop costs no lock.
+    kinds: AtomicU8,
+    /// By reason.
+    sums: Mutex<[SaidSum; DropReason::ALL.len()]>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct SaidSum {
+    events: u64,
+    /// When last.
+    at: Option<Duration>,
 }
 
 fn sink_stats(branch: &Branch) -> SinkStats {

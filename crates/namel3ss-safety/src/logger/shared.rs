@@ -4,12 +4,16 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
 
 use super::Logged;
 use super::branch::{Branch, Progress};
 use super::config::Config;
 use super::host::Host;
+use super::keeper;
 use super::lane::{Lane, Patience};
+use super::life::Life;
+use super::report::Said;
 use super::threads::Threads;
 use crate::id::Seq;
 use crate::journal::{DropReason, slug};
@@ -31,7 +35,9 @@ pub(super) struct Shared {
     pub(super) opening: Mutex<()>,
     /// Held by the worker that looks for orphans, for all of them.
     pub(super) adopting: Mutex<()>,
-    pub(super) started: AtomicBool,
+    pub(super) life: Arc<Life>,
+    /// Held while the logger is started or stopped: what goes with it is done as one.
+    changing: Mutex<()>,
     pub(super) closing: AtomicBool,
     /// The process is about to fork: the workers begin nothing.
     pub(super) paused: AtomicBool,
@@ -43,8 +49,7 @@ pub(super) struct Shared {
     /// kept, when there is a new one.
     requests: AtomicU64,
     pub(super) threads: Threads,
-    /// How many drops, by reason, have been said.
-    pub(super) said: Mutex<[u64; DropReason::ALL.len()]>,
+    pub(super) said: Said,
 }
 
 impl Shared {
@@ -52,20 +57,71 @@ impl Shared {
         let sinks = config.sinks.iter().cloned().enumerate();
         Self {
             branches: sinks.map(|(index, sink)| Branch::new(index, sink, &config)).collect(),
-            config,
             counters: Arc::default(),
             first: OnceLock::new(),
             resumed: OnceLock::new(),
             opening: Mutex::default(),
             adopting: Mutex::default(),
-            started: AtomicBool::new(false),
+            life: Arc::new(Life::new(config.autostart)),
+            changing: Mutex::default(),
             closing: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             flushing: AtomicU64::new(0),
             urging: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             threads: Threads::default(),
-            said: Mutex::default(),
+            said: Said::default(),
+            config,
+        }
+    }
+
+    /// Starts delivering; a stop that is on its way does not end it any more.
+    pub(super) fn start(self: &Arc<Self>) {
+        if self.closing.load(Ordering::SeqCst) {
+            return;
+        }
+        let changing = lock(&self.changing);
+        self.life.start();
+        self.open_lane();
+        self.lanes().for_each(|lane| lane.set_gate(lane.is_backlog_full()));
+        if self.config.threads {
+            self.start_workers();
+        }
+        drop(changing);
+        self.wake_keeper();
+    }
+
+    /// Begins a stop; returns what [`end_stop`](Self::end_stop) takes. From now on an event starts
+    /// the logger again.
+    pub(super) fn begin_stop(&self) -> u64 {
+        let starts = self.life.begin_stop();
+        self.lanes().for_each(|lane| lane.set_gate(lane.is_backlog_full()));
+        starts
+    }
+
+    /// Ends a stop and, until the deadline, waits for the workers to end; does nothing if the
+    /// logger was started since the stop began.
+    pub(super) fn end_stop(&self, starts: u64, deadline: Option<Instant>) {
+        let changing = lock(&self.changing);
+        if !self.life.end_stop(starts) {
+            return;
+        }
+        self.lanes().for_each(|lane| lane.set_gate(lane.is_backlog_full()));
+        self.tell_workers_to_quit();
+        drop(changing);
+        self.wait_for_workers(deadline);
+    }
+
+    /// Moves frames, and hands them over, on a caller's thread: without a keeper nobody else would
+    /// before the next turn or flush, and the journal would grow without a limit.
+    fn keep_by_caller(&self, lane: &Lane) {
+        if lane.journal.is_failing() {
+            return;
+        }
+        let _ = lane.journal.try_drain(lane.acked().next());
+        if !keeper::gate(self, lane) && self.life.is_started() {
+            keeper::hand(lane);
+            self.call_workers();
         }
     }
 
@@ -148,16 +204,23 @@ impl Host for Hosted<'_> {
     #[inline]
     fn buffer_full(&self) {
         self.0.wake_keeper();
+        if !self.0.has_keeper() {
+            self.0.lanes().for_each(|lane| self.0.keep_by_caller(lane));
+        }
     }
 
-    fn is_started(&self) -> bool {
+    fn start(&self) {
+        self.0.start();
+    }
+
+    fn has_worker(&self) -> bool {
         // Without threads nobody else delivers: whoever waits for room has to do it.
-        self.0.started.load(Ordering::Acquire) && self.0.config.threads
+        self.0.life.is_started() && self.0.config.threads
     }
 
     fn is_catching_up(&self, reader: usize) -> bool {
         let now = self.0.config.clock.monotonic();
-        self.is_started() && self.0.branches[reader].is_catching_up(now)
+        self.has_worker() && self.0.branches[reader].is_catching_up(now)
     }
 
     fn is_closing(&self) -> bool {
@@ -175,6 +238,10 @@ impl Host for Hosted<'_> {
 
     fn journal_full(&self, error: &io::Error) {
         let text = format!("the journal can't take more: {error}; make room on its disk");
-        self.0.config.notices.say(Level::Error, "journal_full", text);
+        self.0.config.notices.say_rarely(Level::Error, "journal_full", "", text);
+    }
+
+    fn dropped(&self, reason: DropReason) {
+        self.0.say_first_drop(reason);
     }
 }

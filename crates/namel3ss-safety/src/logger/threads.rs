@@ -220,16 +220,21 @@ impl Shared {
     pub(super) fn quit(&self, deadline: Instant) {
         self.closing.store(true, Ordering::SeqCst);
         self.wake_keeper();
-        self.quit_workers(Some(deadline));
+        self.tell_workers_to_quit();
+        self.wait_for_workers(Some(deadline));
     }
 
-    /// Tells the workers' threads to end, and waits until they have, or until the deadline.
-    pub(super) fn quit_workers(&self, deadline: Option<Instant>) {
+    /// Tells the workers' threads to end.
+    pub(super) fn tell_workers_to_quit(&self) {
         for branch in &self.branches {
             let mut call = lock(&branch.call);
             call.quit = call.running;
             branch.called.notify_all();
         }
+    }
+
+    /// Waits until the workers' threads have ended, or are wanted again, or until the deadline.
+    pub(super) fn wait_for_workers(&self, deadline: Option<Instant>) {
         if !self.is_delivering_here() {
             self.branches.iter().for_each(|branch| until_it_quit(branch, deadline));
         }

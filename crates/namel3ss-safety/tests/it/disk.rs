@@ -134,7 +134,8 @@ fn a_disk_that_fills_up_is_survived_and_delivery_resumes() {
         let stats = logger.stats();
         adds_up(&stats);
         assert_eq!(stats.total_flushed, dataset.len() as u64);
-        assert_eq!((stats.pending, stats.healthy), (0, true), "{stats:?}");
+        // What was lost stays lost.
+        assert_eq!((stats.pending, stats.healthy), (0, false), "{stats:?}");
         dataset.once();
     }
 }

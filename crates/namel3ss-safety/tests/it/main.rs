@@ -10,6 +10,7 @@ mod fixtures;
 mod upgrade;
 mod kills;
 mod recovery;
+mod autostart;
 mod bench;
 mod contract;
 mod fan_out;

@@ -206,6 +206,7 @@ struct Setup {
     buffer_size: usize,
     backlog: u64,
     fallback: bool,
+    autostart: bool,
 }
 
 fn setups(sinks: usize) -> impl Strategy<Value = Setup> {
@@ -216,11 +217,11 @@ fn setups(sinks: usize) -> impl Strategy<Value = Setup> {
     ];
     let durability = prop_oneof![Just(Durability::Process), Just(Durability::Power)];
     let backlog = prop_oneof![Just(8 << 10), Just(64 << 10), Just(1 << 30)];
-    (strategy, durability, 1_usize..12, backlog, any::<bool>()).prop_map(
-        move |(strategy, durability, buffer_size, backlog, fallback)| {
+    (strategy, durability, 1_usize..12, backlog, any::<bool>(), any::<bool>()).prop_map(
+        move |(strategy, durability, buffer_size, backlog, fallback, autostart)| {
             // With `block`, a started logger without threads would wait for itself.
             let backlog = if strategy == OverflowStrategy::Block { 1 << 30 } else { backlog };
-            Setup { sinks, strategy, durability, buffer_size, backlog, fallback }
+            Setup { sinks, strategy, durability, buffer_size, backlog, fallback, autostart }
         },
     )
 }
@@ -584,6 +585,7 @@ fn open(
         .medium(Arc::new(medium.clone()))
         .left_behind(orphans.iter().map(|f| Arc::new(f.clone()) as Arc<dyn Folder>).collect())
         .overflow_strategy(setup.strategy)
+        .autostart(setup.autostart)
         .durability(setup.durability)
         .buffer_size(setup.buffer_size)
         .backlog_limit_bytes(setup.backlog)
@@ -676,7 +678,8 @@ proptest! {
 fn a_read_that_fails_in_the_middle_is_begun_again() {
     let (strategy, durability) = (OverflowStrategy::DropOldest, Durability::Process);
     let (sinks, buffer_size, backlog, fallback) = (1, 1, 8192, true);
-    let setup = Setup { sinks, strategy, durability, buffer_size, backlog, fallback };
+    let autostart = false;
+    let setup = Setup { sinks, strategy, durability, buffer_size, backlog, fallback, autostart };
     let actions = [
         Action::Start,
         Action::Log { count: 7, bytes: 4041 },
@@ -694,7 +697,8 @@ fn a_read_that_fails_in_the_middle_is_begun_again() {
 fn a_gap_is_told_behind_what_was_dropped_before_it() {
     let (strategy, durability) = (OverflowStrategy::DropOldest, Durability::Process);
     let (sinks, buffer_size, backlog, fallback) = (1, 1, 8192, false);
-    let setup = Setup { sinks, strategy, durability, buffer_size, backlog, fallback };
+    let autostart = false;
+    let setup = Setup { sinks, strategy, durability, buffer_size, backlog, fallback, autostart };
     let actions = [
         Action::Log { count: 1, bytes: 0 },
         Action::Fault(Some(Fault::Full)),

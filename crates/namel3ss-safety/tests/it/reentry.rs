@@ -56,7 +56,8 @@ fn check(start: bool, backlog_bytes: u64) {
             .home(home.path())
             .buffer_size(1)
             .backlog_limit_bytes(backlog_bytes)
-            .overflow_strategy(OverflowStrategy::Block);
+            .overflow_strategy(OverflowStrategy::Block)
+            .autostart(start);
         let logger = Arc::new(builder.build().unwrap());
         dataset.logger.set(Arc::downgrade(&logger)).unwrap();
         if start {

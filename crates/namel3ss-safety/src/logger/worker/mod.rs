@@ -23,6 +23,7 @@ use super::branch::Branch;
 use super::config::Config;
 use super::keeper;
 use super::lane::Lane;
+use super::report::Saying;
 use super::shared::{Shared, lock};
 use crate::adapter::Batching;
 use crate::batch::RowBuffer;
@@ -188,7 +189,7 @@ impl Worker {
         if now >= self.resume_due {
             self.resume_due = now + keeper::RESUME_EVERY;
             shared.try_resume();
-            shared.say_dropped();
+            shared.say_dropped(Saying::Due);
         }
         self.settle_dropped(shared, branch);
         let config = &shared.config;
@@ -196,7 +197,7 @@ impl Worker {
             // An error is met again, and said, by whoever needs the frames.
             let _ = lane.journal.try_drain(lane.acked().next());
             let full = keeper::gate(shared, lane);
-            let started = shared.started.load(Ordering::Acquire);
+            let started = shared.life.is_started();
             if started && lane.is_apart() {
                 lane.hand_ahead(lane.journal.drained());
                 shared.call_others(branch);
@@ -262,7 +263,7 @@ impl Worker {
                 }
                 let text = format!("undelivered events stay in the journal: {error}");
                 let text = branch.sink.wrong(&text);
-                config.notices.say(Level::Warning, "kept", text);
+                config.notices.say_rarely(Level::Warning, "kept", branch.sink.name(), text);
                 flight.not_before = now + wait;
                 let request = flight.request;
                 self.flight = Some(flight);

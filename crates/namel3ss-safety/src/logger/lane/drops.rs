@@ -1,0 +1,94 @@
+//! What a lane gives up, and how it is counted: each event once, with a gap record.
+
+use std::sync::atomic::Ordering;
+
+use super::Lane;
+use crate::clock::Timestamp;
+use crate::id::Seq;
+use crate::journal::{AppendError, DropReason, Gap};
+use crate::locks::lock;
+use crate::logger::reader::Reader;
+
+impl Lane {
+    pub(super) fn void(&self, error: &AppendError) {
+        if let Some(seq) = error.void {
+            lock(&self.voids).push(seq);
+            if let Some(merged) = &self.merged {
+                // Counted among what was dropped before any sink had a say.
+                merged.give_up(seq, seq, None);
+            }
+            let at = Timestamp::now();
+            let reason = DropReason::JournalFull;
+            self.journal.push_gap(Gap { reason, events: 1, seqs: (seq, seq), at });
+        }
+    }
+
+    /// Counts an event that never got a seq.
+    pub(in crate::logger) fn drop_unsequenced(&self, reason: DropReason) {
+        // The order matters to whoever adds up: dropped never exceeds logged.
+        self.counters.unsequenced.fetch_add(1, Ordering::AcqRel);
+        self.counters.give_up(reason, 1);
+        let seqs = (Seq(0), Seq(0));
+        self.journal.push_gap(Gap { reason, events: 1, seqs, at: Timestamp::now() });
+    }
+
+    /// Gives up the `events` oldest, but never the `keep` newest, each for every sink whose worker has
+    /// not taken it, but for those that are to be spared; how many there were.
+    pub(super) fn drop_oldest(&self, events: u64, keep: u64, spare: impl Fn(usize) -> bool) -> u64 {
+        let last = self.journal.last();
+        let losing: Vec<&Reader> =
+            self.dropping().filter(|(i, _)| !spare(*i)).map(|(_, reader)| reader).collect();
+        let Some(front) = losing.iter().map(|reader| reader.cursor.front()).min() else {
+            return 0;
+        };
+        let next = Seq((front.0 + events).min((last.0 + 1).saturating_sub(keep)).max(front.0));
+        let mut from = next;
+        for reader in losing {
+            let first = Seq(next.0 - reader.cursor.take_before(next));
+            reader.counters.give_up(DropReason::DropOldest, self.events_in(first, next));
+            from = from.min(first);
+        }
+        if from == next {
+            return 0;
+        }
+        // What was dropped of the backlog is made up for by the buffer: else the buffer would stay
+        // over its size, and every further event would push out one more than the one before.
+        let handed = self.handed();
+        if handed >= from {
+            let of_backlog = handed.0.min(next.0 - 1) + 1 - from.0;
+            // Never beyond the last event: on a full disk one event pushes out many, and a mark
+            // ahead of what was logged once hid the events that came after from the worker.
+            let handed = (handed.0 + of_backlog).min(last.0);
+            self.handed.fetch_max(handed, Ordering::AcqRel);
+        }
+        let (reason, seqs) = (DropReason::DropOldest, (from, Seq(next.0 - 1)));
+        if let Some(merged) = &self.merged {
+            merged.give_up(seqs.0, seqs.1, Some(reason));
+        }
+        let events = self.events_in(from, next);
+        if events > 0 {
+            self.journal.push_gap(Gap { reason, events, seqs, at: Timestamp::now() });
+        }
+        events
+    }
+
+    /// How many events there are from `from` up to, not including, `next`: a seq whose event could
+    /// not be written was counted when that happened.
+    fn events_in(&self, from: Seq, next: Seq) -> u64 {
+        let voids = lock(&self.voids);
+        let voids = voids.iter().filter(|void| (from..next).contains(*void)).count();
+        (next.0 - from.0).saturating_sub(voids as u64)
+    }
+
+    /// Those for whom the oldest events are dropped: of several, where it is for the sake of the
+    /// backlog, those whose own is at the limit.
+    pub(super) fn dropping(&self) -> impl Iterator<Item = (usize, &Reader)> {
+        let apart = self.is_apart();
+        self.readers.iter().enumerate().filter(move |(_, reader)| !apart || reader.is_full())
+    }
+
+    /// Forgets the voids before `front`: nobody will ask for them any more.
+    pub(in crate::logger) fn forget_voids(&self, front: Seq) {
+        lock(&self.voids).retain(|void| *void >= front);
+    }
+}

@@ -230,3 +230,31 @@ if {way != "new logger"}:
         assert not list(home.glob("fallback/*.json")), ended.err
 
     children.each(tmp_path, 4, case)
+
+
+LAST_WORDS = {
+    "log": "logger.log({'event_id': '0', 'action': 'block'})",
+    "event": "SafetyEvent(event_id='0')",
+}
+
+
+@pytest.mark.parametrize("what", LAST_WORDS)
+def test_first_call_is_made_by_a_last_finalizer(what: str, tmp_path: Path) -> None:
+    """An object in a cycle through its class is finalized when the interpreter is gone already.
+
+    The first call of a process from there aborted it: the binding asserted that Python runs.
+    """
+
+    def case(python: str, home: Path) -> None:
+        body = f"""
+class Session:
+    def __del__(self, logger=logger, SafetyEvent=SafetyEvent):
+        {LAST_WORDS[what]}
+Session.kept = Session()
+"""
+        ended = children.run(python, home, body, NATIVE["sqlite"])
+        ended.check(0)
+        children.recover(ended)
+        assert set(ended.ids()) <= {"0"}
+
+    children.each(tmp_path, 1, case)

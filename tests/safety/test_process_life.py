@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import children
 import pytest
+from namel3ss.safety import (
+    AdapterRegistry,
+    CSVAdapter,
+    MemoryAdapter,
+    SafetyEventDatabaseWriter,
+    SafetyEventLogger,
+    SafetyEventSink,
+    SafetyLogHandler,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # The import may take this long beyond bare Python, on a machine that does nothing else.
 IMPORT_SECONDS = 0.015
@@ -229,3 +244,28 @@ def test_subinterpreters_are_refused(before: bool, tmp_path: Path) -> None:  # n
         child.end().check()
 
     children.each(tmp_path, 4, case)
+
+
+def unpicklable(folder: Path) -> dict[str, object]:
+    """One of each kind that holds threads, files or locks of its process."""
+    logger = SafetyEventLogger.from_url(f"file://{folder}/rows.jsonl")
+    return {
+        "SafetyEventLogger": logger,
+        "BoundLogger": logger.bind(app_name="a"),
+        "SafetyLogHandler": SafetyLogHandler(logger),
+        "MemoryAdapter": MemoryAdapter(),
+        "CSVAdapter": CSVAdapter(folder / "rows.csv"),
+        "AdapterRegistry": AdapterRegistry(),
+        "SafetyEventSink": SafetyEventSink(),
+        "SafetyEventDatabaseWriter": SafetyEventDatabaseWriter(f"sqlite:///{folder}/rows.db"),
+    }
+
+
+@pytest.mark.parametrize("how", [pickle.dumps, copy.copy])
+def test_what_holds_threads_is_not_pickled(how: Callable[[object], object], tmp_path: Path) -> None:
+    """``multiprocessing.Pool(initargs=(logger,))`` failed with the name of an inner class."""
+    for kind, found in unpicklable(tmp_path).items():
+        with pytest.raises(
+            TypeError, match=f"cannot pickle or copy a {kind}: .* from the same URL"
+        ):
+            how(found)

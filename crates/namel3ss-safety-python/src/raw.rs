@@ -111,7 +111,7 @@ unsafe extern "C" fn called<C: Call>(
     count: usize,
     names: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    Python::attach(|py| {
+    let run = |py: Python<'_>| {
         let positional = count & !ARGUMENTS_OFFSET;
         // SAFETY: both are live objects while the call lasts.
         let (callable, names) = unsafe {
@@ -138,7 +138,11 @@ unsafe extern "C" fn called<C: Call>(
                 ptr::null_mut()
             }
         }
-    })
+    };
+    // SAFETY: by the protocol the thread is attached. `Python::attach` asserts once a process that the
+    // interpreter is initialized, which it is not any more while it runs the last finalizers: a first
+    // event logged by one of them would abort the process.
+    unsafe { Python::attach_unchecked(run) }
 }
 
 /// In every version from 3.8; declared stable with 3.12, as is the next.

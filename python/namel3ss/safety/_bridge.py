@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from namel3ss.safety import _core, _life
+from namel3ss.safety import _core, _life, _real_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Connection:
         self.core = _core.Bridge(identity, _timeout_of(adapter))
         self.native = _core.Native.bridge(self.core)
         self._server = _Server(self.core, find)
-        self._thread: threading.Thread | None = None
+        self._thread: threading.Thread | _real_thread.RealThread | None = None
         _life.connections.add(self)
         self.ensure()
 
@@ -71,19 +71,14 @@ class Connection:
         """Have a thread take up what is laid down, if one is to be had."""
         if self._has_thread() or not _life.can_start_threads():
             return
-        import threading
         import weakref
 
         # While it has nothing to do it holds nothing: an adapter that refers to its own logger
         # would otherwise live as long as the process.
-        thread = threading.Thread(
-            target=_run,
-            args=(self.core, weakref.ref(self)),
-            name="namel3ss-safety-adapter",
-            daemon=True,
-        )
         try:
-            thread.start()
+            thread = _real_thread.start(
+                _run, (self.core, weakref.ref(self)), "namel3ss-safety-adapter"
+            )
         except RuntimeError:
             # An interpreter that shuts down starts none: whoever waits does the work.
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from namel3ss.safety import _core
+from namel3ss.safety._pickling import NotPicklable
 from namel3ss.safety.logging import SafetyEvent, get_global_logger
 
 TYPE_CHECKING = False
@@ -23,7 +24,7 @@ _SEVERITIES = (
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-class SafetyLogHandler(logging.Handler):
+class SafetyLogHandler(NotPicklable, logging.Handler):
     """Turns log records into safety events: the message is the reason.
 
     ``extra={"action": "block", "policy_name": "pii"}`` sets fields of the event, other extras go to

@@ -10,6 +10,7 @@ import os
 
 from namel3ss.safety import _core, _waiting
 from namel3ss.safety._core import SafetyEvent
+from namel3ss.safety._pickling import NotPicklable
 from namel3ss.safety.runtime import SafetyAction, SafetyViolation
 
 TYPE_CHECKING = False
@@ -127,7 +128,7 @@ class _LogMethod:
         return instance._native_log(event)
 
 
-class _Logging:
+class _Logging(NotPicklable):
     """What a logger and one bound to a context have in common."""
 
     _handle: Handle

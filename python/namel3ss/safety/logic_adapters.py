@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from namel3ss.safety import _bridge, _core, _waiting
+from namel3ss.safety._pickling import NotPicklable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class DatasetAdapter:
         raise NotImplementedError
 
 
-class _NativeAdapter(DatasetAdapter):
+class _NativeAdapter(NotPicklable, DatasetAdapter):
     """An adapter whose work is native; each row lands exactly once, where its dataset can tell."""
 
     _native: _core.Native
@@ -183,7 +184,7 @@ class ParquetAdapter(_NativeAdapter):
         self._native = _core.Native.object_store(f"file://{path}", "", "parquet")
 
 
-class AdapterRegistry:
+class AdapterRegistry(NotPicklable):
     """Adapters by the names of their datasets; empty at first.
 
     >>> registry = AdapterRegistry()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from namel3ss.safety import _bridge, _core, _waiting
+from namel3ss.safety._pickling import NotPicklable
 from namel3ss.safety.logic_adapters import AdapterRegistry
 
 TYPE_CHECKING = False
@@ -24,7 +25,7 @@ class SafetyEventWriteError(OSError):
     """Rows were not written; it says why, and what to do. Never a password, nor an event's text."""
 
 
-class SafetyEventSink:
+class SafetyEventSink(NotPicklable):
     """Delivers events to one dataset: attempts, then a fallback file. It never raises.
 
     ``max_retries`` counts all attempts, the first included; between them it waits
@@ -177,7 +178,7 @@ def _look_up(
 _INT_BITS = 63
 
 
-class _Writer:
+class _Writer(NotPicklable):
     """Writes rows without a journal: all of a call, or none."""
 
     def _open(self) -> Any:  # noqa: ANN401

@@ -19,4 +19,8 @@ mod reentry;
 mod model;
 mod disk;
 #[cfg(unix)]
+mod neighbours;
+#[cfg(unix)]
+mod places;
+#[cfg(unix)]
 mod life;

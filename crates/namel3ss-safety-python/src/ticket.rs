@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use namel3ss_safety::{FlushReport, sink};
+use namel3ss_safety::{FlushReport, process, sink};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -41,7 +41,7 @@ impl Ticket {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("n3-safety-ticket".into()).spawn(run);
+        let thread = process::spawn("n3-safety-ticket", None, run);
         if thread.is_err() {
             py.detach(|| {
                 if let Some(work) = take() {

@@ -13,7 +13,7 @@ use std::future::Future;
 use std::io;
 use std::sync::{Arc, LazyLock};
 
-use namel3ss_safety::PerProcess;
+use namel3ss_safety::{PerProcess, process};
 use tokio::runtime::{Builder, Runtime};
 
 static RUNTIME: LazyLock<PerProcess<Option<Arc<Runtime>>>> =
@@ -41,15 +41,13 @@ fn ours() -> io::Result<Arc<Runtime>> {
 }
 
 /// Runs `work` where it may wait: here, or on a thread of its own if this one drives an async
-/// runtime, in which waiting is a panic.
+/// runtime, in which waiting is a panic, or takes signals: the runtime starts threads to resolve
+/// names, and they inherit the mask of the thread that waits.
 pub(crate) fn off_runtime<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    if tokio::runtime::Handle::try_current().is_err() {
-        return work();
+    if tokio::runtime::Handle::try_current().is_ok() {
+        return process::apart("n3-safety-net", work);
     }
-    std::thread::scope(|scope| match scope.spawn(work).join() {
-        Ok(value) => value,
-        Err(panic) => std::panic::resume_unwind(panic),
-    })
+    process::on_own_thread("n3-safety-net", work)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ pub mod home;
 pub mod register;
 pub mod nearest;
 pub mod limits;
+pub mod process;
 mod locks;
 #[cfg(feature = "tracing")]
 pub mod tracing_layer;

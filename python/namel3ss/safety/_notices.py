@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 
-from namel3ss.safety import _life
+from namel3ss.safety import _life, _threads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def ensure() -> None:
         return
     thread = threading.Thread(target=_run, name="namel3ss-safety-notices", daemon=True)
     try:
-        thread.start()
+        _threads.start(thread)
     except RuntimeError:
         return
     _thread = thread

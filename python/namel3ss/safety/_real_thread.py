@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 
+from namel3ss.safety import _threads
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
@@ -45,11 +47,13 @@ def start(
         import threading
 
         thread = threading.Thread(target=target, args=args, name=name, daemon=True)
-        thread.start()
+        _threads.start(thread)
         return thread
     real = RealThread()
     # Such threads are daemons: the interpreter's end does not wait for them.
-    _unpatched().start_new_thread(real.run, (target, args))
+    start_new_thread = _unpatched().start_new_thread
+    with _threads.Masked():
+        start_new_thread(real.run, (target, args))
     return real
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from namel3ss.safety import _bridge, _core, _waiting
+from namel3ss.safety import _bridge, _core, _threads, _waiting
 from namel3ss.safety._pickling import NotPicklable
 from namel3ss.safety.logic_adapters import AdapterRegistry
 
@@ -242,8 +242,8 @@ async def _in_thread(work: Callable[[], None]) -> None:
         except BaseException as error:  # noqa: BLE001
             raised.append(error)
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
+    thread = threading.Thread(target=run, name="namel3ss-safety-insert", daemon=True)
+    _threads.start(thread)
     await _waiting.wait(lambda: not thread.is_alive())
     if raised:
         raise raised[0]

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
+use namel3ss_safety::process;
+
 use super::{Input, Item, Options, Reader};
 use crate::io::Interrupt;
 
@@ -58,7 +60,7 @@ impl Incoming {
         let (send, batches) = sync_channel(BATCHES_MAX);
         let (raised, dropped) = (interrupt.clone(), Arc::new(AtomicBool::new(false)));
         let forgotten = Arc::clone(&dropped);
-        std::thread::Builder::new().name("n3-safety-input".into()).spawn(move || {
+        process::spawn("n3-safety-input", None, move || {
             let mut input = match Input::open(reader, name.as_deref(), options) {
                 Ok(input) => input,
                 Err(error) => {

@@ -40,10 +40,10 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::thread::{Builder, ScopedJoinHandle};
+use std::thread::ScopedJoinHandle;
 
 use namel3ss_safety::{
-    AdapterError, Batch, BatchId, Batching, DatasetAdapter, Delivery, Durability, Row,
+    AdapterError, Batch, BatchId, Batching, DatasetAdapter, Delivery, Durability, Row, process,
 };
 
 #[cfg(feature = "parquet")]
@@ -337,7 +337,7 @@ fn keep<'r>(rows: &mut Rows<'_, 'r>, mut stays: impl FnMut(&Row<'r>) -> bool) {
 /// Does both, `aside` on a thread of its own where there can be one.
 fn at_once<A: Send, B>(aside: &(impl Fn() -> A + Sync), here: impl FnOnce() -> B) -> (A, B) {
     std::thread::scope(|scope| {
-        let spawned = Builder::new().name("n3-safety-look".to_owned()).spawn_scoped(scope, aside);
+        let spawned = process::spawn_scoped(scope, "n3-safety-look", aside);
         let here = here();
         let aside = match spawned.map(ScopedJoinHandle::join) {
             Ok(Ok(done)) => done,

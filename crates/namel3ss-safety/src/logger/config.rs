@@ -31,6 +31,8 @@ pub(super) struct Config {
     pub(super) adopt: bool,
     pub(super) threads: bool,
     pub(super) autostart: bool,
+    /// `None` is Rust's default.
+    pub(super) worker_stack_bytes: Option<usize>,
     /// The first one and further ones; never empty.
     pub(super) sinks: Vec<Arc<SafetyEventSink>>,
     pub(super) clock: Arc<dyn Clock>,
@@ -62,6 +64,7 @@ pub struct Builder {
     adopt: bool,
     threads: bool,
     autostart: bool,
+    worker_stack_bytes: Option<usize>,
     sink: Option<Arc<SafetyEventSink>>,
     further: Vec<Arc<dyn DatasetAdapter>>,
     registry: Option<Arc<dyn Registry>>,
@@ -96,6 +99,7 @@ impl Default for Builder {
             adopt: true,
             threads: true,
             autostart: true,
+            worker_stack_bytes: None,
             sink: None,
             further: Vec::new(),
             registry: None,
@@ -269,6 +273,14 @@ impl Builder {
         self
     }
 
+    /// The stack of each worker's thread, on which the adapters of Rust are called; default Rust's
+    /// own, 2 MiB or `RUST_MIN_STACK`. 16 KiB to 1 GiB.
+    #[must_use]
+    pub fn worker_stack_bytes(mut self, bytes: usize) -> Self {
+        self.worker_stack_bytes = Some(bytes);
+        self
+    }
+
     /// The clock, for tests.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -340,6 +352,9 @@ impl Builder {
         let backlog_bytes_max =
             within("backlog_limit_bytes", self.backlog_bytes_max, 4096, 1 << 50, "bytes")?;
         within("max_retries", u64::from(self.max_retries), 1, 1000, "attempts")?;
+        if let Some(bytes) = self.worker_stack_bytes {
+            within("worker_stack_bytes", bytes as u64, 16 << 10, 1 << 30, "bytes")?;
+        }
         let seconds = self.flush_interval_seconds;
         if !(seconds.is_finite() && (0.001..=86_400.0).contains(&seconds)) {
             let message = format!("is {seconds}: it takes 0.001 to 86400 seconds");
@@ -351,6 +366,8 @@ impl Builder {
             JournalKind::Folder(path) => path.clone(),
             _ => home.clone(),
         };
+        // Now: after a `chdir` a relative path would mean another folder.
+        let root = std::path::absolute(&root).unwrap_or(root);
         let notices = match (&self.notices, &self.sink) {
             (Some(notices), _) => notices.clone(),
             (None, Some(sink)) => sink.notices().clone(),
@@ -363,6 +380,7 @@ impl Builder {
                 Fallback::None => None,
                 Fallback::Path(path) => Some(path),
             };
+            let fallback = fallback.map(|path| std::path::absolute(&path).unwrap_or(path));
             let builder = SafetyEventSink::builder()
                 .dataset_name(&dataset)
                 .registry(registry)
@@ -388,6 +406,7 @@ impl Builder {
             adopt: self.adopt,
             threads: self.threads,
             autostart: self.autostart,
+            worker_stack_bytes: self.worker_stack_bytes,
             sinks,
             clock,
             notices,

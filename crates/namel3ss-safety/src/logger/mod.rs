@@ -150,7 +150,8 @@ impl SafetyEventLogger {
     #[inline]
     fn accept(&self, event: &impl Source, patience: Patience) -> Option<Logged> {
         let shared = self.shared();
-        SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
+        let apart = || shared.accept(codec::encode_into(event, &mut Vec::new()), patience);
+        let accepted = SCRATCH.try_with(|scratch| match scratch.try_borrow_mut() {
             Ok(mut scratch) => {
                 let logged = shared.accept(codec::encode_into(event, &mut scratch), patience);
                 if scratch.len() > SCRATCH_BYTES_MAX {
@@ -159,8 +160,10 @@ impl SafetyEventLogger {
                 logged
             }
             // An adapter that logs, on a thread that delivers on behalf of a `log`.
-            Err(_) => shared.accept(codec::encode_into(event, &mut Vec::new()), patience),
-        })
+            Err(_) => apart(),
+        });
+        // The thread is ending, and a destructor of one of its thread-locals logs.
+        accepted.unwrap_or_else(|_| apart())
     }
 
     /// As [`log`](Self::log), of an event that was encoded before.

@@ -12,6 +12,7 @@ use super::keeper;
 use super::shared::{Shared, lock};
 use super::worker::Worker;
 use crate::notice::Level;
+use crate::process;
 
 /// How the keeper is reached; workers are by their branches.
 #[derive(Debug, Default)]
@@ -30,17 +31,21 @@ struct DeliveringHere;
 
 impl DeliveringHere {
     fn new(shared: &Shared) -> Self {
-        DELIVERING.with_borrow_mut(|stack| stack.push(std::ptr::from_ref(shared).addr()));
+        let here = std::ptr::from_ref(shared).addr();
+        // In a destructor of another thread-local it may be gone: then nobody calls back either.
+        let _ = DELIVERING.try_with(|stack| stack.borrow_mut().push(here));
         Self
     }
 }
 
 impl Drop for DeliveringHere {
     fn drop(&mut self) {
-        DELIVERING.with_borrow_mut(Vec::pop);
+        let _ = DELIVERING.try_with(|stack| stack.borrow_mut().pop());
     }
 }
 
+/// The keeper calls nothing of anybody else's.
+const KEEPER_STACK_BYTES: usize = 256 << 10;
 /// How often a worker that was paused looks whether it still is.
 const PAUSE_POLL: Duration = Duration::from_millis(1);
 /// How long the worker rests after a panic.
@@ -52,10 +57,8 @@ impl Shared {
             return;
         }
         let shared = self.clone();
-        let thread = std::thread::Builder::new()
-            .name("n3-safety-keeper".into())
-            .stack_size(256 << 10)
-            .spawn(move || keeper::run(&shared));
+        let run = move || keeper::run(&shared);
+        let thread = process::spawn("n3-safety-keeper", Some(KEEPER_STACK_BYTES), run);
         match thread {
             Ok(handle) => {
                 let _ = self.threads.keeper.set(handle.thread().clone());
@@ -152,7 +155,7 @@ impl Shared {
     /// its own logger back must not wait for itself.
     pub(super) fn is_delivering_here(&self) -> bool {
         let here = std::ptr::from_ref(self).addr();
-        DELIVERING.with_borrow(|delivering| delivering.contains(&here))
+        DELIVERING.try_with(|stack| stack.borrow().contains(&here)).unwrap_or(false)
     }
 
     /// A worker's loop, until it is told to quit.
@@ -205,10 +208,9 @@ impl Shared {
             return;
         }
         let (shared, index) = (self.clone(), branch.index);
-        let thread = std::thread::Builder::new()
-            .name("n3-safety-worker".into())
-            .stack_size(1 << 20)
-            .spawn(move || shared.work(&shared.branches[index]));
+        let stack = self.config.worker_stack_bytes;
+        let run = move || shared.work(&shared.branches[index]);
+        let thread = process::spawn("n3-safety-worker", stack, run);
         call.running = thread.is_ok();
         if let Err(error) = thread {
             let text = format!("no thread to deliver with: {error}; call flush or stop");

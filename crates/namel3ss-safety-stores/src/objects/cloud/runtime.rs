@@ -10,6 +10,8 @@ use std::io;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use namel3ss_safety::process;
+
 /// How much longer the caller waits than the work may take, for the thread to say so.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -25,13 +27,11 @@ pub(crate) struct Unanswered;
 
 impl Runtime {
     pub(crate) fn start() -> io::Result<Self> {
-        let tokio = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .max_blocking_threads(4)
-            .thread_name("n3-safety-net")
-            .enable_io()
-            .enable_time()
-            .build()?;
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(1).max_blocking_threads(4).thread_name("n3-safety-net");
+        builder.enable_io().enable_time();
+        // Its threads inherit the mask, and those that they start later inherit theirs.
+        let tokio = process::without_signals(|| builder.build())?;
         Ok(Self { tokio: Some(tokio) })
     }
 

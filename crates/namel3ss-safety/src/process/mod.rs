@@ -1,0 +1,94 @@
+//! Living in somebody's process: threads that take none of its signals, and descriptors that a
+//! forked child must not hold on to.
+//!
+//! Every thread of this workspace is started here. `scripts/check-structure` refuses any other way.
+
+mod signals;
+mod fork;
+
+use std::io;
+use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
+
+pub use self::fork::{ForgottenInChild, forget_in_child};
+
+/// Starts a thread in which all asynchronous signals are blocked, from its first instruction on: a
+/// signal that the application masks, waits for or handles must not go to a thread of ours.
+/// SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP and SIGSYS are never blocked. A process that the thread
+/// starts inherits the mask.
+///
+/// `stack_bytes` is its stack; `None` takes Rust's default, 2 MiB or `RUST_MIN_STACK`.
+///
+/// # Errors
+/// The operating system's own: no thread is to be had.
+pub fn spawn<T: Send + 'static>(
+    name: &str,
+    stack_bytes: Option<usize>,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    let mut builder = Builder::new().name(name.to_owned());
+    if let Some(bytes) = stack_bytes {
+        builder = builder.stack_size(bytes);
+    }
+    without_signals(|| builder.spawn(run))
+}
+
+/// As [`spawn`], of a thread that ends within `scope`.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_scoped<'scope, 'env, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, 'env>,
+    name: &str,
+    run: impl FnOnce() -> T + Send + 'scope,
+) -> io::Result<ScopedJoinHandle<'scope, T>> {
+    let builder = Builder::new().name(name.to_owned());
+    without_signals(|| builder.spawn_scoped(scope, run))
+}
+
+/// Runs `make` with all asynchronous signals blocked in this thread, and restores its mask: around
+/// whatever starts threads by itself, such as the making of an async runtime.
+pub fn without_signals<R>(make: impl FnOnce() -> R) -> R {
+    let _blocked = signals::Blocked::new();
+    make()
+}
+
+/// Runs `work` in a thread whose asynchronous signals are blocked: in this one, if it is so here,
+/// or in one of its own, for which this one waits. For work that starts threads at moments of its
+/// own choosing, as an async runtime does that resolves a name.
+///
+/// Where no thread is to be had, `work` is done here.
+///
+/// # Panics
+/// With the panic of `work`.
+pub fn on_own_thread<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> T {
+    if signals::are_blocked() {
+        return work();
+    }
+    apart(name, work)
+}
+
+/// Runs `work` in a thread of its own, and waits for it. Where no thread is to be had, `work` is
+/// done here.
+///
+/// # Panics
+/// With the panic of `work`.
+pub fn apart<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> T {
+    // Taken by whoever does it: a thread that could not be started has dropped its closure.
+    let work = std::sync::Mutex::new(Some(work));
+    let take = || crate::locks::lock(&work).take();
+    let done = std::thread::scope(|scope| {
+        let spawned = spawn_scoped(scope, name, || take().map(|work| work())).ok()?;
+        match spawned.join() {
+            Ok(value) => value,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    });
+    match done {
+        Some(value) => value,
+        None => {
+            // No thread took it.
+            let work = take().expect("the work is taken once");
+            work()
+        }
+    }
+}

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
+use super::frame::SEQ_MAX;
 use super::gap::DropReason;
 use super::media::{Folder, MediumFile};
 use crate::batch::Durability;
@@ -81,6 +82,10 @@ impl CursorState {
         }
         let mut dropped = [0; DropReason::ALL.len()];
         dropped.copy_from_slice(&words[8..]);
+        // A seq beyond the largest is damage, however right its check is.
+        if words[1..4].iter().any(|seq| *seq > SEQ_MAX) {
+            return None;
+        }
         let state = Self {
             acked: Seq(words[1]),
             frozen: (Seq(words[2]), Seq(words[3])),

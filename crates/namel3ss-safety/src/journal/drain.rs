@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::frame::{self, Header, Kind, Place};
 use super::gap::Gap;
@@ -49,7 +50,28 @@ pub(super) struct Drainer {
     /// Seqs that were dropped before they were written: without a word about them in a segment,
     /// recovery would take them for damage.
     skipped: Option<(Seq, Seq)>,
+    salvage: Salvage,
 }
+
+/// What is done with a ring that is damaged.
+#[derive(Debug, Default)]
+struct Salvage {
+    /// The ring takes no more frames.
+    given_up: bool,
+    /// Frames that are still whole are to be looked for.
+    due: bool,
+    /// Those that were found and not yet taken, in order.
+    frames: VecDeque<(Header, Vec<u8>)>,
+    /// The end of the run of seqs right behind what was drained that nobody has any more; frames
+    /// that were collected lie behind it.
+    lost: Option<Seq>,
+    /// All of them.
+    lost_runs: Vec<(Seq, Seq)>,
+}
+
+/// How long frames that are being written when a ring is given up may take to be committed: what is
+/// not there then counts as lost, or is written again by its caller.
+const COMMIT_GRACE: Duration = Duration::from_millis(1);
 
 /// What was read and not written yet; it survives a failed write.
 #[derive(Debug, Default)]
@@ -106,7 +128,19 @@ impl Drainer {
             batch: Batch::default(),
             gaps: VecDeque::new(),
             skipped: None,
+            salvage: Salvage::default(),
         }
+    }
+
+    /// Has the next drain look again for whole frames in a damaged ring.
+    pub(super) fn look_again(&mut self) {
+        self.salvage.due = true;
+    }
+
+    /// Whether the event of `seq` went with a damaged ring, or was not drained at all.
+    pub(super) fn is_lost(&self, seq: Seq) -> bool {
+        let lost = |(first, last): &(Seq, Seq)| (*first..=*last).contains(&seq);
+        seq > self.drained || self.salvage.lost_runs.iter().any(lost)
     }
 
     pub(super) fn drained(&self) -> Seq {
@@ -125,6 +159,10 @@ impl Drainer {
         loop {
             self.gaps.append(&mut lock(gaps));
             self.collect(parts)?;
+            if let Some(last) = self.salvage.lost.take() {
+                self.skip_lost(parts, last).inspect_err(|_| self.salvage.lost = Some(last))?;
+                continue;
+            }
             if self.batch.frames.is_empty() && self.gaps.is_empty() {
                 return Ok(events);
             }
@@ -140,12 +178,18 @@ impl Drainer {
     /// Reads committed frames in the order of their seqs, from the ring or a spill file, whichever
     /// has the next one.
     fn collect(&mut self, parts: &Parts<'_>) -> io::Result<()> {
+        if parts.ring.is_damaged() {
+            return self.collect_damaged(parts);
+        }
         let batch = &mut self.batch;
         let mut next = batch.frames.last().map_or(self.drained, |(header, _)| header.seq).next();
         while batch.payloads.len() < WRITE_BYTES {
             let from = batch.payloads.len();
             if let Some(frame) = parts.ring.read(self.position, &mut batch.payloads) {
-                if frame.header.seq == next {
+                // A page may have vanished while it was read.
+                let whole =
+                    || !parts.ring.is_damaged() || frame.header.matches(&batch.payloads[from..]);
+                if frame.header.seq == next && whole() {
                     batch.frames.push((frame.header, from));
                     batch.ring.push(frame);
                     self.position = frame.next;
@@ -161,15 +205,70 @@ impl Drainer {
                 parts.spill.take(parts.folder, &mut self.spill, next, &mut batch.payloads)?;
             match taken {
                 Spilled::Frame(header) => batch.frames.push((header, from)),
-                Spilled::Void => {
-                    let last = next.0.to_le_bytes();
-                    batch.payloads.extend_from_slice(&last);
-                    batch.frames.push((Header::new(Kind::Void, next, &last), from));
-                }
+                Spilled::Void => push_void(batch, next),
                 Spilled::Nothing => break,
             }
             next = next.next();
         }
+        Ok(())
+    }
+
+    /// As [`collect`](Self::collect), where the ring is damaged: it takes no more frames, those that
+    /// are still whole are taken, and the others are lost.
+    fn collect_damaged(&mut self, parts: &Parts<'_>) -> io::Result<()> {
+        if self.salvage.lost.is_some() {
+            return Ok(());
+        }
+        let last = |batch: &Batch| batch.frames.last().map(|(header, _)| header.seq);
+        if !std::mem::replace(&mut self.salvage.given_up, true) {
+            parts.ring.give_up();
+            self.salvage.due = true;
+            std::thread::sleep(COMMIT_GRACE);
+        }
+        let mut next = last(&self.batch).unwrap_or(self.drained).next();
+        if std::mem::take(&mut self.salvage.due) {
+            let frames = parts.ring.salvage(self.position).into_iter();
+            self.salvage.frames = frames.filter(|(header, _)| header.seq >= next).collect();
+        }
+        let through = parts.spill.quiet_last(parts.ring);
+        while self.batch.payloads.len() < WRITE_BYTES && next <= through {
+            let batch = &mut self.batch;
+            let from = batch.payloads.len();
+            let salvaged = &mut self.salvage.frames;
+            if salvaged.front().is_some_and(|(header, _)| header.seq == next) {
+                if let Some((header, payload)) = salvaged.pop_front() {
+                    batch.payloads.extend_from_slice(&payload);
+                    batch.frames.push((header, from));
+                }
+                next = next.next();
+                continue;
+            }
+            let payloads = &mut batch.payloads;
+            match parts.spill.take(parts.folder, &mut self.spill, next, payloads)? {
+                Spilled::Frame(header) => batch.frames.push((header, from)),
+                Spilled::Void => push_void(batch, next),
+                Spilled::Nothing if batch.frames.is_empty() => self.salvage.lost = Some(next),
+                // What was found before it is written first.
+                Spilled::Nothing => break,
+            }
+            next = next.next();
+        }
+        Ok(())
+    }
+
+    /// Goes on behind seqs that nobody has any more: their segment says that they should be there,
+    /// so that readers miss them, and ends.
+    fn skip_lost(&mut self, parts: &Parts<'_>, last: Seq) -> io::Result<()> {
+        self.write_skipped(parts)?;
+        let first = self.drained.next();
+        self.make_room(parts, first, 0)?;
+        if let Some(writer) = &mut self.writer {
+            writer.promise(last);
+        }
+        self.retire(parts);
+        self.drained = last;
+        self.salvage.lost_runs.push((first, last));
+        parts.ring.release(&[], last, last);
         Ok(())
     }
 
@@ -420,6 +519,12 @@ impl Drainer {
         old.publish(kept);
         Ok(writer)
     }
+}
+
+fn push_void(batch: &mut Batch, seq: Seq) {
+    let last = seq.0.to_le_bytes();
+    batch.frames.push((Header::new(Kind::Void, seq, &last), batch.payloads.len()));
+    batch.payloads.extend_from_slice(&last);
 }
 
 fn unsynced(writer: &SegmentWriter, keep_open: bool) -> Option<Unsynced> {

@@ -13,6 +13,7 @@ pub mod header;
 pub mod media;
 pub mod ring;
 pub mod ring_state;
+mod ring_walk;
 pub mod segment;
 pub mod spill;
 pub mod store;
@@ -89,6 +90,8 @@ pub struct Journal {
     group: GroupCommit,
     /// Whether the folder's names were synced since the last segment was made.
     failing: AtomicBool,
+    said_damaged: AtomicBool,
+    said_unprotected: AtomicBool,
     _lock: Mutex<Option<FolderLock>>,
 }
 
@@ -163,6 +166,8 @@ impl Journal {
             drained: AtomicU64::new(0),
             group: GroupCommit::default(),
             failing: AtomicBool::new(false),
+            said_damaged: AtomicBool::new(false),
+            said_unprotected: AtomicBool::new(false),
             _lock: Mutex::new(lock),
         })
     }
@@ -229,9 +234,58 @@ impl Journal {
     #[inline]
     pub fn append(&self, payload: &[u8]) -> Result<Seq, AppendError> {
         match self.ring.append(payload) {
-            Ok(seq) => Ok(seq),
+            Ok(seq) if !self.ring.is_damaged() => Ok(seq),
+            Ok(seq) => self.append_again(seq, payload),
             Err(ring::RingFull) => self.append_to_spill(payload),
         }
+    }
+
+    /// After an append that may have met a page of the ring which is gone: its frame is in a segment
+    /// before this returns, or is written once more, elsewhere.
+    #[cold]
+    fn append_again(&self, seq: Seq, payload: &[u8]) -> Result<Seq, AppendError> {
+        let mut drainer = lock(&self.drainer);
+        drainer.look_again();
+        let drained = self.drain_locked(&mut drainer, Seq(0));
+        if drained.is_ok() && !drainer.is_lost(seq) {
+            return Ok(seq);
+        }
+        drop(drainer);
+        match self.append_to_spill(payload) {
+            // It is in memory, and goes to a file when there is one to be had.
+            Err(AppendError { void: None, .. }) if drained.is_err() => Ok(seq),
+            again => again,
+        }
+    }
+
+    /// Whether the ring's file was cut, or a page of it can't be read: then events go to plain files.
+    /// What was in the ring and can't be read any more is missing in the segments, and readers say
+    /// so. A logger may begin another journal; this one goes on until then.
+    #[inline]
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.ring.is_damaged()
+    }
+
+    /// Looks at the ring's file, for a thread in the background about once a second; what is wrong
+    /// with it, once each.
+    #[must_use]
+    pub fn check(&self) -> Option<&'static str> {
+        self.ring.check();
+        let first = |said: &AtomicBool| !said.swap(true, Ordering::Relaxed);
+        if self.is_damaged() && first(&self.said_damaged) {
+            return Some(
+                "the ring's file was cut, overwritten, or can't be read: events go to plain files, \
+                 and what was in the ring alone may be lost",
+            );
+        }
+        if self.is_mapped() && !media::survives_cuts() && first(&self.said_unprotected) {
+            return Some(
+                "the application has replaced the journal's handler of SIGBUS: should the ring's \
+                 file be cut now, the process ends",
+            );
+        }
+        None
     }
 
     #[cold]
@@ -360,6 +414,7 @@ impl Journal {
     /// # Errors
     /// The medium's own.
     pub fn remove(&self) -> io::Result<()> {
+        self.store.set_unreadable_aside();
         self.folder.remove_all()
     }
 

@@ -17,12 +17,16 @@ use super::frame::{self, Header, Kind, Place};
 use super::header::{FileHeader, HEADER_BYTES};
 use super::media::{Folder, Mapping, MediumFile};
 use super::ring_state::{CAPACITY_MAX, CAPACITY_WORDS, HEAD_WORDS, check, head_check};
+use super::ring_walk::{RingStep, RingWalk};
 use crate::id::Seq;
 
 /// The ring's file.
 pub const RING_NAME: &str = "ring.n3j";
 /// A spare page behind the limit, so that there is always room for a wrap mark.
 const SPARE_BYTES: u64 = 4096;
+
+/// Where the header block holds the file's random number.
+const EPOCH_WORD: usize = 4;
 
 /// How many bytes of pages are taken at once, ahead of use.
 const POPULATE_BYTES: u64 = 1 << 20;
@@ -48,6 +52,8 @@ pub struct Ring {
     releases: AtomicU64,
     limit: AtomicU64,
     growing: Mutex<()>,
+    /// How much of the data area was in use when the ring was given up.
+    given_up: AtomicU64,
     /// Up to where its pages were taken ahead of use.
     populated: AtomicU64,
 }
@@ -116,6 +122,7 @@ impl Ring {
             releases: AtomicU64::new(0),
             limit: AtomicU64::new(limit),
             growing: Mutex::new(()),
+            given_up: AtomicU64::new(0),
             populated: AtomicU64::new(populated),
         })
     }
@@ -137,9 +144,12 @@ impl Ring {
         Seq(complete(base, (claim >> 32) as u32))
     }
 
-    /// Bytes between head and tail.
+    /// Bytes between head and tail; nothing once it was given up.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
+        if self.given_up.load(Ordering::Acquire) > 0 {
+            return 0;
+        }
         let head = self.head.0.load(Ordering::Acquire);
         let claim = self.claim.0.load(Ordering::Acquire);
         complete(head / 8, claim as u32) * 8 - head
@@ -181,6 +191,65 @@ impl Ring {
             self.store(&header, payload, start);
             return Ok(seq);
         }
+    }
+
+    /// Whether a page of it is gone, or its file is not what was written.
+    #[inline]
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.mapping.is_damaged()
+    }
+
+    /// Looks whether the file is as long as it was made, and still begins as it did: what lies in
+    /// pages that were cut off and are there again reads as if nobody had written it.
+    pub fn check(&self) {
+        if self.capacity == 0 || self.is_damaged() || self.given_up.load(Ordering::Acquire) > 0 {
+            return;
+        }
+        let bytes = HEADER_BYTES as u64 + self.limit.load(Ordering::Acquire) + SPARE_BYTES;
+        let short = self.file.size().is_ok_and(|size| size < bytes);
+        let epoch = self.mapping.words()[EPOCH_WORD].load(Ordering::Relaxed);
+        if short || epoch != self.epoch {
+            self.mapping.mark_damaged();
+        }
+    }
+
+    /// Takes no more frames: every append answers [`RingFull`] from here on, but for those that are
+    /// under way.
+    pub fn give_up(&self) {
+        let limit = self.limit.swap(0, Ordering::SeqCst);
+        if limit > 0 {
+            self.given_up.store(limit + SPARE_BYTES, Ordering::SeqCst);
+        }
+    }
+
+    /// Of a ring that was given up: the frames from `position` on that are whole, in order, with
+    /// their payloads.
+    #[must_use]
+    pub fn salvage(&self, position: u64) -> Vec<(Header, Vec<u8>)> {
+        let bytes = self.given_up.load(Ordering::SeqCst) as usize;
+        let words = &self.mapping.words()[HEADER_BYTES / 8..];
+        let words = &words[..words.len().min(bytes / 8)];
+        let bytes: Vec<u8> =
+            words.iter().flat_map(|word| word.load(Ordering::Acquire).to_le_bytes()).collect();
+        let end = complete(position / 8, self.claim.0.load(Ordering::Acquire) as u32) * 8;
+        let mut walk = RingWalk {
+            bytes: &bytes,
+            epoch: self.epoch,
+            capacity: self.capacity,
+            sure: end,
+            at: position,
+            failed_bytes: 0,
+            at_boundary: true,
+        };
+        let mut frames = Vec::new();
+        while let Some(step) = walk.next(end) {
+            if let RingStep::Frame(header, place) = step {
+                let from = place as usize + frame::HEADER_BYTES;
+                frames.push((header, bytes[from..from + header.length].to_vec()));
+            }
+        }
+        frames
     }
 
     /// Takes a seq without a place, for a frame that goes elsewhere.
@@ -248,7 +317,8 @@ impl Ring {
     fn grow(&self, head: u64, tail: u64) -> bool {
         let limit = self.limit.load(Ordering::Acquire);
         let most = self.limit_max();
-        if self.capacity == 0 || limit >= most || self.laps(head, tail) {
+        // A limit of zero is that of a ring that was given up.
+        if self.capacity == 0 || limit == 0 || limit >= most || self.laps(head, tail) {
             return false;
         }
         let Ok(_growing) = self.growing.try_lock() else {
@@ -259,11 +329,16 @@ impl Ring {
             return true;
         }
         let larger = ((limit + SPARE_BYTES) * 2 - SPARE_BYTES).min(most);
-        if self.file.allocate(HEADER_BYTES as u64 + larger + SPARE_BYTES).is_err() {
+        // Else the new pages would hide that older ones are gone.
+        self.check();
+        if self.is_damaged()
+            || self.file.allocate(HEADER_BYTES as u64 + larger + SPARE_BYTES).is_err()
+        {
             return false;
         }
-        self.limit.store(larger, Ordering::Release);
-        true
+        let swapped =
+            self.limit.compare_exchange(limit, larger, Ordering::AcqRel, Ordering::Relaxed);
+        swapped.is_ok()
     }
 
     /// Readies room ahead of use, so that `append` meets neither a full ring nor a page fault: for
@@ -322,7 +397,13 @@ impl Ring {
             }
             let seq = self.mapping.words()[word + 1].load(Ordering::Relaxed);
             let place = Place { epoch: self.epoch, position: at };
-            let header = Header::parse([commit, seq], place)?;
+            let header = Header::parse([commit, seq], place);
+            let Some(header) = header.filter(|header| header.length <= self.capacity as usize)
+            else {
+                // A commit word is stored at once and whole: somebody else has written here.
+                self.mapping.mark_damaged();
+                return None;
+            };
             if header.kind == Kind::Wrap {
                 at = at - at % self.capacity + self.capacity;
                 continue;

@@ -9,6 +9,9 @@ use crate::id::Seq;
 pub const HEAD_WORDS: [usize; 2] = [384, 387];
 /// The data area's size and its check, written once; zero where there is none.
 pub const CAPACITY_WORDS: usize = 390;
+/// The largest position: a gigabyte a second fills it in 146 years, so that a larger one is damage,
+/// and sums of positions never overflow.
+pub const POSITION_MAX: u64 = 1 << 62;
 /// The largest data area.
 pub const CAPACITY_MAX: u64 = 1 << 30;
 
@@ -63,7 +66,11 @@ impl RingState {
             let stored = word(slot + 2)?;
             if stored == 0 && head == 0 && seq == Seq(0) {
                 blank += 1;
-            } else if stored == head_check(epoch, head, seq) && head % 8 == 0 && seq.0 <= SEQ_MAX {
+            } else if stored == head_check(epoch, head, seq)
+                && head % 8 == 0
+                && head <= POSITION_MAX
+                && seq.0 <= SEQ_MAX
+            {
                 whole += 1;
                 state.head = state.head.max(head);
                 state.released = state.released.max(seq);
@@ -89,5 +96,24 @@ mod tests {
         let made = RingState { capacity: 1 << 20, ..RingState::default() };
         assert_eq!(RingState::parse(&block, 7), Some(made));
         assert_eq!(RingState::parse(&block, 8), None);
+    }
+
+    /// A head near 2^64 whose check is right had every reader of the journal walk for ever: the sum
+    /// of the head and the ring's size was less than the head.
+    #[test]
+    fn a_head_beyond_the_largest_is_damage_however_right_its_check_is() {
+        let mut block = vec![0; 4096];
+        let mut put = |word: usize, value: u64| {
+            block[word * 8..word * 8 + 8].copy_from_slice(&value.to_le_bytes());
+        };
+        put(CAPACITY_WORDS, 1 << 20);
+        put(CAPACITY_WORDS + 1, u64::from(check([7, 1 << 20])));
+        let heads = [POSITION_MAX + 8, u64::MAX - 7];
+        for (slot, head) in HEAD_WORDS.into_iter().zip(heads) {
+            put(slot, head);
+            put(slot + 1, 5);
+            put(slot + 2, head_check(7, head, Seq(5)));
+        }
+        assert_eq!(RingState::parse(&block, 7), None);
     }
 }

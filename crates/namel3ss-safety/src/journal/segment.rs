@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::frame::{self, Header, Kind, Place};
 use super::header::{FileHeader, HEADER_BYTES, SEAL_AT, Seal};
-use super::media::{Folder, MediumFile};
+use super::media::{Folder, MediumFile, read_around};
 use crate::id::Seq;
 
 /// What the journal knows of one segment without reading it.
@@ -22,6 +22,7 @@ pub struct Segment {
     last: AtomicU64,
     events: AtomicU64,
     sealed: AtomicBool,
+    unreadable: AtomicBool,
 }
 
 impl Segment {
@@ -42,7 +43,20 @@ impl Segment {
             last: AtomicU64::new(known.last.0),
             events: AtomicU64::new(known.events),
             sealed: AtomicBool::new(seal.is_some()),
+            unreadable: AtomicBool::new(false),
         }
+    }
+
+    /// Notes that some of it can't be read: its file is set aside then, not removed. True the first
+    /// time.
+    pub fn note_unreadable(&self) -> bool {
+        !self.unreadable.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether some of it could not be read.
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        self.unreadable.load(Ordering::Acquire)
     }
 
     /// Where its frames end: what lies before may be read.
@@ -244,8 +258,13 @@ pub struct Walk {
     /// Bytes whose check failed: hostile bytes can look like the beginning of a large frame at
     /// every step, so the work that they cause is bounded.
     failed_bytes: u64,
+    /// Each block that can't be read may cost seconds, so their number is bounded too.
+    failures_left: u32,
+    unreadable: Option<io::Error>,
 }
 
+/// How many blocks of a file may fail to be read before the rest of it counts as unreadable.
+pub(super) const READ_FAILURES_MAX: u32 = 64;
 /// How much is read at once.
 const CHUNK_BYTES: usize = 256 << 10;
 /// See [`Walk`]; some 0.1 s of checking.
@@ -255,7 +274,22 @@ impl Walk {
     /// From offset `at` to offset `end` of a file whose epoch is known.
     #[must_use]
     pub fn new(file: Arc<dyn MediumFile>, epoch: u64, at: u64, end: u64) -> Self {
-        Self { file, epoch, at, end, chunk: Vec::new(), chunk_at: 0, failed_bytes: 0 }
+        Self {
+            file,
+            epoch,
+            at,
+            end,
+            chunk: Vec::new(),
+            chunk_at: 0,
+            failed_bytes: 0,
+            failures_left: READ_FAILURES_MAX,
+            unreadable: None,
+        }
+    }
+
+    /// Why some of what was passed could not be read, once; it reads as zero.
+    pub fn take_unreadable(&mut self) -> Option<io::Error> {
+        self.unreadable.take()
     }
 
     /// The offset of the next step.
@@ -282,8 +316,10 @@ impl Walk {
 
     /// The next step. After [`Step::End`] it may be called again once the walk was extended.
     ///
+    /// What can't be read is damage; see [`take_unreadable`](Self::take_unreadable).
+    ///
     /// # Errors
-    /// If the file can't be read.
+    /// If the file can't be read now, for a reason that does not lie with it.
     pub fn step(&mut self) -> io::Result<Step<'_>> {
         let from = self.at;
         let mut at = from;
@@ -328,7 +364,9 @@ impl Walk {
         if at < self.chunk_at || at + n as u64 > chunk_end {
             let want = n.max(CHUNK_BYTES).min((self.end - at) as usize).max(n);
             self.chunk.resize(want, 0);
-            let got = self.file.read_at(&mut self.chunk, at)?;
+            let read = read_around(&*self.file, &mut self.chunk, at, &mut self.failures_left);
+            let (got, wrong) = read.inspect_err(|_| self.chunk.clear())?;
+            self.unreadable = wrong.or(self.unreadable.take());
             self.chunk[got..].fill(0);
             self.chunk_at = at;
         }

@@ -158,6 +158,14 @@ impl Spill {
         Ok(Spilled::Nothing)
     }
 
+    /// The last seq that was given out, at a moment at which no frame was being written here: each
+    /// up to it is in these files, is void, or went to the ring.
+    #[must_use]
+    pub fn quiet_last(&self, ring: &Ring) -> Seq {
+        let _writing = lock(&self.writer);
+        ring.last()
+    }
+
     /// Removes the files whose frames have all been taken and are safe elsewhere by now.
     pub fn remove_finished(&self, folder: &dyn Folder, reader: &mut SpillReader) {
         for file in reader.finished.drain(..) {

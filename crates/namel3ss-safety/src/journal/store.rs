@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::frame::{Kind, SEQ_MAX};
 use super::gap::Gap;
 use super::header::HEADER_BYTES;
-use super::media::Folder;
+use super::media::{Folder, lies_with_file};
+use super::recovery::ASIDE_SUFFIX;
 use super::segment::{Segment, Step, Walk};
 use crate::id::{JournalId, Seq};
 use crate::locks::lock;
@@ -123,16 +124,33 @@ impl Store {
                 }
             };
             let Some(segment) = segment else { return };
-            // A file that can't be removed now goes with the journal.
-            let _ = self.folder.remove(&segment.name);
+            if segment.is_unreadable() {
+                self.set_aside(&segment);
+            } else {
+                // A file that can't be removed now goes with the journal.
+                let _ = self.folder.remove(&segment.name);
+            }
         }
+    }
+
+    /// Sets aside the segments that could not be read in whole: a person may have other means.
+    pub fn set_unreadable_aside(&self) {
+        let segments = self.segments();
+        segments.iter().filter(|one| one.is_unreadable()).for_each(|one| self.set_aside(one));
+    }
+
+    fn set_aside(&self, segment: &Segment) {
+        let aside = format!("{}{ASIDE_SUFFIX}", segment.name);
+        // Where it can't be renamed it goes with the journal.
+        let _ = self.folder.rename(&segment.name, &aside);
     }
 
     /// Gives the events from `from` to `upto`, in order, until `take` answers false; that event is
     /// given again next time. Every frame's check is verified; damage is stepped over.
     ///
     /// # Errors
-    /// If a segment can't be opened or read; what was given before counts.
+    /// If a segment can't be opened or read now, for a reason that does not lie with its file; what
+    /// was given before counts.
     pub fn read(
         &self,
         place: &mut ReadPlace,
@@ -160,6 +178,7 @@ impl Store {
         if from < place.next {
             place.walk = None;
         }
+        report.note_unreadable(place);
         let mut expected = from;
         // Segments that should hold `expected` and don't, and what comes next in them.
         let mut tried: Vec<Arc<Segment>> = Vec::new();
@@ -167,6 +186,7 @@ impl Store {
         // The segment of the last event, and up to where no later one begins.
         let mut current: Option<(Arc<Segment>, Seq)> = None;
         while expected <= upto {
+            report.note_unreadable(place);
             let known = current.take().filter(|(segment, before)| {
                 tried.is_empty() && expected < *before && expected <= segment.last()
             });
@@ -197,6 +217,11 @@ impl Store {
                             // Nobody else knows of its events any more.
                             found = found.max(Some(segment.last().next()));
                         }
+                        continue;
+                    }
+                    Err(error) if lies_with_file(&error) => {
+                        report.unreadable(&segment, &error);
+                        tried.push(segment);
                         continue;
                     }
                     Err(error) => return Err(error),
@@ -248,6 +273,7 @@ impl Store {
                 Step::End { .. } => break,
             }
         }
+        report.note_unreadable(place);
         place.next = expected;
         Ok(report)
     }
@@ -286,7 +312,12 @@ impl Store {
     pub fn gaps(&self) -> io::Result<Vec<Gap>> {
         let mut gaps = Vec::new();
         for segment in self.segments() {
-            let file = self.folder.open(&segment.name)?;
+            let file = match self.folder.open(&segment.name) {
+                Ok(file) => file,
+                // Its reader says so.
+                Err(error) if lies_with_file(&error) => continue,
+                Err(error) => return Err(error),
+            };
             let mut walk = Walk::new(file, segment.epoch, HEADER_BYTES as u64, segment.end());
             loop {
                 match walk.step()? {
@@ -303,6 +334,23 @@ impl Store {
 }
 
 impl ReadReport {
+    /// Notes what the walk could not read.
+    fn note_unreadable(&mut self, place: &mut ReadPlace) {
+        if let Some((segment, walk)) = &mut place.walk
+            && let Some(error) = walk.take_unreadable()
+        {
+            self.unreadable(segment, &error);
+        }
+    }
+
+    /// Notes that some of a segment can't be read; once a segment.
+    fn unreadable(&mut self, segment: &Segment, error: &io::Error) {
+        if segment.note_unreadable() {
+            let what = format!("it can't be read: {error}");
+            self.damage.push(Damage { file: segment.name.clone(), what });
+        }
+    }
+
     /// Notes that the seqs from `expected` up to, not including, `found` were not there.
     fn miss(&mut self, expected: Seq, found: Seq) {
         if expected < found {

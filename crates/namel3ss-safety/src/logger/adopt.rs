@@ -2,9 +2,10 @@
 //! it is for the same dataset and one of the same destinations, shared out to the sinks that deliver
 //! there, removed once every one of its destinations has it.
 
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::shared::{Shared, lock};
@@ -13,7 +14,7 @@ use crate::id::Seq;
 use crate::journal::account::Account;
 use crate::journal::cursor::{Cursor, cursor_name};
 use crate::journal::header::FileHeader;
-use crate::journal::media::{DiskFolder, Folder, FolderLock};
+use crate::journal::media::{DiskFolder, Folder, FolderLock, lies_with_file};
 use crate::journal::recovery::{self, RecoverError, Settled};
 use crate::journal::slug;
 use crate::journal::store::{Damage, ReadPlace, Store};
@@ -31,6 +32,62 @@ pub(super) struct Orphan {
     /// What of it was shared out, and is not done.
     undone: Mutex<usize>,
     _lock: Option<FolderLock>,
+    _held: Held,
+}
+
+/// How many journals are held at once: each takes some descriptors of the process.
+const HELD_MAX: usize = 16;
+/// How many, where a worker asks that has nothing to do with any of them: one that can't deliver
+/// must not keep the others from what dead processes left for them.
+const HELD_MAX_IDLE: usize = 48;
+
+/// How far this logger's looking for orphans is.
+#[derive(Debug, Default)]
+pub(super) struct Adopting {
+    held: Arc<AtomicUsize>,
+    /// The place of a root, and the journal in it behind which it goes on once there is room again.
+    after: Option<(usize, OsString)>,
+}
+
+/// How many may be held, and how many are.
+#[derive(Debug)]
+struct Room<'a> {
+    held: &'a Arc<AtomicUsize>,
+    held_max: usize,
+}
+
+/// Counts a journal as held.
+#[derive(Debug)]
+struct Held(Arc<AtomicUsize>);
+
+impl Held {
+    fn new(held: &Arc<AtomicUsize>) -> Self {
+        held.fetch_add(1, Ordering::AcqRel);
+        Self(held.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Adopting {
+    /// Up to how many may be held after this look.
+    fn held_max(&self, idle: bool) -> usize {
+        match self.held.load(Ordering::Acquire) {
+            held if held < HELD_MAX => HELD_MAX,
+            held if idle => (held + HELD_MAX).min(HELD_MAX_IDLE),
+            held => held,
+        }
+    }
+}
+
+/// Whether another orphan may be adopted; `idle` where the worker that asks has none.
+pub(super) fn has_room(shared: &Shared, idle: bool) -> bool {
+    let adopting = lock(&shared.adopting);
+    adopting.held.load(Ordering::Acquire) < adopting.held_max(idle)
 }
 
 /// What one sink has of an orphan.
@@ -72,6 +129,7 @@ impl Share {
         let cursors = orphan.cursors().map(Cursor::state);
         let states = orphan.header.destinations().zip(cursors);
         shared.keep_account(orphan.store.journal, &Account::of_sinks(states));
+        orphan.store.set_unreadable_aside();
         if let Err(error) = orphan.store.folder.remove_all() {
             let text = format!("{place} can't be removed: {error}");
             notices.say(Level::Warning, "recovery", text);
@@ -109,10 +167,15 @@ struct Wanted<'a> {
     durability: Durability,
 }
 
-/// Adopts what dead processes left, for every branch, and shares it out.
-pub(super) fn share_out(shared: &Shared) {
+/// Adopts what dead processes left, for every branch, and shares it out, as far as there is room;
+/// whether there may be more. `anew` begins with the oldest journal; otherwise it goes on where the
+/// last call stopped.
+pub(super) fn share_out(shared: &Shared, anew: bool, idle: bool) -> bool {
     let config = &shared.config;
-    let _adopting = lock(&shared.adopting);
+    let mut adopting = lock(&shared.adopting);
+    if anew {
+        adopting.after = None;
+    }
     let destinations = shared.destinations();
     let wanted = Wanted {
         dataset: &config.dataset,
@@ -121,11 +184,32 @@ pub(super) fn share_out(shared: &Shared) {
         durability: config.options.durability,
     };
     let shares: Vec<Share> = match config.medium {
-        None => shared.roots().flat_map(|root| adopt(root, &wanted, &config.notices)).collect(),
+        None => {
+            let held_max = adopting.held_max(idle);
+            let from = adopting.after.take();
+            let mut shares = Vec::new();
+            for (at, root) in shared.roots().enumerate() {
+                let behind = match &from {
+                    Some((of, _)) if at < *of => continue,
+                    Some((of, name)) if at == *of => name.as_os_str(),
+                    _ => OsStr::new(""),
+                };
+                let room = Room { held: &adopting.held, held_max };
+                let (found, stopped) = adopt(root, behind, &wanted, &room, &config.notices);
+                shares.extend(found);
+                if let Some(name) = stopped {
+                    adopting.after = Some((at, name));
+                    break;
+                }
+            }
+            shares
+        }
         Some(_) => {
             let left = std::mem::take(&mut *lock(&config.left_behind));
             left.into_iter()
-                .flat_map(|folder| adopt_folder(folder, None, &wanted, &config.notices))
+                .flat_map(|folder| {
+                    adopt_folder(folder, None, &wanted, &adopting.held, &config.notices)
+                })
                 .collect()
         }
     };
@@ -144,41 +228,59 @@ pub(super) fn share_out(shared: &Shared) {
         drop(left);
         branch.call();
     }
+    adopting.after.is_some()
 }
 
-/// Takes over every orphan under `root` that is wanted, oldest first. What can't be read is said,
-/// and left for a person.
-fn adopt(root: &Path, wanted: &Wanted<'_>, notices: &Notices) -> Vec<Share> {
+/// Takes over every orphan under `root` that is wanted, oldest first, of those whose names come
+/// after `behind`, and behind which one it stopped for want of room. What can't be read is said, and
+/// left for a person.
+fn adopt(
+    root: &Path,
+    behind: &OsStr,
+    wanted: &Wanted<'_>,
+    room: &Room<'_>,
+    notices: &Notices,
+) -> (Vec<Share>, Option<OsString>) {
+    let nothing = (Vec::new(), None);
     let journals = root.join("journal").join(slug(wanted.dataset));
     // Nobody else's folder, and no link, is looked into.
     for folder in [&root.join("journal"), &journals] {
         match DiskFolder::open(folder, false) {
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return nothing,
             Err(error) => {
                 let text = format!("{}: {error}; nothing is recovered from it", folder.display());
                 notices.say(Level::Error, "recovery", text);
-                return Vec::new();
+                return nothing;
             }
         }
     }
-    let Ok(entries) = std::fs::read_dir(&journals) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(&journals) else { return nothing };
     let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+    names.retain(|name| &**name > behind);
     // Journal ids begin with their time.
     names.sort_unstable();
     let mut shares = Vec::new();
+    let mut before = behind.to_owned();
     for name in names {
-        let path = journals.join(name);
+        if room.held.load(Ordering::Acquire) >= room.held_max {
+            return (shares, Some(before));
+        }
+        let path = journals.join(&name);
+        before = name;
         let Ok(folder) = DiskFolder::open(&path, false) else { continue };
         match folder.lock() {
             Ok(None) => {}
             // Whoever had it has just removed it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Ok(lock) => shares.extend(adopt_folder(Arc::new(folder), lock, wanted, notices)),
+            Ok(lock) => {
+                let folder = Arc::new(folder);
+                shares.extend(adopt_folder(folder, lock, wanted, room.held, notices));
+            }
             Err(error) => unreadable(&path.display().to_string(), &error.into(), notices),
         }
     }
-    shares
+    (shares, None)
 }
 
 /// Takes over one journal that is nobody's any more: what of it each branch is to deliver.
@@ -186,10 +288,11 @@ fn adopt_folder(
     folder: Arc<dyn Folder>,
     lock: Option<FolderLock>,
     wanted: &Wanted<'_>,
+    held: &Arc<AtomicUsize>,
     notices: &Notices,
 ) -> Vec<Share> {
     let place = folder.describe();
-    match adopt_one(folder, lock, wanted) {
+    match adopt_one(folder, lock, wanted, held) {
         Ok((shares, damage)) => {
             for Damage { file, what } in damage {
                 notices.say(Level::Error, "damage", format!("{place}/{file}: {what}"));
@@ -212,6 +315,7 @@ fn adopt_one(
     folder: Arc<dyn Folder>,
     lock: Option<FolderLock>,
     wanted: &Wanted<'_>,
+    held: &Arc<AtomicUsize>,
 ) -> Result<(Vec<Share>, Vec<Damage>), RecoverError> {
     let nothing = (Vec::new(), Vec::new());
     let scan = match recovery::scan(&*folder) {
@@ -250,7 +354,15 @@ fn adopt_one(
         cursors.push(Arc::new(cursor));
     }
     let (last, undone) = (store.last(), Mutex::new(ours.len()));
-    let orphan = Arc::new(Orphan { store, last, cursors, header, undone, _lock: lock });
+    let orphan = Arc::new(Orphan {
+        store,
+        last,
+        cursors,
+        header,
+        undone,
+        _lock: lock,
+        _held: Held::new(held),
+    });
     let share = |(branch, place): (usize, usize)| Share {
         orphan: orphan.clone(),
         branch,
@@ -266,7 +378,14 @@ fn open_cursor(
     sink: &str,
     store: &Store,
 ) -> Result<(Cursor, Option<&'static str>), RecoverError> {
-    let known = Cursor::is_known(folder, sink);
+    let known = match Cursor::is_known(folder, sink) {
+        Err(error) if lies_with_file(&error) => {
+            let name = cursor_name(sink);
+            folder.rename(&name, &format!("{name}{}", recovery::ASIDE_SUFFIX))?;
+            Ok(false)
+        }
+        known => known,
+    };
     let cursor = Cursor::open(folder, sink)?;
     if matches!(known, Ok(true)) {
         return Ok((cursor, None));

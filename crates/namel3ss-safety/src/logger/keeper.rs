@@ -52,6 +52,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
             resume_at = Some(now + RESUME_EVERY);
             shared.try_resume();
             shared.say_dropped(Saying::Due);
+            shared.check_journals();
         }
         let mut turns = || {
             shared.lanes().zip(&mut watches).map(|(lane, watch)| turn(shared, lane, watch)).sum()

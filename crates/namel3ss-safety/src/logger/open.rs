@@ -139,6 +139,16 @@ impl Shared {
         true
     }
 
+    /// Says what is wrong with the journals' rings.
+    pub(super) fn check_journals(&self) {
+        for lane in self.lanes() {
+            if let Some(text) = lane.journal.check() {
+                let place = lane.journal.folder().describe();
+                self.config.notices.say(Level::Critical, "ring", format!("{place}: {text}"));
+            }
+        }
+    }
+
     /// Ends what can be ended at once: removes journals that hold nothing undelivered.
     pub(super) fn close(&self) {
         self.say_dropped(Saying::All);

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use super::Logged;
+use super::adopt::Adopting;
 use super::branch::{Branch, Progress};
 use super::config::Config;
 use super::host::Host;
@@ -34,7 +35,7 @@ pub(super) struct Shared {
     pub(super) resumed: OnceLock<Lane>,
     pub(super) opening: Mutex<()>,
     /// Held by the worker that looks for orphans, for all of them.
-    pub(super) adopting: Mutex<()>,
+    pub(super) adopting: Mutex<Adopting>,
     pub(super) life: Arc<Life>,
     /// Held while the logger is started or stopped: what goes with it is done as one.
     changing: Mutex<()>,

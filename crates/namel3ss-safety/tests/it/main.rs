@@ -24,3 +24,5 @@ mod neighbours;
 mod places;
 #[cfg(unix)]
 mod life;
+#[cfg(unix)]
+mod host;

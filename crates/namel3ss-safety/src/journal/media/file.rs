@@ -12,6 +12,7 @@ use crate::home::make_private;
 use crate::journal::cursor::CURSOR_PREFIX;
 use crate::journal::recovery::ASIDE_SUFFIX;
 use crate::limits::check_file_size;
+use crate::process::{ForgottenInChild, forget_in_child};
 
 /// A folder whose files can be mapped, if `mapped` was asked for and the file system can.
 #[derive(Debug)]
@@ -26,9 +27,12 @@ pub struct DiskFolder {
 }
 
 /// Held while a process uses a folder; the kernel lets go of it when the process is gone, however
-/// it went. It belongs to the open file (flock), never to a pid.
+/// it went. It belongs to the open file (flock), never to a pid; a forked child, which shares that,
+/// lets go of it at once.
 #[derive(Debug)]
 pub struct FolderLock {
+    // In this order: a descriptor that is closed must not be kept in mind any more.
+    _forgotten: ForgottenInChild,
     _file: File,
 }
 
@@ -83,7 +87,9 @@ impl DiskFolder {
         match file.try_lock() {
             // Whoever had it may have removed the file after it was opened here: then it is no
             // lock any more, and another one may stand in its place.
-            Ok(()) if self.is_still_named(&file, "lock") => Ok(Some(FolderLock { _file: file })),
+            Ok(()) if self.is_still_named(&file, "lock") => {
+                Ok(Some(FolderLock { _forgotten: forget_in_child(&file), _file: file }))
+            }
             Ok(()) => Ok(None),
             Err(std::fs::TryLockError::WouldBlock) => Ok(None),
             Err(std::fs::TryLockError::Error(error)) => Err(error),
@@ -116,8 +122,14 @@ impl DiskFolder {
     #[cfg(unix)]
     fn open_at(&self, name: &str, extra: rustix::fs::OFlags) -> io::Result<File> {
         use rustix::fs::{Mode, OFlags};
-        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | extra;
-        Ok(File::from(rustix::fs::openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR)?))
+        // Without waiting: somebody may have put a pipe there.
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | extra;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let file = File::from(rustix::fs::openat(&self.dir, name, flags, mode)?);
+        if file.metadata()?.is_file() {
+            return Ok(file);
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, "it is no regular file"))
     }
 
     #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! Mapped memory, as a slice of atomics. The only unsafe code of the library.
+//! Mapped memory, as a slice of atomics.
 //!
 //! Everything is read and written through `&[AtomicU64]`, so that no use of a mapping can be a
 //! data race, whatever the ring, a forked child or another process does with the same pages; on
@@ -6,16 +6,26 @@
 #![expect(unsafe_code, reason = "mmap has no safe form; this module gives it one")]
 
 use std::io;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+#[cfg(unix)]
+use super::sigbus::{self, Watched};
 
 /// Zeroed memory that is shared with a file, or with nothing.
 ///
-/// The file may be shorter than the mapping: whoever touches a word beyond its end is killed by
-/// SIGBUS, so the ring allocates before it goes further.
+/// The file may be shorter than the mapping, or become so. Whoever touches a word beyond its end
+/// finds a page of zeros there that is shared with nothing, and the mapping is
+/// [damaged](Self::is_damaged) from then on.
 #[derive(Debug)]
 pub struct Mapping {
     words: Words,
+    damaged: &'static AtomicBool,
+    #[cfg(unix)]
+    watched: Option<Watched>,
 }
+
+/// Of memory that is shared with no file.
+static NEVER: AtomicBool = AtomicBool::new(false);
 
 #[derive(Debug)]
 enum Words {
@@ -39,7 +49,7 @@ impl Mapping {
     /// Maps `bytes` bytes (a multiple of 4096) of `file` from its start.
     ///
     /// # Errors
-    /// Where the file system or the limits of the process won't have it.
+    /// Where the file system or the limits of the process won't have it, or too many are mapped.
     #[cfg(unix)]
     pub fn of_file(file: &std::fs::File, bytes: usize) -> io::Result<Self> {
         use rustix::mm::{MapFlags, ProtFlags, mmap};
@@ -55,7 +65,12 @@ impl Mapping {
                 0,
             )?
         };
-        Self::own(address, bytes)
+        let mut mapping = Self::own(address, bytes)?;
+        let watched = sigbus::watch(address.addr(), bytes)
+            .ok_or_else(|| io::Error::other("too many files are mapped already"))?;
+        mapping.damaged = watched.damaged();
+        mapping.watched = Some(watched);
+        Ok(mapping)
     }
 
     /// Memory of its own, zero until written. Pages are only taken when touched.
@@ -81,7 +96,7 @@ impl Mapping {
     fn own(address: *mut core::ffi::c_void, bytes: usize) -> io::Result<Self> {
         let address = std::ptr::NonNull::new(address.cast())
             .ok_or_else(|| io::Error::other("mmap gave no address"))?;
-        Ok(Self { words: Words::Mapped { address, bytes } })
+        Ok(Self { words: Words::Mapped { address, bytes }, damaged: &NEVER, watched: None })
     }
 
     /// Memory of its own, zero until written.
@@ -90,13 +105,35 @@ impl Mapping {
     /// Never here.
     #[cfg(not(unix))]
     pub fn anonymous(bytes: usize) -> io::Result<Self> {
-        Ok(Self { words: Words::Heap((0..bytes / 8).map(|_| AtomicU64::new(0)).collect()) })
+        let words = Words::Heap((0..bytes / 8).map(|_| AtomicU64::new(0)).collect());
+        Ok(Self { words, damaged: &NEVER })
     }
 
     /// The same memory under another owner.
     #[must_use]
     pub fn shared(mapping: std::sync::Arc<Self>) -> Self {
-        Self { words: Words::Shared(mapping) }
+        Self {
+            words: Words::Shared(mapping),
+            damaged: &NEVER,
+            #[cfg(unix)]
+            watched: None,
+        }
+    }
+
+    /// Whether a page of it was found to be gone, or [`mark_damaged`](Self::mark_damaged) was called.
+    #[inline]
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
+    }
+
+    /// Says that its file does not hold what was written. Of memory that is shared with no file
+    /// nothing is said.
+    pub fn mark_damaged(&self) {
+        #[cfg(unix)]
+        if self.watched.is_some() {
+            self.damaged.store(true, Ordering::Release);
+        }
     }
 
     /// All of it, as words. Byte order in a word is little-endian by convention of the callers.
@@ -144,6 +181,8 @@ impl Drop for Mapping {
         #[cfg(unix)]
         {
             let Words::Mapped { address, bytes } = &self.words else { return };
+            // Before the addresses can be somebody else's.
+            self.watched = None;
             // SAFETY: this value owns the mapping, and no borrow of it can be alive here.
             let _ = unsafe { rustix::mm::munmap(address.as_ptr().cast(), *bytes) };
         }
@@ -179,7 +218,7 @@ impl ForkGuard {
         // SAFETY: the range is exactly the private anonymous page that was just mapped; only the
         // child's copy of it is ever emptied.
         unsafe { madvise(address.as_ptr().cast(), *bytes, Advice::LinuxWipeOnFork) }.ok()?;
-        page.words()[0].store(1, std::sync::atomic::Ordering::Relaxed);
+        page.words()[0].store(1, Ordering::Relaxed);
         Some(page)
     }
 
@@ -193,7 +232,7 @@ impl ForkGuard {
     #[must_use]
     pub fn is_ours(&self) -> bool {
         match &self.page {
-            Some(page) => page.words()[0].load(std::sync::atomic::Ordering::Relaxed) == 1,
+            Some(page) => page.words()[0].load(Ordering::Relaxed) == 1,
             None => std::process::id() == self.pid,
         }
     }
@@ -202,7 +241,6 @@ impl ForkGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::Ordering;
 
     #[test]
     fn a_mapping_is_the_file() {
@@ -214,6 +252,25 @@ mod tests {
         let mut bytes = [0; 8];
         std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, 513 * 8).unwrap();
         assert_eq!(&bytes, b"frame...");
+    }
+
+    #[test]
+    fn a_mapping_survives_that_its_file_is_cut() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(8192).unwrap();
+        let (mapping, other) = (Mapping::of_file(&file, 8192), Mapping::anonymous(4096));
+        let (mapping, other) = (mapping.unwrap(), other.unwrap());
+        mapping.words()[1].store(7, Ordering::Release);
+        assert!(!mapping.is_damaged());
+        file.set_len(4096).unwrap();
+        assert_eq!(mapping.words()[513].load(Ordering::Acquire), 0);
+        assert!(mapping.is_damaged() && !other.is_damaged());
+        mapping.words()[513].store(8, Ordering::Release);
+        let words = [1, 513].map(|at| mapping.words()[at].load(Ordering::Acquire));
+        assert_eq!(words, [7, 8]);
+        drop(mapping);
+        let again = Mapping::of_file(&file, 4096).unwrap();
+        assert!(!again.is_damaged() && super::sigbus::is_in_place());
     }
 
     #[test]

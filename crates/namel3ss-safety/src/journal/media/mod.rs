@@ -5,6 +5,8 @@
 //! a disk that loses unsynced writes, or fails, on command).
 
 mod mmap;
+#[cfg(unix)]
+mod sigbus;
 mod file;
 mod memory;
 
@@ -104,4 +106,85 @@ pub trait MediumFile: fmt::Debug + Send + Sync {
     /// # Errors
     /// The medium's own.
     fn size(&self) -> io::Result<u64>;
+}
+
+/// Whether an error lies with the one file that it was met at, so that the file is damage and the
+/// others go on. Otherwise it lies with the process, the folder or the moment (no descriptors, no
+/// memory, no room, another user), passes, and must not cost a healthy file its place.
+#[must_use]
+pub fn lies_with_file(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    #[cfg(unix)]
+    if let Some(code) = error.raw_os_error() {
+        let passing = [
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::ENOMEM,
+            libc::ENOSPC,
+            libc::EDQUOT,
+            libc::EROFS,
+            libc::EINTR,
+            libc::EAGAIN,
+            libc::EBUSY,
+            libc::ETIMEDOUT,
+            libc::ENOTCONN,
+            libc::EACCES,
+            libc::EPERM,
+            libc::ESTALE,
+            libc::ENOENT,
+            libc::EBADF,
+            libc::ENODEV,
+        ];
+        return !passing.contains(&code);
+    }
+    matches!(error.kind(), Kind::InvalidData | Kind::IsADirectory)
+}
+
+/// Whether the process survives that the file of a mapping is cut, as far as can be told. False once
+/// the application has set a handler of SIGBUS of its own over ours.
+#[must_use]
+pub fn survives_cuts() -> bool {
+    #[cfg(unix)]
+    return sigbus::is_in_place();
+    #[cfg(not(unix))]
+    true
+}
+
+/// The blocks in which a file is read where it can't be read as a whole.
+const BLOCK_BYTES: usize = 4096;
+
+/// Reads as [`MediumFile::read_at`] does, and around what can't be read: that reads as zero, up to
+/// `failures_max` blocks of 4 KiB; behind them everything does. Also what was wrong, if anything;
+/// `failures_max` is lowered by what was met.
+///
+/// # Errors
+/// The medium's own, where it does not lie with the file.
+pub fn read_around(
+    file: &dyn MediumFile,
+    buf: &mut [u8],
+    at: u64,
+    failures_max: &mut u32,
+) -> io::Result<(usize, Option<io::Error>)> {
+    let mut wrong = match file.read_at(buf, at) {
+        Ok(got) => return Ok((got, None)),
+        Err(error) if lies_with_file(&error) => error,
+        Err(error) => return Err(error),
+    };
+    let length = buf.len();
+    buf.fill(0);
+    for (block, bytes) in buf.chunks_mut(BLOCK_BYTES).enumerate() {
+        if *failures_max == 0 {
+            break;
+        }
+        match file.read_at(bytes, at + (block * BLOCK_BYTES) as u64) {
+            Ok(_) => {}
+            Err(error) if lies_with_file(&error) => {
+                bytes.fill(0);
+                *failures_max -= 1;
+                wrong = error;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((length, Some(wrong)))
 }

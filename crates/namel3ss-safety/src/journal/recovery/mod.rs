@@ -5,7 +5,6 @@
 //! Settling moves what lies in the ring and in spill files into one more segment. It may be killed
 //! at any point and begun again: frames are known by their seqs, and files are removed last.
 
-mod ring_walk;
 mod settle;
 
 use std::collections::BTreeMap;
@@ -14,14 +13,14 @@ use std::sync::Arc;
 
 pub use self::settle::Settled;
 
-use self::ring_walk::{RingStep, RingWalk};
 use super::cursor::{CURSOR_PREFIX, CursorState};
 use super::frame::{self, Kind, SEQ_MAX};
 use super::header::{FileHeader, FileKind, HEADER_BYTES, HeaderError, Seal};
-use super::media::{Folder, MediumFile};
+use super::media::{Folder, MediumFile, lies_with_file, read_around};
 use super::ring::RING_NAME;
 use super::ring_state::RingState;
-use super::segment::{Segment, Step, Tail, Walk};
+use super::ring_walk::{RingStep, RingWalk};
+use super::segment::{READ_FAILURES_MAX, Segment, Step, Tail, Walk};
 use super::store::Damage;
 use crate::id::{JournalId, Seq};
 
@@ -120,30 +119,36 @@ pub fn scan(folder: &dyn Folder) -> Result<Scan, RecoverError> {
     let mut names = folder.list()?;
     names.sort_unstable();
     for name in names {
-        if name.starts_with(CURSOR_PREFIX) {
+        if name.starts_with(CURSOR_PREFIX) && !name.ends_with(ASIDE_SUFFIX) {
             let state = folder.open(&name).and_then(|file| CursorState::read(&*file));
+            if let Err(error) = &state
+                && is_unusable(error)
+            {
+                damage.push(Damage { file: name.clone(), what: unreadable(error) });
+            }
             cursors.insert(name, state.map(|(_, state)| state).unwrap_or_default());
             continue;
         }
         if !name.ends_with(".n3j") {
             continue;
         }
-        let file = folder.open(&name)?;
-        let mut block = vec![0; HEADER_BYTES];
-        file.read_at(&mut block, 0)?;
-        match FileHeader::parse(&block) {
-            Ok(header) => files.push((name, header, file, block)),
-            // A file that was being made when the process ended holds nothing yet.
-            Err(_) if block.iter().all(|byte| *byte == 0) && is_blank(&*file)? => {
-                blank.push(name);
-            }
-            Err(error) => {
+        match look(folder, &name) {
+            Ok(Looked::Headed(header, file, block)) => files.push((name, header, file, block)),
+            Ok(Looked::Blank) => blank.push(name),
+            Ok(Looked::Headless(error)) => {
                 if let HeaderError::Version(major) = error {
                     version = Some(major);
                 }
                 damage.push(Damage { file: name.clone(), what: error.to_string() });
                 unusable.push(name);
             }
+            // Of a live journal, which has removed it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if is_unusable(&error) => {
+                damage.push(Damage { file: name.clone(), what: unreadable(&error) });
+                unusable.push(name);
+            }
+            Err(error) => return Err(error.into()),
         }
     }
     if files.is_empty() && unusable.is_empty() {
@@ -185,10 +190,19 @@ pub fn scan(folder: &dyn Folder) -> Result<Scan, RecoverError> {
         emptied: blank,
     };
     for (name, header, file, block) in files {
-        match header.kind {
-            FileKind::Segment => scan.segment(name, &header, file, &block)?,
-            FileKind::Spill => scan.spill(name, &header, file)?,
-            FileKind::Ring => scan.ring(name, &header, file, &block)?,
+        let kind = header.kind;
+        let scanned = match kind {
+            FileKind::Segment => scan.segment(name.clone(), &header, file, &block),
+            FileKind::Spill => scan.spill(name.clone(), &header, file),
+            FileKind::Ring => scan.ring(name.clone(), &header, file, &block),
+        };
+        match scanned {
+            Ok(()) => {}
+            Err(error) if is_unusable(&error) => {
+                scan.loose_damage |= kind != FileKind::Segment;
+                scan.set_aside(name, unreadable(&error));
+            }
+            Err(error) => return Err(error.into()),
         }
     }
     // After a failed sync the frames of one segment are in another one too, which begins with the
@@ -202,6 +216,35 @@ pub fn scan(folder: &dyn Folder) -> Result<Scan, RecoverError> {
         scan.damage.push(Damage { file: RING_NAME.to_owned(), what });
     }
     Ok(scan)
+}
+
+/// What a file of frames begins with.
+enum Looked {
+    Headed(FileHeader, Arc<dyn MediumFile>, Vec<u8>),
+    /// It was being made when the process ended, and holds nothing yet.
+    Blank,
+    Headless(HeaderError),
+}
+
+fn look(folder: &dyn Folder, name: &str) -> io::Result<Looked> {
+    let file = folder.open(name)?;
+    let mut block = vec![0; HEADER_BYTES];
+    file.read_at(&mut block, 0)?;
+    Ok(match FileHeader::parse(&block) {
+        Ok(header) => Looked::Headed(header, file, block),
+        Err(_) if block.iter().all(|byte| *byte == 0) && is_blank(&*file)? => Looked::Blank,
+        Err(error) => Looked::Headless(error),
+    })
+}
+
+/// Whether a file is damage because of an error. The folder belongs to this user, so that a file
+/// in it that may not be read is damage as well.
+fn is_unusable(error: &io::Error) -> bool {
+    lies_with_file(error) || error.kind() == io::ErrorKind::PermissionDenied
+}
+
+fn unreadable(error: &io::Error) -> String {
+    format!("it can't be read: {error}")
 }
 
 fn is_blank(file: &dyn MediumFile) -> io::Result<bool> {
@@ -257,6 +300,12 @@ impl Scan {
         Ok(())
     }
 
+    /// Notes that a file can't be used, and why.
+    fn set_aside(&mut self, name: String, what: String) {
+        self.damage.push(Damage { file: name.clone(), what });
+        self.unusable.push(name);
+    }
+
     fn segment(
         &mut self,
         name: String,
@@ -299,12 +348,21 @@ impl Scan {
                 }
             }
         }
+        let wrong = walk.take_unreadable();
+        if frames == 0 && wrong.is_some() {
+            return wrong.map_or(Ok(()), Err);
+        }
         if frames == 0 && self.torn_tails == torn_before {
             // Made, and nothing written to it.
             self.emptied.push(name);
             return Ok(());
         }
-        self.segments.push(Arc::new(Segment::new(name, header, Some(found))));
+        let segment = Segment::new(name, header, Some(found));
+        if let Some(error) = wrong {
+            segment.note_unreadable();
+            self.damage.push(Damage { file: segment.name.clone(), what: unreadable(&error) });
+        }
+        self.segments.push(Arc::new(segment));
         Ok(())
     }
 
@@ -335,7 +393,12 @@ impl Scan {
                 }
             }
         }
-        self.emptied.push(name);
+        if let Some(error) = walk.take_unreadable() {
+            self.loose_damage = true;
+            self.set_aside(name, unreadable(&error));
+        } else {
+            self.emptied.push(name);
+        }
         Ok(())
     }
 
@@ -356,10 +419,13 @@ impl Scan {
         };
         self.released = self.released.max(state.released);
         let RingState { capacity, head, .. } = state;
+        let mut wrong = None;
         if capacity > 0 {
             let data = file.size()?.saturating_sub(HEADER_BYTES as u64).min(capacity);
             let mut bytes = vec![0; usize::try_from(data).unwrap_or(0)];
-            file.read_at(&mut bytes, HEADER_BYTES as u64)?;
+            let mut failures_max = READ_FAILURES_MAX;
+            let at = HEADER_BYTES as u64;
+            (_, wrong) = read_around(&*file, &mut bytes, at, &mut failures_max)?;
             let epoch = header.epoch;
             let sure = head.saturating_add(capacity);
             let mut walk = RingWalk {
@@ -389,7 +455,12 @@ impl Scan {
                 }
             }
         }
-        self.emptied.push(name);
+        if let Some(error) = wrong {
+            self.loose_damage = true;
+            self.set_aside(name, unreadable(&error));
+        } else {
+            self.emptied.push(name);
+        }
         Ok(())
     }
 

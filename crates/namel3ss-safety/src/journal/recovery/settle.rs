@@ -38,14 +38,15 @@ impl Scan {
         folder: &Arc<dyn Folder>,
         durability: Durability,
     ) -> io::Result<Settled> {
+        if !self.loose.is_empty() || self.released > self.last() {
+            let segment = self.write_loose(&**folder, durability)?;
+            self.segments.push(segment);
+        }
+        // Behind the loose frames, some of which may lie in one of them.
         for name in &self.unusable {
             let aside = format!("{name}{ASIDE_SUFFIX}");
             // Left where it is if it can't be renamed: the next opening sees it again.
             let _ = folder.rename(name, &aside);
-        }
-        if !self.loose.is_empty() || self.released > self.last() {
-            let segment = self.write_loose(&**folder, durability)?;
-            self.segments.push(segment);
         }
         if durability == Durability::Power {
             folder.sync()?;

@@ -45,6 +45,8 @@ pub(super) struct Worker {
     rows: RowBuffer,
     flight: Option<Flight>,
     scan_due: Option<Duration>,
+    /// There was no room for all orphans at the last look.
+    more_orphans: bool,
     /// The last request that was seen.
     request: u64,
     resume_due: Duration,
@@ -85,6 +87,7 @@ impl Worker {
             rows: RowBuffer::new(JournalId([0; 16])),
             flight: None,
             scan_due: Some(Duration::ZERO),
+            more_orphans: false,
             request: 0,
             resume_due: Duration::ZERO,
             buffered_since: [None; 2],
@@ -291,18 +294,24 @@ impl Worker {
     /// Adopts what dead processes left.
     fn scan(&mut self, shared: &Arc<Shared>, branch: &Branch, now: Duration) {
         self.take_shares(branch);
-        if self.scan_due.is_none_or(|due| now < due) {
+        let due = self.scan_due.is_some_and(|due| now >= due);
+        let idle = self.orphans.is_empty();
+        let goes_on = self.more_orphans && adopt::has_room(shared, idle);
+        if !(due || goes_on) {
             return;
         }
         let config = &shared.config;
-        self.scan_due = None;
         if config.adopt {
-            adopt::share_out(shared);
+            self.more_orphans = adopt::share_out(shared, due, idle);
             self.take_shares(branch);
-            self.scan_due = config.medium.is_none().then_some(now + SCAN_EVERY);
         }
-        let request = self.request;
-        shared.note(branch, |progress| progress.scanned = request);
+        if due {
+            self.scan_due = (config.adopt && config.medium.is_none()).then_some(now + SCAN_EVERY);
+        }
+        if !self.more_orphans {
+            let request = self.request;
+            shared.note(branch, |progress| progress.scanned = request);
+        }
     }
 
     /// Takes what was adopted for it, by itself or by another branch's worker.

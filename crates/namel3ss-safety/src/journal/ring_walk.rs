@@ -1,6 +1,6 @@
-//! Finding the frames of a ring whose process is gone.
+//! Finding the frames of a ring whose process is gone, or whose memory is damaged.
 
-use super::super::frame::{self, Header, Kind, Place};
+use super::frame::{self, Header, Kind, Place};
 
 /// See [`RingWalk`]; some 0.1 s of checking.
 const FAILED_BYTES_MAX: u64 = 1 << 30;

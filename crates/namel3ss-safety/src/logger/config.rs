@@ -361,13 +361,13 @@ impl Builder {
             return Err(ConfigError::new("flush_interval_seconds", message));
         }
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
-        let home = self.home.unwrap_or_else(crate::home::home);
+        // Now: after a `chdir` a relative path would mean another folder.
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        let home = absolute(self.home.unwrap_or_else(crate::home::home));
         let root = match &self.journal {
-            JournalKind::Folder(path) => path.clone(),
+            JournalKind::Folder(path) => absolute(path.clone()),
             _ => home.clone(),
         };
-        // Now: after a `chdir` a relative path would mean another folder.
-        let root = std::path::absolute(&root).unwrap_or(root);
         let notices = match (&self.notices, &self.sink) {
             (Some(notices), _) => notices.clone(),
             (None, Some(sink)) => sink.notices().clone(),
@@ -380,7 +380,7 @@ impl Builder {
                 Fallback::None => None,
                 Fallback::Path(path) => Some(path),
             };
-            let fallback = fallback.map(|path| std::path::absolute(&path).unwrap_or(path));
+            let fallback = fallback.map(absolute);
             let builder = SafetyEventSink::builder()
                 .dataset_name(&dataset)
                 .registry(registry)

@@ -3,11 +3,13 @@
 //! One drainer at a time; it never holds anything that `append` waits for. Frames leave the ring
 //! and the spill files only when they are in a segment.
 
+mod salvage;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
+use self::salvage::Salvage;
 use super::frame::{self, Header, Kind, Place};
 use super::gap::Gap;
 use super::header::{FileHeader, FileKind, HEADER_BYTES, Seal};
@@ -52,26 +54,6 @@ pub(super) struct Drainer {
     skipped: Option<(Seq, Seq)>,
     salvage: Salvage,
 }
-
-/// What is done with a ring that is damaged.
-#[derive(Debug, Default)]
-struct Salvage {
-    /// The ring takes no more frames.
-    given_up: bool,
-    /// Frames that are still whole are to be looked for.
-    due: bool,
-    /// Those that were found and not yet taken, in order.
-    frames: VecDeque<(Header, Vec<u8>)>,
-    /// The end of the run of seqs right behind what was drained that nobody has any more; frames
-    /// that were collected lie behind it.
-    lost: Option<Seq>,
-    /// All of them.
-    lost_runs: Vec<(Seq, Seq)>,
-}
-
-/// How long frames that are being written when a ring is given up may take to be committed: what is
-/// not there then counts as lost, or is written again by its caller.
-const COMMIT_GRACE: Duration = Duration::from_millis(1);
 
 /// What was read and not written yet; it survives a failed write.
 #[derive(Debug, Default)]
@@ -130,17 +112,6 @@ impl Drainer {
             skipped: None,
             salvage: Salvage::default(),
         }
-    }
-
-    /// Has the next drain look again for whole frames in a damaged ring.
-    pub(super) fn look_again(&mut self) {
-        self.salvage.due = true;
-    }
-
-    /// Whether the event of `seq` went with a damaged ring, or was not drained at all.
-    pub(super) fn is_lost(&self, seq: Seq) -> bool {
-        let lost = |(first, last): &(Seq, Seq)| (*first..=*last).contains(&seq);
-        seq > self.drained || self.salvage.lost_runs.iter().any(lost)
     }
 
     pub(super) fn drained(&self) -> Seq {
@@ -210,65 +181,6 @@ impl Drainer {
             }
             next = next.next();
         }
-        Ok(())
-    }
-
-    /// As [`collect`](Self::collect), where the ring is damaged: it takes no more frames, those that
-    /// are still whole are taken, and the others are lost.
-    fn collect_damaged(&mut self, parts: &Parts<'_>) -> io::Result<()> {
-        if self.salvage.lost.is_some() {
-            return Ok(());
-        }
-        let last = |batch: &Batch| batch.frames.last().map(|(header, _)| header.seq);
-        if !std::mem::replace(&mut self.salvage.given_up, true) {
-            parts.ring.give_up();
-            self.salvage.due = true;
-            std::thread::sleep(COMMIT_GRACE);
-        }
-        let mut next = last(&self.batch).unwrap_or(self.drained).next();
-        if std::mem::take(&mut self.salvage.due) {
-            let frames = parts.ring.salvage(self.position).into_iter();
-            self.salvage.frames = frames.filter(|(header, _)| header.seq >= next).collect();
-        }
-        let through = parts.spill.quiet_last(parts.ring);
-        while self.batch.payloads.len() < WRITE_BYTES && next <= through {
-            let batch = &mut self.batch;
-            let from = batch.payloads.len();
-            let salvaged = &mut self.salvage.frames;
-            if salvaged.front().is_some_and(|(header, _)| header.seq == next) {
-                if let Some((header, payload)) = salvaged.pop_front() {
-                    batch.payloads.extend_from_slice(&payload);
-                    batch.frames.push((header, from));
-                }
-                next = next.next();
-                continue;
-            }
-            let payloads = &mut batch.payloads;
-            match parts.spill.take(parts.folder, &mut self.spill, next, payloads)? {
-                Spilled::Frame(header) => batch.frames.push((header, from)),
-                Spilled::Void => push_void(batch, next),
-                Spilled::Nothing if batch.frames.is_empty() => self.salvage.lost = Some(next),
-                // What was found before it is written first.
-                Spilled::Nothing => break,
-            }
-            next = next.next();
-        }
-        Ok(())
-    }
-
-    /// Goes on behind seqs that nobody has any more: their segment says that they should be there,
-    /// so that readers miss them, and ends.
-    fn skip_lost(&mut self, parts: &Parts<'_>, last: Seq) -> io::Result<()> {
-        self.write_skipped(parts)?;
-        let first = self.drained.next();
-        self.make_room(parts, first, 0)?;
-        if let Some(writer) = &mut self.writer {
-            writer.promise(last);
-        }
-        self.retire(parts);
-        self.drained = last;
-        self.salvage.lost_runs.push((first, last));
-        parts.ring.release(&[], last, last);
         Ok(())
     }
 

@@ -6,6 +6,7 @@ mod brake;
 mod children;
 mod crashes;
 mod damage;
+mod bad_blocks;
 mod fixtures;
 mod upgrade;
 mod kills;

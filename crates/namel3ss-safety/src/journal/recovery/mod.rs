@@ -5,6 +5,7 @@
 //! Settling moves what lies in the ring and in spill files into one more segment. It may be killed
 //! at any point and begun again: frames are known by their seqs, and files are removed last.
 
+mod look;
 mod settle;
 
 use std::collections::BTreeMap;
@@ -13,10 +14,12 @@ use std::sync::Arc;
 
 pub use self::settle::Settled;
 
+use self::look::{Looked, is_unusable, look, unreadable};
+
 use super::cursor::{CURSOR_PREFIX, CursorState};
 use super::frame::{self, Kind, SEQ_MAX};
 use super::header::{FileHeader, FileKind, HEADER_BYTES, HeaderError, Seal};
-use super::media::{Folder, MediumFile, lies_with_file, read_around};
+use super::media::{Folder, MediumFile, read_around};
 use super::ring::RING_NAME;
 use super::ring_state::RingState;
 use super::ring_walk::{RingStep, RingWalk};
@@ -216,50 +219,6 @@ pub fn scan(folder: &dyn Folder) -> Result<Scan, RecoverError> {
         scan.damage.push(Damage { file: RING_NAME.to_owned(), what });
     }
     Ok(scan)
-}
-
-/// What a file of frames begins with.
-enum Looked {
-    Headed(FileHeader, Arc<dyn MediumFile>, Vec<u8>),
-    /// It was being made when the process ended, and holds nothing yet.
-    Blank,
-    Headless(HeaderError),
-}
-
-fn look(folder: &dyn Folder, name: &str) -> io::Result<Looked> {
-    let file = folder.open(name)?;
-    let mut block = vec![0; HEADER_BYTES];
-    file.read_at(&mut block, 0)?;
-    Ok(match FileHeader::parse(&block) {
-        Ok(header) => Looked::Headed(header, file, block),
-        Err(_) if block.iter().all(|byte| *byte == 0) && is_blank(&*file)? => Looked::Blank,
-        Err(error) => Looked::Headless(error),
-    })
-}
-
-/// Whether a file is damage because of an error. The folder belongs to this user, so that a file
-/// in it that may not be read is damage as well.
-fn is_unusable(error: &io::Error) -> bool {
-    lies_with_file(error) || error.kind() == io::ErrorKind::PermissionDenied
-}
-
-fn unreadable(error: &io::Error) -> String {
-    format!("it can't be read: {error}")
-}
-
-fn is_blank(file: &dyn MediumFile) -> io::Result<bool> {
-    let mut buf = vec![0; 64 << 10];
-    let mut at = 0;
-    loop {
-        let got = file.read_at(&mut buf, at)?;
-        if buf[..got].iter().any(|byte| *byte != 0) {
-            return Ok(false);
-        }
-        if got < buf.len() {
-            return Ok(true);
-        }
-        at += got as u64;
-    }
 }
 
 /// The journal that most files name; the ring's word counts most.

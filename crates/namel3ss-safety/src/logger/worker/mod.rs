@@ -13,12 +13,13 @@ use std::time::Duration;
 mod ledger;
 mod source;
 mod kept;
+mod orphans;
 
 pub(super) use self::ledger::settle_dropped;
 
 use self::ledger::{Ledger, trim};
 use self::source::{Source, read};
-use super::adopt::{self, Share};
+use super::adopt::Share;
 use super::branch::Branch;
 use super::config::Config;
 use super::keeper;
@@ -288,39 +289,6 @@ impl Worker {
                 shared.note(branch, |_| {});
                 Duration::ZERO
             }
-        }
-    }
-
-    /// Adopts what dead processes left.
-    fn scan(&mut self, shared: &Arc<Shared>, branch: &Branch, now: Duration) {
-        self.take_shares(branch);
-        let due = self.scan_due.is_some_and(|due| now >= due);
-        let idle = self.orphans.is_empty();
-        let goes_on = self.more_orphans && adopt::has_room(shared, idle);
-        if !(due || goes_on) {
-            return;
-        }
-        let config = &shared.config;
-        if config.adopt {
-            self.more_orphans = adopt::share_out(shared, due, idle);
-            self.take_shares(branch);
-        }
-        if due {
-            self.scan_due = (config.adopt && config.medium.is_none()).then_some(now + SCAN_EVERY);
-        }
-        if !self.more_orphans {
-            let request = self.request;
-            shared.note(branch, |progress| progress.scanned = request);
-        }
-    }
-
-    /// Takes what was adopted for it, by itself or by another branch's worker.
-    fn take_shares(&mut self, branch: &Branch) {
-        let mut left = lock(&branch.left);
-        if !left.is_empty() {
-            self.orphans.extend(left.drain(..));
-            drop(left);
-            self.count_recovering(branch);
         }
     }
 

@@ -1,23 +1,39 @@
 //! Safety events from [`tracing`] events, for applications that are instrumented with it.
 //!
-//! Events of the target `safety`, and of targets below it such as `safety::pii`, are logged;
-//! others are left alone. **A filter that stands before the layer must let the target through**:
-//! `info,safety=trace`, not `info`, where safety events are below that level.
+//! Events of the target `safety`, and of targets below it such as `safety::pii`, are logged; others
+//! are left alone. Records of the `log` crate count by their own target, where `tracing-log` passes
+//! them on.
 //!
 //! | field of the tracing event | becomes |
 //! | --- | --- |
-//! | one of the 17 names of a [`SafetyEvent`] | that field |
+//! | one of the 17 names of a [`SafetyEvent`] | that field, as [`parse::object`] reads it |
 //! | the message | `reason`, unless there is a field `reason` |
+//! | the level, unless there is a field `severity` | `severity`: error `high`, warn `medium`, info `low`, debug and trace `none` |
 //! | any other | an entry of `metadata`, with its type |
 //!
-//! `action` and `direction` take their words in any case, `severity` any word. `confidence` and
-//! `latency_ms` take numbers, also written as text. `timestamp` takes ISO 8601. `categories` takes
-//! words parted by commas (`"pii, email"`) or the debug form of a list (`?["pii", "email"]`), and
-//! may be repeated. `metadata` takes the text of a JSON object. What fits none of that is kept in
-//! `metadata` under its own name, and is never an error.
+//! **Nothing becomes `allow` by accident**: an event without `action`, or with an unknown word for
+//! it, is an `alert`; the words are in the table of [`parse::action`]. `categories` takes words
+//! parted by commas (`"pii, email"`) or the debug form of a list (`?["pii", "email"]`), and may be
+//! repeated. `metadata` takes the text of a JSON object. What does not fit its field is kept in
+//! `metadata` under the field's name, and is never an error.
 //!
 //! `trace_id`, `session_id`, `user_id`, `app_name`, `chain_name`, `agent_name` and `policy_name`
 //! that an event lacks come from the spans around it, the innermost first, whatever their targets.
+//!
+//! # Filters
+//!
+//! The layer sees the spans and events that filters let through. A filter for the whole subscriber
+//! takes spans away from the layer too: with `warn,safety=trace` an info span, and with it its
+//! `trace_id`, is lost, unless the span's own target is `safety`. So give a filter to each *other*
+//! layer, and none to the subscriber:
+//!
+//! ```text
+//! registry().with(fmt::layer().with_filter(filter)).with(SafetyLayer::new(logger))
+//! ```
+//!
+//! A layer without a filter makes `tracing` build every event of the program. Where that costs too
+//! much, give this layer one that keeps all spans and its own events:
+//! `SafetyLayer::new(logger).with_filter(filter_fn(|it| it.is_span() || it.target().starts_with("safety")))`.
 //!
 //! ```
 //! use namel3ss_safety::tracing_layer::SafetyLayer;
@@ -52,13 +68,14 @@ use std::sync::Arc;
 use serde_json::{Map, Number, Value};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::event::{SafetyEvent, Severity};
+use crate::event::SafetyEvent;
 use crate::logger::SafetyEventLogger;
+use crate::parse;
 
 /// The target whose events, and those of targets below it, are logged.
 pub const TARGET: &str = "safety";
@@ -111,14 +128,21 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let below = event.metadata().target().strip_prefix(TARGET);
-        if !below.is_some_and(|rest| rest.is_empty() || rest.starts_with("::")) {
+        let metadata = event.metadata();
+        let from_log = metadata.target() == LOG_TARGET;
+        let is_ours = if from_log {
+            let mut target = TargetOfLog::default();
+            event.record(&mut target);
+            target.is_ours
+        } else {
+            is_ours(metadata.target())
+        };
+        if !is_ours {
             return;
         }
-        let mut building = Building { event: SafetyEvent::default(), message: None };
-        event.record(&mut building);
-        let Building { event: mut decision, message } = building;
-        decision.reason = decision.reason.or(message);
+        let mut found = Fields { from_log, ..Fields::default() };
+        event.record(&mut found);
+        let mut decision = found.decide(metadata.level());
         for span in context.event_scope(event).into_iter().flatten() {
             if let Some(names) = span.extensions().get::<Inherited>() {
                 names.fill(&mut decision);
@@ -126,6 +150,29 @@ where
         }
         // Whatever became of it is counted by the logger; there is nobody here to tell.
         let _ = self.logger.log(&decision);
+    }
+}
+
+fn is_ours(target: &str) -> bool {
+    let below = target.strip_prefix(TARGET);
+    below.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+/// The target of records of the `log` crate, and what their fields about themselves begin with.
+const LOG_TARGET: &str = "log";
+const LOG_FIELDS: &str = "log.";
+
+/// Whether a record of the `log` crate is ours by its own target.
+#[derive(Default)]
+struct TargetOfLog {
+    is_ours: bool,
+}
+
+impl Values for TargetOfLog {
+    fn value(&mut self, name: &str, value: Value) {
+        if name == "log.target" {
+            self.is_ours = value.as_str().is_some_and(is_ours);
+        }
     }
 }
 
@@ -174,53 +221,51 @@ impl Values for Inherited {
     }
 }
 
-/// An event in the making.
-struct Building {
-    event: SafetyEvent,
-    message: Option<String>,
+/// The fields of an event as they come.
+#[derive(Default)]
+struct Fields {
+    fields: Map<String, Value>,
+    categories: Vec<Value>,
+    message: Option<Value>,
+    from_log: bool,
 }
 
-impl Values for Building {
+impl Values for Fields {
     fn value(&mut self, name: &str, value: Value) {
-        if let Err(value) = self.named(name, value) {
-            self.event.metadata.insert(name.to_owned(), value);
+        match name {
+            "message" => self.message = Some(value),
+            "categories" => self.categories.extend(words(text(value))),
+            "action" | "direction" | "severity" => {
+                self.fields.insert(name.to_owned(), unquoted(value));
+            }
+            name if self.from_log && name.starts_with(LOG_FIELDS) => {}
+            name => {
+                self.fields.insert(name.to_owned(), value);
+            }
         }
     }
 }
 
-impl Building {
-    /// Fills the field called `name`; gives back what does not fit.
-    fn named(&mut self, name: &str, value: Value) -> Result<(), Value> {
-        let event = &mut self.event;
-        match name {
-            "message" => self.message = Some(text(value)),
-            "event_id" => event.event_id = text(value),
-            "app_name" => event.app_name = Some(text(value)),
-            "chain_name" => event.chain_name = Some(text(value)),
-            "agent_name" => event.agent_name = Some(text(value)),
-            "policy_name" => event.policy_name = Some(text(value)),
-            "reason" => event.reason = Some(text(value)),
-            "trace_id" => event.trace_id = Some(text(value)),
-            "session_id" => event.session_id = Some(text(value)),
-            "user_id" => event.user_id = Some(text(value)),
-            "severity" => event.severity = Severity::from(text(value).as_str()),
-            "categories" => event.categories.extend(words(text(value))),
-            "timestamp" => event.timestamp = parsed(value, |text| text.parse().ok())?,
-            "action" => {
-                event.action = parsed(value, |text| text.to_ascii_lowercase().parse().ok())?;
-            }
-            "direction" => {
-                event.direction = parsed(value, |text| text.to_ascii_lowercase().parse().ok())?;
-            }
-            "confidence" => event.confidence = number(value)?,
-            "latency_ms" => event.latency_ms = number(value)?,
-            "metadata" => {
-                let object = |text: &str| serde_json::from_str::<Map<String, Value>>(text).ok();
-                event.metadata.extend(parsed(value, object)?);
-            }
-            _ => return Err(value),
+impl Fields {
+    fn decide(self, level: &Level) -> SafetyEvent {
+        let Self { mut fields, categories, message, .. } = self;
+        if !categories.is_empty() {
+            fields.insert("categories".to_owned(), categories.into());
         }
-        Ok(())
+        if let Some(message) = message {
+            fields.entry("reason").or_insert(message);
+        }
+        fields.entry("severity").or_insert_with(|| severity(level).into());
+        parse::object(fields).event
+    }
+}
+
+fn severity(level: &Level) -> &'static str {
+    match *level {
+        Level::ERROR => "high",
+        Level::WARN => "medium",
+        Level::INFO => "low",
+        Level::DEBUG | Level::TRACE => "none",
     }
 }
 
@@ -231,22 +276,19 @@ fn text(value: Value) -> String {
     }
 }
 
-fn parsed<T>(value: Value, parse: impl Fn(&str) -> Option<T>) -> Result<T, Value> {
-    value.as_str().and_then(parse).ok_or(value)
-}
-
-fn number(value: Value) -> Result<f64, Value> {
-    let parsed = value.as_str().and_then(|text| text.trim().parse().ok());
-    value.as_f64().or(parsed).ok_or(value)
+/// A word without the quotes that `?` gives to the text of a variable.
+fn unquoted(value: Value) -> Value {
+    match value {
+        Value::String(word) => word.trim_matches('"').into(),
+        other => other,
+    }
 }
 
 /// The words of a list, or of a text with commas.
-fn words(text: String) -> Vec<String> {
+fn words(text: String) -> Vec<Value> {
     match serde_json::from_str(&text) {
-        Ok(list) => list,
-        Err(_) => {
-            text.split(',').map(str::trim).filter(|w| !w.is_empty()).map(str::to_owned).collect()
-        }
+        Ok(Value::Array(list)) => list,
+        _ => text.split(',').map(str::trim).filter(|w| !w.is_empty()).map(Value::from).collect(),
     }
 }
 
@@ -286,112 +328,7 @@ macro_rules! visit {
     )+};
 }
 
-visit!(Inherited, Building);
+visit!(Inherited, Fields, TargetOfLog);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::adapter::{AdapterRegistry, MemoryAdapter};
-    use crate::event::{Direction, SafetyAction};
-    use std::time::Duration;
-    use tracing_subscriber::layer::SubscriberExt as _;
-
-    /// What is in the dataset after `emit` has run under a layer.
-    fn check(emit: impl FnOnce()) -> Vec<SafetyEvent> {
-        let home = tempfile::tempdir().unwrap();
-        let dataset = Arc::new(MemoryAdapter::default());
-        let registry = AdapterRegistry::default();
-        registry.register("safety_events", dataset.clone());
-        let builder = SafetyEventLogger::builder().adapter_registry(registry).home(home.path());
-        let logger = Arc::new(builder.build().unwrap());
-        let subscriber = tracing_subscriber::registry().with(SafetyLayer::new(logger.clone()));
-        tracing::subscriber::with_default(subscriber, emit);
-        assert!(logger.stop(Some(Duration::from_secs(20))).complete);
-        dataset.rows().into_iter().map(|row| row.event).collect()
-    }
-
-    #[test]
-    fn every_field_finds_its_place() {
-        let events = check(|| {
-            tracing::info!(
-                target: "safety::pii",
-                event_id = "evt-1",
-                timestamp = "2026-01-02T03:04:05Z",
-                app_name = "app", chain_name = "chain", agent_name = "agent",
-                policy_name = "policy", reason = "because", trace_id = 17, session_id = %"s",
-                user_id = "u", direction = "OUTPUT", action = ?SafetyAction::Block,
-                categories = ?["pii", "email"], severity = "sev-2", confidence = 0.5,
-                latency_ms = 3_u64, metadata = r#"{"a": [1]}"#, rows = 4, ok = true, "said",
-            );
-        });
-        let event = &events[0];
-        assert_eq!(event.timestamp.to_string(), "2026-01-02T03:04:05.000000Z");
-        assert_eq!((event.event_id.as_str(), event.trace_id.as_deref()), ("evt-1", Some("17")));
-        assert_eq!(event.reason.as_deref(), Some("because"));
-        assert_eq!(event.session_id.as_deref(), Some("s"));
-        assert_eq!((event.direction, event.action), (Direction::Output, SafetyAction::Block));
-        assert_eq!(event.categories, ["pii", "email"]);
-        assert_eq!(event.severity.as_str(), "sev-2");
-        assert_eq!((event.confidence, event.latency_ms), (0.5, 3.0));
-        assert_eq!(
-            Value::from(event.metadata.clone()),
-            serde_json::json!({"a": [1], "rows": 4, "ok": true})
-        );
-    }
-
-    #[test]
-    fn what_does_not_fit_is_kept_in_metadata() {
-        let events = check(|| {
-            tracing::error!(
-                target: "safety",
-                action = "blok", direction = 3, confidence = "sure", latency_ms = "1.5",
-                timestamp = "today", metadata = "[]", categories = "pii, email,",
-                score = f64::NAN, "why: {}", 7,
-            );
-        });
-        let event = &events[0];
-        assert_eq!((event.action, event.direction), (SafetyAction::Allow, Direction::Input));
-        assert_eq!((event.confidence, event.latency_ms), (1.0, 1.5));
-        assert_eq!(event.reason.as_deref(), Some("why: 7"));
-        assert_eq!(event.categories, ["pii", "email"]);
-        let expected = serde_json::json!({
-            "action": "blok", "direction": 3, "confidence": "sure", "timestamp": "today",
-            "metadata": "[]", "score": "NaN",
-        });
-        assert_eq!(Value::from(event.metadata.clone()), expected);
-    }
-
-    #[test]
-    fn spans_lend_what_an_event_lacks_the_innermost_first() {
-        let events = check(|| {
-            let outer = tracing::info_span!(
-                "outer",
-                trace_id = "t",
-                user_id = "outer",
-                app_name = "a",
-                other = 1,
-                session_id = tracing::field::Empty,
-            );
-            let _outer = outer.clone().entered();
-            let _inner = tracing::info_span!(target: "x", "inner", user_id = 42).entered();
-            outer.record("session_id", "late");
-            tracing::info!(target: "safety", app_name = "own");
-        });
-        let event = &events[0];
-        assert_eq!(event.trace_id.as_deref(), Some("t"));
-        assert_eq!(event.user_id.as_deref(), Some("42"));
-        assert_eq!(event.app_name.as_deref(), Some("own"));
-        assert_eq!(event.session_id.as_deref(), Some("late"));
-        assert!(event.metadata.is_empty());
-    }
-
-    #[test]
-    fn other_targets_are_left_alone() {
-        let events = check(|| {
-            tracing::info!("not ours");
-            tracing::info!(target: "safetynet", "nor this");
-            tracing::info!(target: "safety:pii", "nor this");
-        });
-        assert!(events.is_empty());
-    }
-}
+mod tests;

@@ -263,6 +263,8 @@ fn row<'c>(
     for (name, cell) in names.iter().zip(cells) {
         let text = std::str::from_utf8(cell).map_err(|_| "not UTF-8".to_owned())?;
         let value = match (text, name.as_str()) {
+            // What the metadata may hold under a field's name is not the value of its empty cell.
+            ("", name) if inert && field_of(name).is_some() => Value::Null,
             ("", _) => continue,
             (_, "seq") if inert => text.parse::<u64>().map_or_else(|_| text.into(), Value::from),
             (_, "confidence" | "latency_ms") => Value::from(text),
@@ -303,7 +305,7 @@ mod tests {
             rows(text, Csv::default()),
             [
                 Ok(json!({"reason": "=1+1", "seq": 7, "journal_id": "ab", "user_id": "'quoted'"})),
-                Ok(json!({"reason": "", "seq": 8, "journal_id": "ab"})),
+                Ok(json!({"reason": "", "seq": 8, "journal_id": "ab", "user_id": null})),
             ]
         );
         assert_eq!(rows("reason\n'=1\n", Csv::default()), [Ok(json!({"reason": "'=1"}))]);

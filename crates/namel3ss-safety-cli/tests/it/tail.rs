@@ -3,6 +3,8 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::Stdio;
 
+use serde_json::{Value, json};
+
 use crate::{Bench, events};
 
 fn ids(lines: &[serde_json::Value]) -> Vec<&str> {
@@ -49,6 +51,24 @@ fn csv_and_arrays_are_read_as_well() {
     let url = format!("file://{json}");
     let lines = bench.run(["tail", "-o", "json", "--from", &url]).exits(0).json_lines();
     assert_eq!(ids(&lines), ["a", "b"]);
+}
+
+/// A CSV file or a table without our columns showed `allow`, the present time and a new id.
+#[test]
+fn what_a_dataset_has_no_column_for_is_shown_as_it_was_logged() {
+    let bench = Bench::new();
+    let line = "{\"event_id\":\"e-1\",\"timestamp\":\"2026-03-01T12:00:00Z\",\"action\":\"Denied\",\
+                \"severity\":\"HIGH\",\"reason\":[\"kept\"],\"rule\":7}\n";
+    let file = bench.file("in.jsonl", line);
+    let csv = bench.file("own.csv", "team,reason,metadata\n");
+    for to in [csv.as_str(), "out.jsonl", "sqlite:///own.db"] {
+        bench.run(["ingest", &file, "--to", to]).exits(0);
+        let line = &bench.run(["tail", "-o", "json", "--from", to]).exits(0).json_lines()[0];
+        assert_eq!((&line["event_id"], &line["action"]), (&"e-1".into(), &"block".into()), "{to}");
+        assert_eq!(line["timestamp"], "2026-03-01T12:00:00.000000Z", "{to}");
+        assert_eq!((&line["severity"], &line["reason"]), (&"high".into(), &Value::Null), "{to}");
+        assert_eq!(line["metadata"], json!({"reason": ["kept"], "rule": 7}), "{to}");
+    }
 }
 
 #[test]

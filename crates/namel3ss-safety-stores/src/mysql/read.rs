@@ -69,7 +69,7 @@ fn fields(row: Row) -> Map<String, Value> {
         let is_number = matches!(name.as_str(), "seq" | "confidence" | "latency_ms");
         let value = match value {
             Sql::NULL if is_number && name != "seq" => "NaN".into(),
-            Sql::NULL => continue,
+            Sql::NULL => Value::Null,
             Sql::Bytes(bytes) if is_number => number(&text(&bytes)),
             Sql::Bytes(bytes) => text(&bytes).into(),
             other => other.as_sql(true).into(),

@@ -8,7 +8,7 @@ use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow_schema::DataType;
 use namel3ss_safety::adapter::{ReadError, ReadRow};
-use namel3ss_safety::{SafetyEvent, Seq, Severity, Timestamp};
+use namel3ss_safety::{Direction, SafetyEvent, Seq, Severity, Timestamp, parse};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use serde_json::Map;
 
@@ -140,7 +140,7 @@ impl Columns {
     }
 
     /// A row. Ours have no nulls but in the optional texts; those of others, beside ours in a table,
-    /// are taken for what an event has by default.
+    /// are taken for what an event has by default, and for an alert where that is the action.
     fn row(&self, row: usize) -> Result<ReadRow, String> {
         let text = |column| self.text(column, row).unwrap_or_default();
         let float = |column: usize, default| match self.0[column].is_valid(row) {
@@ -152,10 +152,19 @@ impl Columns {
         }
         let list = self.0[12].as_list::<i32>().value(row);
         let list = list.as_string_opt::<i32>().ok_or("categories hold something else than text")?;
-        let metadata = match self.text(16, row) {
+        let mut metadata = match self.text(16, row) {
             Some(text) => serde_json::from_str(text).map_err(|error| error.to_string())?,
             None => Map::new(),
         };
+        // Others' words are read as everywhere; what is no word of ours is kept.
+        let direction = parse::direction(text(10));
+        if direction.is_none() && !text(10).is_empty() {
+            parse::keep(&mut metadata, "direction", text(10).into());
+        }
+        let action = parse::action(text(11));
+        if !action.is_known() && !text(11).is_empty() {
+            parse::keep(&mut metadata, "action", text(11).into());
+        }
         let event = SafetyEvent {
             event_id: text(0).to_owned(),
             timestamp: Timestamp::from_micros(
@@ -169,10 +178,10 @@ impl Columns {
             trace_id: self.owned(7, row),
             session_id: self.owned(8, row),
             user_id: self.owned(9, row),
-            direction: text(10).parse().map_err(|_| "an unknown direction")?,
-            action: text(11).parse().map_err(|_| "an unknown action")?,
+            direction: direction.unwrap_or(Direction::Input),
+            action: action.action(),
             categories: list.iter().map(|text| text.unwrap_or_default().to_owned()).collect(),
-            severity: Severity::from(text(13)),
+            severity: self.text(13, row).map_or(Severity::None, Severity::from),
             confidence: float(14, 1.0),
             latency_ms: float(15, 0.0),
             metadata,

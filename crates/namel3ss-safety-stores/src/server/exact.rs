@@ -11,7 +11,7 @@
 use std::borrow::Cow;
 
 use namel3ss_safety::codec::ValueRef;
-use namel3ss_safety::{FIELDS, Row, Timestamp, json};
+use namel3ss_safety::{FIELDS, Row, Timestamp, json, parse};
 use serde_json::{Map, Value};
 
 use super::columns::{CATEGORIES, CONFIDENCE, JOURNAL, LATENCY, METADATA, SEQ, TIMESTAMP, name};
@@ -287,13 +287,25 @@ fn entry(key: &str, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> bool)
     written
 }
 
-/// Puts what stands under `row.exact` back into a row that was read.
+/// Puts what stands under `row.exact` back into a row that was read, which has every column of its
+/// table.
 pub(crate) fn restore(fields: &mut Map<String, Value>) {
     let Some(Value::Object(metadata)) = fields.get_mut("metadata") else { return };
     let Some(Value::String(text)) = metadata.get(EXACT) else { return };
     // Not ours, or not whole: left where it is.
     let Ok(Value::Object(exact)) = serde_json::from_str(text) else { return };
     metadata.remove(EXACT);
+    // What the table has no column for goes before the metadata may be put back as it was logged.
+    let mut metadata = std::mem::take(metadata);
+    for field in 0..=SEQ {
+        let name = name(field);
+        if !fields.contains_key(name)
+            && let Some(value) = parse::take_missing(&mut metadata, name)
+        {
+            fields.insert(name.to_owned(), value);
+        }
+    }
+    fields.insert("metadata".to_owned(), Value::Object(metadata));
     for (name, value) in exact {
         if FIELDS.contains(&name.as_str()) {
             fields.insert(name, value);
@@ -304,8 +316,9 @@ pub(crate) fn restore(fields: &mut Map<String, Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use namel3ss_safety::adapter::ReadRow;
     use namel3ss_safety::codec::{Entries, Head, Source, Texts};
-    use namel3ss_safety::conformance::{buffer, hostile_events, plain_event};
+    use namel3ss_safety::conformance::{buffer, hostile_events, plain_event, same_event};
     use namel3ss_safety::{JournalId, RowBuffer, SafetyEvent, Seq};
     use serde_json::json;
 
@@ -414,23 +427,31 @@ mod tests {
     fn every_hostile_row_is_restored() {
         let events = hostile_events();
         let rows = buffer(JournalId([7; 16]), 1, &events);
-        for row in rows.batch().rows() {
-            let fitted = Fitted::new(row, &NEXT_TO_NOTHING);
-            let mut out = Vec::new();
-            fitted.write_metadata(&[], &mut out);
-            let metadata: Value = serde_json::from_slice(&out).unwrap();
-            assert!(!holds_nul(&metadata), "{metadata}");
-            // What a reader would find in the columns.
-            let mut fields: Map<String, Value> =
-                (0..METADATA).map(|field| (name(field).to_owned(), fitted.value(field))).collect();
-            for field in (0..METADATA).filter(|field| fitted.misfits >> field & 1 == 1) {
-                fields.insert(name(field).to_owned(), Value::Null);
+        // Our own table, and one that has next to no columns.
+        for columns in [&[][..], &(0..METADATA).collect::<Vec<_>>()] {
+            let rest: Vec<usize> = (0..METADATA).filter(|field| !columns.contains(field)).collect();
+            for row in rows.batch().rows() {
+                let fitted = Fitted::new(row, &NEXT_TO_NOTHING);
+                let mut out = Vec::new();
+                fitted.write_metadata(&rest, &mut out);
+                let metadata: Value = serde_json::from_slice(&out).unwrap();
+                assert!(!holds_nul(&metadata), "{metadata}");
+                // What a reader would find in the columns.
+                let mut fields: Map<String, Value> = columns
+                    .iter()
+                    .chain(&[JOURNAL, SEQ])
+                    .map(|field| (name(*field).to_owned(), fitted.value(*field)))
+                    .collect();
+                for field in columns.iter().filter(|field| fitted.misfits >> **field & 1 == 1) {
+                    fields.insert(name(*field).to_owned(), Value::Null);
+                }
+                fields.insert("metadata".to_owned(), metadata);
+                restore(&mut fields);
+                let read = ReadRow::from_json(Value::Object(fields)).unwrap();
+                let sent = row.event.to_event();
+                assert!(same_event(&sent, &read.event), "{sent:?}\n{read:?}");
+                assert_eq!(read.id, Some((row.journal, row.seq)));
             }
-            fields.insert("metadata".to_owned(), metadata);
-            restore(&mut fields);
-            let read = SafetyEvent::from_json(Value::Object(fields)).unwrap();
-            let sent = row.event.to_event();
-            assert!(namel3ss_safety::conformance::same_event(&sent, &read), "{sent:?}\n{read:?}");
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Rows of a server's table, read back: for `tail`, `stats`, tests and exports. Changes nothing.
 //!
 //! The first look gives all rows, or the newest, by the moment of their events; a further look gives
-//! what was stored since, journal by journal. **Limit:** rows of a replayed fallback file that come
-//! after later rows of their journal are not given by a further look.
+//! what was stored since, journal by journal. **Limits:** rows of a replayed fallback file that come
+//! after later rows of their journal are not given by a further look. A table without a `timestamp`
+//! column has the moments in its metadata: all of its rows come journal by journal, and the newest
+//! are found without an index.
 
 use std::collections::BTreeMap;
 
@@ -35,6 +37,8 @@ pub(crate) trait Rows: std::fmt::Debug + Send {
 pub struct Reader {
     rows: Box<dyn Rows>,
     kind: Kind,
+    /// Whether the table has a column for the moment of an event.
+    has_time: bool,
     /// How far each journal was given; none before the first look.
     given: Option<BTreeMap<JournalId, u64>>,
 }
@@ -46,7 +50,7 @@ impl Reader {
     /// If this build has no driver for such a server.
     pub fn open(server: Server) -> Result<Self, OpenError> {
         let kind = server.kind;
-        Ok(Self { rows: rows(server)?, kind, given: None })
+        Ok(Self { rows: rows(server)?, kind, has_time: true, given: None })
     }
 
     /// Gives `each` every row that was not given yet; the first time perhaps only the `newest`. What
@@ -70,11 +74,13 @@ impl Reader {
         newest: Option<u32>,
         each: &mut dyn FnMut(Result<ReadRow, ReadError>) -> Result<(), E>,
     ) -> Result<(), E> {
-        if self.rows.begin()? != [true; 3] {
-            let text = "its table has no columns journal_id, seq and timestamp: read it with the \
-                        server's own tools";
+        let [has_journal, has_seq, has_time] = self.rows.begin()?;
+        if !(has_journal && has_seq) {
+            let text = "its table has no columns journal_id and seq: read it with the server's own \
+                        tools";
             return Err(ReadError::Dataset(text.to_owned()).into());
         }
+        self.has_time = has_time;
         let mut heads = BTreeMap::new();
         for (id, seq) in self.rows.heads()? {
             if let Ok(id) = id.replace('-', "").parse::<JournalId>() {
@@ -84,7 +90,10 @@ impl Reader {
         match self.given.take() {
             None => match newest {
                 Some(rows) => self.newest(rows, each)?,
-                None => self.all(each)?,
+                None if has_time => self.all(each)?,
+                None => {
+                    heads.iter().try_for_each(|(id, head)| self.journal(*id, 0, *head, each))?;
+                }
             },
             Some(given) => {
                 for (id, head) in &heads {
@@ -99,12 +108,25 @@ impl Reader {
         Ok(())
     }
 
+    /// The moment of a row's event, to order by.
+    fn moment(&self) -> String {
+        match self.kind {
+            kind if self.has_time => kind.quoted("timestamp"),
+            Kind::Postgres => "COALESCE(metadata::jsonb ->> 'row.timestamp', \
+                               metadata::jsonb ->> 'timestamp', '')"
+                .to_owned(),
+            Kind::Mysql => "COALESCE(JSON_UNQUOTE(JSON_EXTRACT(metadata, '$.\"row.timestamp\"')), \
+                            JSON_UNQUOTE(JSON_EXTRACT(metadata, '$.timestamp')), '')"
+                .to_owned(),
+        }
+    }
+
     fn newest<E: From<ReadError>>(
         &mut self,
         rows: u32,
         each: &mut dyn FnMut(Result<ReadRow, ReadError>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let time = self.kind.quoted("timestamp");
+        let time = self.moment();
         let rest = format!("ORDER BY {time} DESC, journal_id DESC, seq DESC LIMIT {rows}");
         let mut page = self.rows.select(&rest)?;
         page.reverse();

@@ -84,10 +84,16 @@ fn reader(
     }
     // Every text is greater than the empty one.
     let since = filter.since.map_or_else(String::new, |since| since.to_string());
-    let condition = if filter.since.is_some() {
-        "rowid > ?1 AND timestamp >= ?2"
-    } else {
-        "rowid > ?1 AND ?2 = ''"
+    let condition = match filter.since {
+        Some(_) if columns.iter().any(|name| name == "timestamp") => {
+            "rowid > ?1 AND timestamp >= ?2"
+        }
+        // Where the rows of a table without that column have it.
+        Some(_) => {
+            "rowid > ?1 AND coalesce(json_extract(metadata, '$.\"row.timestamp\"'), \
+             json_extract(metadata, '$.timestamp')) >= ?2"
+        }
+        None => "rowid > ?1 AND ?2 = ''",
     };
     let mut after = filter.after_rowid.unwrap_or(i64::MIN);
     if let Some(newest) = filter.newest {
@@ -125,9 +131,7 @@ impl Reader {
             let mut fields = Map::new();
             for (at, name) in self.columns.iter().enumerate() {
                 let value = row.get_ref(at + 1)?;
-                if let Some(value) = json_of(name, value) {
-                    fields.insert(name.clone(), value);
-                }
+                fields.insert(name.clone(), json_of(name, value));
             }
             self.after = rowid;
             let number = u64::try_from(rowid).unwrap_or(0);
@@ -142,18 +146,16 @@ impl Reader {
     }
 }
 
-fn json_of(name: &str, value: ValueRef<'_>) -> Option<Value> {
+fn json_of(name: &str, value: ValueRef<'_>) -> Value {
     match value {
-        ValueRef::Null if matches!(name, "confidence" | "latency_ms") => Some("NaN".into()),
-        ValueRef::Null => None,
-        ValueRef::Integer(n) => Some(n.into()),
+        ValueRef::Null if matches!(name, "confidence" | "latency_ms") => "NaN".into(),
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(n) => n.into(),
         // Infinities have a text form only.
-        ValueRef::Real(n) => Some(
-            serde_json::Number::from_f64(n)
-                .map_or_else(|| Value::from(n.to_string()), Value::Number),
-        ),
+        ValueRef::Real(n) => serde_json::Number::from_f64(n)
+            .map_or_else(|| Value::from(n.to_string()), Value::Number),
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
-            Some(String::from_utf8_lossy(bytes).into_owned().into())
+            String::from_utf8_lossy(bytes).into_owned().into()
         }
     }
 }

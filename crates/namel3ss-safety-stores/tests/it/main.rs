@@ -1,6 +1,7 @@
 //! Datasets with drivers, through their public interface.
 
 mod sqlite;
+mod sqlite_others;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod sqlite_locks;
 #[cfg(any(feature = "postgres", feature = "mysql"))]

@@ -16,7 +16,7 @@ use rusqlite::Connection;
 
 const JOB: &str = "N3_SAFETY_TEST_JOB";
 
-fn adapter(path: &Path) -> SqliteAdapter {
+pub(crate) fn adapter(path: &Path) -> SqliteAdapter {
     SqliteAdapter::open(path, Table::default()).expect("a file name")
 }
 
@@ -28,7 +28,7 @@ pub(crate) fn all(path: &Path) -> Vec<ReadRow> {
     rows.map(|row| row.expect("a whole row").row).collect()
 }
 
-fn rows(journal: JournalId, first: u64, count: u64) -> RowBuffer {
+pub(crate) fn rows(journal: JournalId, first: u64, count: u64) -> RowBuffer {
     let events: Vec<SafetyEvent> = (first..first + count).map(plain_event).collect();
     buffer(journal, first, &events)
 }
@@ -39,7 +39,7 @@ fn seqs(path: &Path) -> Vec<u64> {
     seqs
 }
 
-fn with_file(check: impl Fn(&Path)) {
+pub(crate) fn with_file(check: impl Fn(&Path)) {
     let folder = tempfile::tempdir().expect("a folder");
     check(&folder.path().join("events.db"));
 }
@@ -250,30 +250,6 @@ fn bad_rows_of_a_large_batch_are_named_wherever_they_stand() {
 }
 
 #[test]
-fn another_table_keeps_its_columns_and_the_rest_is_metadata() {
-    with_file(|path| {
-        let journal = JournalId::generate();
-        let theirs = Connection::open(path).unwrap();
-        theirs
-            .execute_batch("CREATE TABLE safety_events (Event_ID TEXT, team TEXT, metadata TEXT)")
-            .unwrap();
-        let adapter = adapter(path);
-        adapter.insert(&rows(journal, 9, 1).batch()).unwrap();
-        assert_eq!(adapter.delivery(), Delivery::AtLeastOnce);
-        let row = &all(path)[0];
-        assert_eq!(row.event.event_id, "event-9");
-        assert_eq!(row.event.metadata["policy_name"], "policy");
-        assert_eq!(row.event.metadata["journal_id"], journal.to_string());
-        assert_eq!(row.event.metadata["n"], 9);
-
-        theirs.execute_batch("ALTER TABLE safety_events DROP COLUMN metadata").unwrap();
-        let error = self::adapter(path).insert(&rows(journal, 1, 1).batch()).unwrap_err();
-        assert_eq!(*error.failure(), Failure::Config);
-        assert!(error.to_string().contains("lacks timestamp, app_name"), "{error}");
-    });
-}
-
-#[test]
 fn a_column_may_come_and_go_while_rows_are_stored() {
     with_file(|path| {
         let (journal, adapter) = (JournalId::generate(), adapter(path));
@@ -292,10 +268,11 @@ fn a_column_may_come_and_go_while_rows_are_stored() {
         let found = all(path);
         assert!(found.iter().all(|row| row.event.app_name.as_deref() == Some("app")));
         assert!(
-            found
-                .iter()
-                .filter(|row| row.id.unwrap().1.0 > 101)
-                .all(|row| row.event.metadata["policy_name"] == "policy")
+            found.iter().filter(|row| row.id.unwrap().1.0 > 101).all(|row| row
+                .event
+                .policy_name
+                .as_deref()
+                == Some("policy"))
         );
         change("ALTER TABLE safety_events ADD COLUMN policy_name TEXT");
         adapter.insert(&rows(journal, 250, 1).batch()).unwrap();

@@ -7,11 +7,12 @@
 //!
 //! | function | reads |
 //! | --- | --- |
-//! | [`action`], [`severity`], [`direction`] | a word, by the table in [`words`](self::action) |
+//! | [`action`], [`severity`], [`direction`] | a word, by one table: see [`action`] |
 //! | [`moment`], [`moment_of_text`], [`moment_of_int`], [`moment_of_float`] | a point in time |
 //! | [`object`] | a JSON object as an app or another program wrote it |
 //! | [`stored_row`] | a row of a dataset, whose table may lack some of our columns |
 //! | [`field_of`], [`misspelt_field`] | the name of a field |
+//! | [`keep`], [`take_missing`] | what stands in `metadata` for a field, to put there and to take |
 
 mod words;
 mod moment;
@@ -24,8 +25,8 @@ use std::fmt;
 use crate::event::SafetyEvent;
 
 pub use self::moment::{moment, moment_of_float, moment_of_int, moment_of_text};
-pub(crate) use self::object::{find_missing, take_missing};
-pub use self::object::{keep, object, stored_row};
+pub(crate) use self::object::find_missing;
+pub use self::object::{keep, object, stored_row, take_missing};
 pub use self::words::{ActionWord, action, direction, field_of, misspelt_field, severity};
 
 /// An event, and what was odd about the object that it was read from.

@@ -99,13 +99,14 @@ pub fn keep(metadata: &mut Map<String, Value>, key: &str, value: Value) {
     metadata.insert(key, value);
 }
 
-/// What a dataset put into `metadata` because its table has no column `name`.
+/// What [`take_missing`] takes.
 pub(crate) fn find_missing<'m>(metadata: &'m Map<String, Value>, name: &str) -> Option<&'m Value> {
     metadata.get(&format!("row.{name}")).or_else(|| metadata.get(name))
 }
 
-/// As [`find_missing`], and takes it away.
-pub(crate) fn take_missing(metadata: &mut Map<String, Value>, name: &str) -> Option<Value> {
+/// Takes out of a row's `metadata` what its dataset put there because the table has no column `name`:
+/// the value under `row.` and the name, or under the name.
+pub fn take_missing(metadata: &mut Map<String, Value>, name: &str) -> Option<Value> {
     metadata.remove(&format!("row.{name}")).or_else(|| metadata.remove(name))
 }
 

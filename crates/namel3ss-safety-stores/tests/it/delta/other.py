@@ -79,6 +79,8 @@ match what.split(":"):
             "timestamp": pyarrow.array([late, late, None], pyarrow.timestamp("us", tz="UTC")),
             "metadata": pyarrow.array(['{"n":1}', None, "{}"], pyarrow.string()),
             "confidence": pyarrow.array([0.5, None, None], pyarrow.float64()),
+            "action": pyarrow.array(["Denied", None, "maybe"], pyarrow.string()),
+            "direction": pyarrow.array(["sideways", None, "input"], pyarrow.string()),
         }.items():
             table = table.set_column(table.schema.get_field_index(name), name, values)
         name = "date=3000-01-01/part-00000.parquet"

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use namel3ss_safety::adapter::ReadError;
 use namel3ss_safety::conformance::{buffer, plain_event};
-use namel3ss_safety::{Failure, JournalId, SafetyEvent, Timestamp};
+use namel3ss_safety::{Failure, JournalId, SafetyAction, SafetyEvent, Timestamp};
 use namel3ss_safety_stores::objects::delta::{DeltaPlace, Reader};
 use namel3ss_safety_stores::open;
 use serde_json::{Value, json};
@@ -282,6 +282,10 @@ fn tables_and_rows_of_others_are_read() {
         assert_eq!(whole.event.timestamp.to_string(), "3000-01-01T12:00:00.000000Z");
         assert_eq!((whole.event.confidence, &whole.event.metadata["n"]), (0.5, &json!(1)));
         assert_eq!((nulls.event.confidence, nulls.event.metadata.len()), (1.0, 0));
+        // One unknown word made a row unreadable.
+        let actions = (whole.event.action, nulls.event.action);
+        assert_eq!(actions, (SafetyAction::Block, SafetyAction::Alert));
+        assert_eq!(whole.event.metadata["direction"], "sideways");
         let error = read[4].as_ref().expect_err("it has no timestamp");
         assert!(matches!(error, ReadError::Row { number: 3, .. }), "{error}");
         for (day, count) in [(376_000, 3), (377_000, 0)] {

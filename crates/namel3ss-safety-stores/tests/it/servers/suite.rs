@@ -20,6 +20,7 @@ macro_rules! suite {
         crate::servers::suite!($database:
             it_conforms
             another_table_keeps_its_columns_and_types
+            a_table_of_few_columns_gives_back_what_was_logged
             a_column_may_come_and_go_while_rows_are_stored
             keys_of_theirs_count_if_they_hold_ours
             a_partitioned_table_holds_every_row_once_as_it_was
@@ -72,6 +73,46 @@ pub(crate) fn another_table_keeps_its_columns_and_types<D: Database>() {
     let error = insert(&url, journal, 1, 1).unwrap_err();
     assert_eq!(*error.failure(), Failure::Config);
     assert!(error.to_string().contains("it lacks app_name"), "{error}");
+}
+
+/// What has no column is read from the metadata. Such a table was refused, or its rows were `allow`, of
+/// this moment and with new ids.
+pub(crate) fn a_table_of_few_columns_gives_back_what_was_logged<D: Database>() {
+    let table = fresh_table();
+    let (metadata, _) = D::COLUMNS.split_once(',').unwrap();
+    D::sql(&format!("CREATE TABLE {table} ({metadata}, {})", D::KEYS[0].0));
+    let (url, journal) = (D::url(&table), JournalId::generate());
+    let mut events = hostile_events();
+    for (event, second) in events.iter_mut().zip(1..) {
+        if event.timestamp > Timestamp::from_micros(1_700_000_000_000_000) {
+            event.timestamp = Timestamp::from_micros(second * 1_000_000);
+        }
+    }
+    let adapter = open(&url).unwrap();
+    let sent = buffer(journal, 1, &events);
+    (0..2).for_each(|_| adapter.insert(&sent.batch()).unwrap());
+    let found = all(&url);
+    assert_eq!(found.len(), events.len());
+    for (found, sent) in found.iter().zip(sent.batch().rows()) {
+        assert_eq!(found.id, Some((journal, sent.seq)));
+        assert!(
+            same_event(&found.event, &sent.event.to_event()),
+            "{:?}",
+            found.event.event_id.get(..40)
+        );
+    }
+    let last = events.len() as u64;
+    let late = SafetyEvent { timestamp: "2026-03-01T12:00:00Z".parse().unwrap(), ..plain_event(8) };
+    adapter.insert(&buffer(journal, last + 1, &[late]).batch()).unwrap();
+    let mut newest = Vec::new();
+    let mut look = reader(&url);
+    look.poll::<ReadError>(Some(2), &mut |row| {
+        newest.push(row?.event.event_id);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(newest.len(), 2);
+    assert!(newest.contains(&"event-8".to_owned()), "{newest:?}");
 }
 
 pub(crate) fn a_column_may_come_and_go_while_rows_are_stored<D: Database>() {

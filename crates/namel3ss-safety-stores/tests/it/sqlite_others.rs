@@ -1,0 +1,67 @@
+//! Tables of others in SQLite: what has no column, and what others write, reads back.
+
+use namel3ss_safety::conformance::{buffer, hostile_events, plain_event, same_event};
+use namel3ss_safety::{DatasetAdapter as _, Delivery, Failure, JournalId, SafetyEvent, Timestamp};
+use namel3ss_safety_stores::Table;
+use namel3ss_safety_stores::sqlite::{Filter, read};
+use rusqlite::Connection;
+
+use crate::sqlite::{adapter, all, rows, with_file};
+
+/// `tail` showed such a table's rows as `allow`, of this moment and with new ids.
+#[test]
+fn another_table_keeps_its_columns_and_the_rest_goes_through_metadata() {
+    with_file(|path| {
+        let journal = JournalId::generate();
+        let theirs = Connection::open(path).unwrap();
+        theirs
+            .execute_batch(
+                "CREATE TABLE safety_events (Event_ID TEXT, team TEXT, reason TEXT, metadata TEXT)",
+            )
+            .unwrap();
+        let adapter = adapter(path);
+        let event = SafetyEvent { timestamp: Timestamp::from_micros(1_500_000), ..plain_event(9) };
+        let mut events = vec![event];
+        events.extend(hostile_events());
+        let sent = buffer(journal, 1, &events);
+        adapter.insert(&sent.batch()).unwrap();
+        assert_eq!(adapter.delivery(), Delivery::AtLeastOnce);
+        let found = all(path);
+        assert_eq!(found.len(), events.len());
+        for (found, sent) in found.iter().zip(sent.batch().rows()) {
+            assert_eq!(found.id, Some((journal, sent.seq)));
+            assert!(same_event(&found.event, &sent.event.to_event()), "{:?}", found.event.event_id);
+        }
+        let stored = "SELECT metadata FROM safety_events WHERE Event_ID = 'event-9'";
+        let stored: String = theirs.query_row(stored, [], |row| row.get(0)).unwrap();
+        assert!(stored.contains("\"action\":\"block\""), "{stored}");
+        let filter =
+            Filter { since: Some("2026-01-01T00:00:00Z".parse().unwrap()), ..Filter::default() };
+        let since = read(path, &Table::default(), filter).unwrap();
+        assert!(since.map(|row| row.unwrap().row.event.event_id).all(|id| id != "event-9"));
+
+        theirs.execute_batch("ALTER TABLE safety_events DROP COLUMN metadata").unwrap();
+        let error = crate::sqlite::adapter(path).insert(&rows(journal, 1, 1).batch()).unwrap_err();
+        assert_eq!(*error.failure(), Failure::Config);
+        assert!(error.to_string().contains("lacks timestamp, app_name"), "{error}");
+    });
+}
+
+/// Rows that another program stored beside ours: an unknown word made a row unreadable, a null one
+/// was an `allow`.
+#[test]
+fn words_of_others_are_read_as_everywhere() {
+    with_file(|path| {
+        adapter(path).insert(&rows(JournalId::generate(), 1, 1).batch()).unwrap();
+        let theirs = Connection::open(path).unwrap();
+        theirs.execute_batch("CREATE TABLE t AS SELECT * FROM safety_events LIMIT 0").unwrap();
+        for word in ["'DENY'", "'maybe'", "NULL", "''"] {
+            theirs.execute(&format!("INSERT INTO t (action) VALUES ({word})"), []).unwrap();
+        }
+        let found = read(path, &"t".parse().unwrap(), Filter::default()).unwrap();
+        let found: Vec<SafetyEvent> = found.map(|row| row.unwrap().row.event).collect();
+        let actions: Vec<&str> = found.iter().map(|event| event.action.as_str()).collect();
+        assert_eq!(actions, ["block", "alert", "alert", "alert"]);
+        assert_eq!(found[1].metadata["action"], "maybe");
+    });
+}

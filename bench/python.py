@@ -1,9 +1,10 @@
 """What logging costs from Python, beside its peers, in one run: python bench/python.py [FILTER]
 
-Nanoseconds a call: the best of many short rounds, which take turns, garbage collector on; delivery
-goes on beside them, and what it costs is in the last two parts. Peers: a buffer of pure Python
-that an asyncio task would flush, with an adapter that does nothing, and the standard library's
-QueueHandler. Close other programs first; prints the interpreter and the number of cores.
+Nanoseconds a call, garbage collector on. `calls`: the best of many short rounds, which take turns;
+`forms`: the events that people log, in longer rounds that take turns, the median and the best of
+each. Delivery goes on beside them, and what it costs is in the last two parts. Peers: a buffer of
+pure Python that an asyncio task would flush, with an adapter that does nothing, and the standard
+library's QueueHandler. Close other programs first; prints the interpreter and the number of cores.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ import logging
 import logging.handlers
 import os
 import queue
+import statistics
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from namel3ss.safety import (
     AdapterRegistry,
@@ -29,6 +33,9 @@ from namel3ss.safety import (
     SafetyEventLogger,
     SQLAdapter,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CALLS = 1_000
 ROUNDS = 300
@@ -169,6 +176,119 @@ async def calls(home: str) -> None:
     show("peer: the standard library's QueueHandler", least_seconds / CALLS * 1e9)
 
 
+FORMS_CALLS = 2_000
+FORMS_ROUNDS = 100
+THREADS = 4
+
+
+def form_of(logger: SafetyEventLogger, moments: list[datetime]) -> Callable[[], None]:
+    """Construct an event with a timestamp, and log it."""
+    log = logger.log
+
+    def run() -> None:
+        for moment in moments:
+            log(SafetyEvent(timestamp=moment, policy_name="pii", action="block"))
+
+    return run
+
+
+def forms_of(logger: SafetyEventLogger) -> dict[str, Callable[[], None]]:
+    """Give each form: a function that logs FORMS_CALLS events."""
+    log = logger.log
+    naive = [NOW + timedelta(milliseconds=i) for i in range(FORMS_CALLS)]
+    offset, berlin = timezone(timedelta(hours=2)), ZoneInfo("Europe/Berlin")
+
+    def moments(zone: Any) -> list[datetime]:
+        return [moment.replace(tzinfo=timezone.utc).astimezone(zone) for moment in naive]
+
+    # As parsers make them: each has a time zone of its own.
+    parsed = [datetime.fromisoformat(moment.isoformat()) for moment in moments(offset)]
+    found, details = ["pii", "email"], {"rule": 7, "model": "m-1", "score": 0.5}
+    mapping = {"timestamp": naive[0], "policy_name": "pii", "action": "block"}
+    aware = {**mapping, "timestamp": moments(timezone.utc)[0], "categories": found, "tenant": "a"}
+    texts = {**mapping, "timestamp": "2026-11-23T12:00:00Z", "action": "BLOCKED"}
+    ready = SafetyEvent(**mapping)
+
+    def details_too() -> None:
+        for moment in naive:
+            event = SafetyEvent(
+                timestamp=moment,
+                policy_name="pii",
+                action="block",
+                categories=found,
+                metadata=details,
+            )
+            log(event)
+
+    def now() -> None:
+        for _ in naive:
+            log(
+                SafetyEvent(timestamp=datetime.now(timezone.utc), policy_name="pii", action="block")
+            )
+
+    def without() -> None:
+        for _ in naive:
+            log(SafetyEvent(policy_name="pii", action="block"))
+
+    def own_name() -> None:
+        for moment in naive:
+            log(SafetyEvent(timestamp=moment, policy_name="pii", action="block", tenant="a"))
+
+    def each(event: Any) -> Callable[[], None]:
+        def run() -> None:
+            for _ in naive:
+                log(event)
+
+        return run
+
+    def threads() -> None:
+        run = each(ready)
+        started = [threading.Thread(target=run) for _ in range(THREADS)]
+        for thread in started:
+            thread.start()
+        for thread in started:
+            thread.join()
+
+    return {
+        "naive": form_of(logger, naive),
+        "aware, UTC": form_of(logger, moments(timezone.utc)),
+        "aware, a fixed offset": form_of(logger, moments(offset)),
+        "aware, an offset of its own each": form_of(logger, parsed),
+        "aware, zoneinfo": form_of(logger, moments(berlin)),
+        "datetime.now(timezone.utc), the call included": now,
+        "no timestamp": without,
+        "naive, categories and metadata": details_too,
+        "naive, a keyword of the app's own": own_name,
+        "a ready event": each(ready),
+        "a mapping": each(mapping),
+        "a mapping, aware, categories, a name of its own": each(aware),
+        "a mapping of texts, action in another spelling": each(texts),
+        f"a ready event from {THREADS} threads": threads,
+    }
+
+
+async def forms(home: str) -> None:
+    """Compare the forms that people use, by the median of longer rounds that take turns."""
+    logger = logger_to(home, "forms.jsonl", buffer_size=1000)
+    logger.start()
+    runs = forms_of(logger)
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(FORMS_ROUNDS):
+        for name, run in runs.items():
+            began = time.perf_counter()
+            run()
+            calls = FORMS_CALLS * (THREADS if "threads" in name else 1)
+            taken[name].append((time.perf_counter() - began) / calls * 1e9)
+            # What is on its way is not the next round's to pay for.
+            await logger.flush()
+    await logger.stop()
+    naive = statistics.median(taken["naive"])
+    for name, nanos in taken.items():
+        median = statistics.median(nanos)
+        shown = f"best {min(nanos):,.0f}, {median / naive:.2f} of naive"
+        show(f"log: {name}, median of {FORMS_ROUNDS}", median, shown)
+
+
 async def burst(home: str) -> None:
     """Time each call of a burst into JSON lines."""
     worst = []
@@ -232,7 +352,7 @@ def main() -> None:
     # On a real file system: /tmp may be memory.
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as home:
         os.environ["NAMEL3SS_SAFETY_HOME"] = home
-        for part in (calls, burst, end_to_end):
+        for part in (calls, forms, burst, end_to_end):
             if wanted in part.__name__:
                 asyncio.run(part(home))
 

@@ -1,12 +1,13 @@
 //! Moments: a `datetime` of Python's, or what else names one, as microseconds since 1970 in UTC.
 
-use namel3ss_safety::Timestamp;
+use namel3ss_safety::{Timestamp, parse};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyString, PyType};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyType};
 
 use crate::gate::Inside;
-use crate::raw;
+use crate::{raw, text};
 
 /// What a datetime said of its time zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +20,10 @@ pub(crate) enum Zone {
 
 struct Datetimes {
     class: Py<PyType>,
+    delta: Py<PyType>,
+    fixed: Py<PyType>,
     utc: Py<PyAny>,
-    /// Whether the fields can be read where they lie.
+    /// Whether the fields can be read in place.
     readable: bool,
 }
 
@@ -30,34 +33,92 @@ fn datetimes(py: Python<'_>) -> PyResult<&'static Datetimes> {
     DATETIMES.get_or_try_init(py, || {
         let module = py.import("datetime")?;
         let class = module.getattr("datetime")?.cast_into::<PyType>()?;
-        let utc = module.getattr("timezone")?.getattr("utc")?;
+        let delta = module.getattr("timedelta")?.cast_into::<PyType>()?;
+        let fixed = module.getattr("timezone")?.cast_into::<PyType>()?;
+        let utc = fixed.getattr("utc")?;
         // Each field differs from every other, in each of its bytes.
         let probe = class.call1((0x0703, 4, 5, 6, 7, 8, 0x09_0a_0b))?;
         let expected = ([0x07, 0x03, 4, 5, 6, 7, 8, 0x09, 0x0a, 0x0b], false);
         let aware = class.call1((0x0703, 4, 5, 6, 7, 8, 0x09_0a_0b, &utc))?;
+        let span = delta.call1((-0x0102_0304, 0x0001_0203, 0x000a_0b0c))?;
         let readable = probe.is_exact_instance(&class)
+            && span.is_exact_instance(&delta)
             && raw::datetime_fields(&probe) == expected
-            && raw::datetime_fields(&aware) == (expected.0, true);
-        Ok(Datetimes { class: class.unbind(), utc: utc.unbind(), readable })
+            && raw::datetime_fields(&aware) == (expected.0, true)
+            && raw::datetime_zone(&aware).is_some_and(|zone| zone.is(&utc))
+            && raw::timedelta_fields(&span) == (-0x0102_0304, 0x0001_0203, 0x000a_0b0c);
+        Ok(Datetimes {
+            class: class.unbind(),
+            delta: delta.unbind(),
+            fixed: fixed.unbind(),
+            utc: utc.unbind(),
+            readable,
+        })
     })
 }
 
-/// The moment that `object` names: a datetime, ISO 8601 text, or seconds since 1970.
+/// The moment that `object` names: a datetime, a number since 1970 in the unit that its magnitude
+/// says, or a text of either; `None` where there is no such moment.
 #[inline]
 pub(crate) fn of_any(object: &Bound<'_, PyAny>) -> Option<(Timestamp, Option<Zone>)> {
-    if let Some(known) = DATETIMES.get(object.py())
+    let py = object.py();
+    if let Some(known) = DATETIMES.get(py)
         && known.readable
-        && object.get_type().is(known.class.bind(object.py()))
-        && let ([y1, y2, month, day, hour, minute, second, u1, u2, u3], false) =
-            raw::datetime_fields(object)
+        && object.get_type().is(known.class.bind(py))
     {
-        let days = days_since_1970(i64::from(y1) << 8 | i64::from(y2), month.into(), day.into());
-        let seconds = i64::from(hour) * 3600 + i64::from(minute) * 60 + i64::from(second);
-        let micros = i64::from(u1) << 16 | i64::from(u2) << 8 | i64::from(u3);
-        let micros = (days * 86_400 + seconds) * 1_000_000 + micros;
-        return Some((Timestamp::from_micros(micros), Some(Zone::Naive)));
+        let (fields, _) = raw::datetime_fields(object);
+        let Some(zone) = raw::datetime_zone(object) else {
+            return Some((Timestamp::from_micros(local_micros(fields)), Some(Zone::Naive)));
+        };
+        let offset = if zone.is(known.utc.bind(py)) {
+            Some(0)
+        } else {
+            offset_micros(object, &zone, known).ok()?
+        };
+        let named = offset.map_or(Zone::Naive, |_| Zone::Aware);
+        let micros = local_micros(fields) - offset.unwrap_or(0);
+        return Some((Timestamp::from_micros(micros), Some(named)));
     }
     slowly(object)
+}
+
+/// Microseconds since 1970 of a datetime's fields as CPython packs them, without its time zone.
+#[inline]
+fn local_micros([y1, y2, month, day, hour, minute, second, u1, u2, u3]: [u8; 10]) -> i64 {
+    let days = days_since_1970(i64::from(y1) << 8 | i64::from(y2), month.into(), day.into());
+    let seconds = i64::from(hour) * 3600 + i64::from(minute) * 60 + i64::from(second);
+    let micros = i64::from(u1) << 16 | i64::from(u2) << 8 | i64::from(u3);
+    (days * 86_400 + seconds) * 1_000_000 + micros
+}
+
+/// How far the time zone of `moment` is from UTC then; `None` where it does not say.
+///
+/// # Errors
+/// What the zone raises, or if it names no offset of less than a day.
+fn offset_micros(
+    moment: &Bound<'_, PyAny>,
+    zone: &Bound<'_, PyAny>,
+    known: &Datetimes,
+) -> PyResult<Option<i64>> {
+    let py = moment.py();
+    // All but `datetime.timezone` may be classes of the app's own.
+    let is_fixed = zone.get_type().is(known.fixed.bind(py));
+    let _inside = (!is_fixed).then(|| Inside::enter(py));
+    let offset = zone.call_method1(pyo3::intern!(py, "utcoffset"), (moment,))?;
+    if offset.is_none() {
+        return Ok(None);
+    }
+    let (days, seconds, micros) = if known.readable && offset.get_type().is(known.delta.bind(py)) {
+        let (days, seconds, micros) = raw::timedelta_fields(&offset);
+        (i64::from(days), i64::from(seconds), i64::from(micros))
+    } else {
+        let field = |name: &str| offset.getattr(name)?.extract::<i64>();
+        (field("days")?, field("seconds")?, field("microseconds")?)
+    };
+    if !(-1..=0).contains(&days) {
+        return Err(PyValueError::new_err("an offset from UTC is less than a day"));
+    }
+    Ok(Some((days * 86_400 + seconds) * 1_000_000 + micros))
 }
 
 /// Days from 1970-01-01 to a date of the proleptic Gregorian calendar: see
@@ -74,40 +135,40 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
 fn slowly(object: &Bound<'_, PyAny>) -> Option<(Timestamp, Option<Zone>)> {
     let py = object.py();
     let _inside = Inside::enter(py);
-    if let Ok(text) = object.cast::<PyString>() {
-        let at = crate::text::of_str(text).trim().parse().ok()?;
-        return Some((at, None));
-    }
     let known = datetimes(py).ok()?;
     if object.is_instance(known.class.bind(py)).unwrap_or(false) {
         return of_datetime(object, known).ok();
     }
-    let seconds: f64 = object.extract().ok()?;
-    if !seconds.is_finite() {
-        return None;
-    }
-    // Saturates at the ends of i64, which is what a nonsense number deserves.
-    #[expect(clippy::cast_possible_truncation, reason = "saturates by intent")]
-    Some((Timestamp::from_micros((seconds * 1e6).round() as i64), None))
+    let at = if object.is_instance_of::<PyBool>() {
+        None
+    } else if let Ok(number) = object.cast::<PyFloat>() {
+        parse::moment_of_float(number.value())
+    } else if let Ok(number) = object.cast::<PyInt>() {
+        parse::moment_of_int(number.extract().ok()?)
+    } else if let Ok(entries) = object.cast::<PyDict>() {
+        // As MongoDB exports one.
+        let inner = entries.get_item("$date").ok().flatten().filter(|_| entries.len() == 1)?;
+        if inner.is_instance_of::<PyDict>() { None } else { Some(of_any(&inner)?.0) }
+    } else {
+        // Dates, and moments and numbers of other libraries, have such a text.
+        parse::moment_of_text(&text::of_any(object))
+    };
+    Some((at?, None))
 }
 
+/// The moment of a subclass of `datetime`, or of any where its fields can't be read in place.
 fn of_datetime(
     object: &Bound<'_, PyAny>,
     known: &Datetimes,
 ) -> PyResult<(Timestamp, Option<Zone>)> {
-    let py = object.py();
-    let aware = !object.call_method0("utcoffset")?.is_none();
-    let moved = if aware {
-        object.call_method1("astimezone", (known.utc.bind(py),))?
-    } else {
-        object.clone()
-    };
-    let field = |name: &str| moved.getattr(name)?.extract::<i64>();
+    let zone = object.getattr("tzinfo")?;
+    let offset = if zone.is_none() { None } else { offset_micros(object, &zone, known)? };
+    let field = |name: &str| object.getattr(name)?.extract::<i64>();
     let days = days_since_1970(field("year")?, field("month")?, field("day")?);
     let seconds = field("hour")? * 3600 + field("minute")? * 60 + field("second")?;
     let micros = (days * 86_400 + seconds) * 1_000_000 + field("microsecond")?;
-    let zone = if aware { Zone::Aware } else { Zone::Naive };
-    Ok((Timestamp::from_micros(micros), Some(zone)))
+    let named = offset.map_or(Zone::Naive, |_| Zone::Aware);
+    Ok((Timestamp::from_micros(micros - offset.unwrap_or(0)), Some(named)))
 }
 
 /// The datetime at `at`, in UTC, or naive and meaning that; its text where Python has no such year.

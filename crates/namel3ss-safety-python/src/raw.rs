@@ -1,16 +1,16 @@
 //! The one module with unsafe code: what the stable ABI gives no safe or no fast way to.
 //!
-//! - A `datetime` is read where it lies. By its attributes that is seven look-ups, 170 ns, more than
-//!   the rest of `log()`.
+//! - A `datetime` and a `timedelta` are read in place. By their attributes that is seven look-ups,
+//!   170 ns, more than the rest of `log()`.
 //! - `logger.log(event)`, `SafetyEvent(name=value, …)` and `await` are taken from the interpreter by
 //!   its fast protocols (vectorcall, see [PEP 590](https://peps.python.org/pep-0590/), and the slots
 //!   of an iterator): no tuple and no dict for the arguments. That is 40 ns a call, 300 ns a
 //!   construction with six keywords, and 30 ns an `await`.
 //!
-//! Two layouts are read here that are no part of the stable ABI: of `datetime` objects and of types.
-//! Both stand in CPython's public headers and are the same from 3.10 to 3.14; all the same they are
-//! believed only after they were compared with what the interpreter says of known objects. Where
-//! they differ, the slower way is taken.
+//! Three layouts are read here that are no part of the stable ABI: of `datetime` objects, of
+//! `timedelta` objects and of types. All are in CPython's public headers and are the same from 3.10 to
+//! 3.14. Still, each is used only after it was compared with what the interpreter says about known
+//! objects. Where they differ, the slower way is taken.
 #![expect(unsafe_code, reason = "see above: each is measured")]
 
 use std::ffi::{CStr, c_int, c_ulong, c_void};
@@ -23,13 +23,29 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 use pyo3::{PyTypeInfo as _, ffi};
 
-/// What lies behind the object's head, as in `PyDateTime_DateTime`.
+/// What follows the object's head, as in `PyDateTime_DateTime` up to its time zone.
 #[repr(C)]
 struct DateTimeBody {
     hash: isize,
     has_tzinfo: u8,
     data: [u8; 10],
     fold: u8,
+}
+
+/// All of `PyDateTime_DateTime` behind its head; a naive one is allocated without the last field.
+#[repr(C)]
+struct AwareBody {
+    body: DateTimeBody,
+    tzinfo: *mut ffi::PyObject,
+}
+
+/// What follows the object's head, as in `PyDateTime_Delta`.
+#[repr(C)]
+struct DeltaBody {
+    hash: isize,
+    days: c_int,
+    seconds: c_int,
+    microseconds: c_int,
 }
 
 /// Year, month, day, hour, minute, second and microsecond of a naive or aware datetime, packed as
@@ -43,6 +59,33 @@ pub(crate) fn datetime_fields(object: &Bound<'_, PyAny>) -> ([u8; 10], bool) {
     unsafe {
         let body = object.as_ptr().cast::<ffi::PyObject>().add(1).cast::<DateTimeBody>();
         ((*body).data, (*body).has_tzinfo != 0)
+    }
+}
+
+/// The time zone of a `datetime`, where [`datetime_fields`] said that it is aware.
+///
+/// `object` must be exactly of the type `datetime.datetime`; the caller has checked it.
+pub(crate) fn datetime_zone<'py>(object: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    if !datetime_fields(object).1 {
+        return None;
+    }
+    // SAFETY: an aware datetime is allocated with its time zone, which it owns; see
+    // `datetime_fields` for the rest. A reference of our own is taken before anything else runs.
+    unsafe {
+        let body = object.as_ptr().cast::<ffi::PyObject>().add(1).cast::<AwareBody>();
+        Bound::from_borrowed_ptr_or_opt(object.py(), (*body).tzinfo)
+    }
+}
+
+/// Days, seconds and microseconds of a `timedelta`.
+///
+/// `object` must be exactly of the type `datetime.timedelta`; the caller has checked it.
+pub(crate) fn timedelta_fields(object: &Bound<'_, PyAny>) -> (c_int, c_int, c_int) {
+    // SAFETY: a timedelta is never smaller than its head and this body. The pointer is of a live
+    // object, that the reference keeps alive, and is aligned as objects are. They are immutable.
+    unsafe {
+        let body = object.as_ptr().cast::<ffi::PyObject>().add(1).cast::<DeltaBody>();
+        ((*body).days, (*body).seconds, (*body).microseconds)
     }
 }
 

@@ -704,7 +704,7 @@ class TestParquetAdapter:
             logger.log({"event_id": "evt-251"})
         table = pyarrow_dataset.dataset(folder, partitioning="hive").to_table()
         assert sorted(table["event_id"].to_pylist()) == [f"evt-{n:03}" for n in range(1, 252)]
-        assert set(table["action"].to_pylist()) == {"redact", "allow"}
+        assert set(table["action"].to_pylist()) == {"redact", "alert"}
 
     def test_its_files_are_the_owners_alone_and_relative_names_mean_the_folder(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

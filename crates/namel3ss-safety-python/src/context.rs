@@ -3,25 +3,44 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use namel3ss_safety::codec::{self, Payload};
+use namel3ss_safety::{SafetyAction, Timestamp};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};
 use serde_json::{Map, Value};
 
-use crate::draft::{Defaults, Draft};
+use crate::draft::{Defaults, Draft, NO_OTHERS, Others};
 use crate::field;
-use namel3ss_safety::Timestamp;
 
 /// See the module. Immutable: what is bound further is another one.
 #[pyclass(frozen, module = "namel3ss.safety._core")]
 #[derive(Debug, Default)]
 pub(crate) struct Context {
+    values: Values,
+    defaults: Values,
+}
+
+impl Context {
+    /// What fills an event's empty fields.
+    pub(crate) fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// What fills them where no context does.
+    pub(crate) fn defaults(&self) -> &Values {
+        &self.defaults
+    }
+}
+
+/// Values of the eight optional texts, and entries of the metadata.
+#[derive(Debug, Default)]
+pub(crate) struct Values {
     texts: [Option<String>; 8],
     extras: Map<String, Value>,
 }
 
-impl Context {
+impl Values {
     /// The eight optional texts, `app_name` to `user_id`.
     pub(crate) fn texts(&self) -> &[Option<String>; 8] {
         &self.texts
@@ -31,17 +50,15 @@ impl Context {
     pub(crate) fn extras(&self) -> &Map<String, Value> {
         &self.extras
     }
-}
 
-#[pymethods]
-impl Context {
-    /// From names and values, over those of `base`.
-    #[new]
-    #[pyo3(signature = (values, base=None))]
-    fn new(values: &Bound<'_, PyDict>, base: Option<&Self>) -> PyResult<Self> {
+    /// Reads names and values.
+    ///
+    /// # Errors
+    /// For a field that belongs to one event.
+    fn read(given: &Bound<'_, PyDict>) -> PyResult<Self> {
         let mut slots = field::Slots::new();
         let mut extras = Vec::new();
-        for (key, value) in values.iter() {
+        for (key, value) in given.iter() {
             match field::index_of(&key) {
                 Some(at) if (field::TEXTS..field::DIRECTION).contains(&at) => {
                     slots[at] = Some(value.unbind());
@@ -58,25 +75,51 @@ impl Context {
                 None => extras.push((key, value)),
             }
         }
-        let defaults =
-            Defaults { event_id: "", timestamp: Timestamp::from_micros(0), contexts: [None, None] };
+        let defaults = Defaults {
+            event_id: "",
+            timestamp: Timestamp::from_micros(0),
+            action: Some(SafetyAction::Allow),
+            contexts: [None, None],
+        };
         // Through the codec, so that a context's values are cut and read as an event's are.
-        let payload = Payload::of(&Draft::new(values.py(), &slots, &defaults, &extras));
+        let others = Others { extras: &extras, ..NO_OTHERS };
+        let payload = Payload::of(&Draft::new(given.py(), &slots, &defaults, others));
         let event = codec::decode(payload.bytes());
         let event = event.map_err(|error| PyTypeError::new_err(error.to_string()))?;
-        let mut made = Self {
+        Ok(Self {
             texts: event.texts().map(|text| text.map(str::to_owned)),
             extras: event.metadata().to_map(),
-        };
+        })
+    }
+
+    /// Fills what is empty.
+    fn fill(&mut self, from: &Self) {
+        for (mine, theirs) in self.texts.iter_mut().zip(&from.texts) {
+            if mine.is_none() {
+                mine.clone_from(theirs);
+            }
+        }
+        for (key, value) in &from.extras {
+            self.extras.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
+}
+
+#[pymethods]
+impl Context {
+    /// From names and values, over those of `base`; `defaults` go before its defaults.
+    #[new]
+    #[pyo3(signature = (values, base=None, defaults=None))]
+    fn new(
+        values: &Bound<'_, PyDict>,
+        base: Option<&Self>,
+        defaults: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let defaults = defaults.map(Values::read).transpose()?.unwrap_or_default();
+        let mut made = Self { values: Values::read(values)?, defaults };
         if let Some(base) = base {
-            for (mine, theirs) in made.texts.iter_mut().zip(&base.texts) {
-                if mine.is_none() {
-                    mine.clone_from(theirs);
-                }
-            }
-            for (key, value) in &base.extras {
-                made.extras.entry(key.clone()).or_insert_with(|| value.clone());
-            }
+            made.values.fill(&base.values);
+            made.defaults.fill(&base.defaults);
         }
         Ok(made)
     }

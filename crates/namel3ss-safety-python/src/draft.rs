@@ -1,32 +1,51 @@
-//! An event as it is about to be encoded: what the app's objects say, read where they are, with
-//! every field brought to what the record knows.
+//! An event as it is about to be encoded: what the app's objects say, read in place, with every field
+//! brought to what the record knows.
 //!
-//! Nothing is refused. An action or a direction that is none is recorded as `alert` or `input`, and
-//! a number that is none as its default; what was said instead stands in the metadata, under the
-//! field's name.
+//! It reads by the rules of [`namel3ss_safety::parse::object`], which are for JSON. Nothing is refused:
+//! what a field can't hold stands in the metadata, under the field's name, and [`Draft::remarks`] says
+//! so. **Nothing becomes `allow` by accident**: an action that is missing or unknown is an `alert`.
 
 use std::borrow::Cow;
-use std::str::FromStr;
+use std::cell::{Cell, OnceCell};
 
 use namel3ss_safety::codec::{Entries, Head, Source, Texts};
+use namel3ss_safety::parse::{self, Remark};
 use namel3ss_safety::{Direction, FIELDS, SafetyAction, Timestamp};
-use pyo3::PyTypeInfo as _;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyFrozenSet, PyList, PySet, PyString, PyTuple};
+use pyo3::types::{PyDict, PyFloat, PyList, PyString};
 
-use crate::context::Context;
+use crate::categories::{listed_categories, other_categories};
+use crate::context::{Context, Values};
 use crate::field::{self, Slots};
+use crate::foreign::Entry;
 use crate::gate::Inside;
 use crate::moment::{self, Zone};
+use crate::scalar::{self, MONITORED, NO_ACTION, NO_DECISION};
+use crate::warning::{self, Misspelt};
 use crate::{text, value};
 
 /// What is used where the app's object gives no value.
 pub(crate) struct Defaults<'a> {
     pub(crate) event_id: &'a str,
     pub(crate) timestamp: Timestamp,
+    /// `None`: an object without an action is an alert.
+    pub(crate) action: Option<SafetyAction>,
     /// From the widest to the nearest.
     pub(crate) contexts: [Option<&'a Context>; 2],
 }
+
+/// What the app's object says besides its fields.
+#[derive(Clone, Copy)]
+pub(crate) struct Others<'a, 'py> {
+    pub(crate) extras: &'a [Entry<'py>],
+    /// Which of the extras are left out, since they were read as fields.
+    pub(crate) respelt: &'a [usize],
+    pub(crate) misspelt: &'a Misspelt,
+}
+
+/// Nothing.
+pub(crate) const NO_OTHERS: Others<'static, 'static> =
+    Others { extras: &[], respelt: &[], misspelt: &Misspelt::new() };
 
 /// See the module.
 pub(crate) struct Draft<'a, 'py> {
@@ -40,15 +59,21 @@ pub(crate) struct Draft<'a, 'py> {
     latency_ms: f64,
     categories: Option<&'a Bound<'py, PyAny>>,
     metadata: Option<&'a Bound<'py, PyAny>>,
+    /// The metadata as a dict, where it was given as something else that holds one.
+    converted: OnceCell<Option<Bound<'py, PyDict>>>,
     contexts: [Option<&'a Context>; 2],
-    extras: &'a [(Bound<'py, PyAny>, Bound<'py, PyAny>)],
-    /// Fields whose value the record could not take as it was.
-    odd: u32,
+    others: Others<'a, 'py>,
+    /// A bit for each field whose value the record could not take as it was, and the bits below. Of
+    /// the categories that is known after they were encoded.
+    odd: Cell<u32>,
     slots: &'a Slots,
     py: Python<'py>,
     pub(crate) zone: Option<Zone>,
     tail: &'a [u8],
 }
+
+/// A name is nearly a field's.
+const MISSPELT: u32 = 1 << 23;
 
 impl<'a, 'py> Draft<'a, 'py> {
     /// Reads the fields.
@@ -57,35 +82,44 @@ impl<'a, 'py> Draft<'a, 'py> {
         py: Python<'py>,
         slots: &'a Slots,
         defaults: &Defaults<'a>,
-        extras: &'a [(Bound<'py, PyAny>, Bound<'py, PyAny>)],
+        others: Others<'a, 'py>,
     ) -> Self {
-        let mut odd = 0;
+        let mut odd = if others.misspelt.is_empty() { 0 } else { MISSPELT };
         let given = |at: usize| -> Option<&'a Bound<'py, PyAny>> {
             slots[at].as_ref().map(|value| value.bind(py)).filter(|value| !value.is_none())
         };
-        let event_id =
-            given(field::EVENT_ID).map_or(Cow::Borrowed(defaults.event_id), text::of_any);
+        let mut text = |at: usize| -> Option<Cow<'a, str>> {
+            let value = given(at)?;
+            match value.cast::<PyString>() {
+                Ok(text) => Some(text::of_str(text)),
+                Err(_) => scalar::other_text(value).or_else(|| {
+                    odd |= 1 << at;
+                    None
+                }),
+            }
+        };
+        let event_id = text(field::EVENT_ID).unwrap_or_else(|| match given(field::EVENT_ID) {
+            None => Cow::Borrowed(defaults.event_id),
+            Some(_) => scalar::new_event_id(),
+        });
+        let mut texts = [const { None }; 8];
+        for (i, place) in texts.iter_mut().enumerate() {
+            *place = text(field::TEXTS + i);
+        }
+        let severity = text(field::SEVERITY).map_or(Cow::Borrowed("none"), scalar::known_severity);
+        if defaults.contexts.iter().any(Option::is_some) {
+            fill(&mut texts, &defaults.contexts);
+        }
         let (timestamp, zone) = match given(field::TIMESTAMP) {
             None => (defaults.timestamp, None),
             Some(value) => moment::of_any(value).unwrap_or_else(|| {
                 odd |= 1 << field::TIMESTAMP;
-                (defaults.timestamp, None)
+                (scalar::or_now(defaults.timestamp), None)
             }),
         };
-        let mut texts = [const { None }; 8];
-        for (i, place) in texts.iter_mut().enumerate() {
-            *place = given(field::TEXTS + i).map(text::of_any);
-        }
-        for context in defaults.contexts.into_iter().flatten().rev() {
-            for (place, text) in texts.iter_mut().zip(context.texts()) {
-                if place.is_none() {
-                    *place = text.as_deref().map(Cow::Borrowed);
-                }
-            }
-        }
         let mut number = |at: usize, default: f64| match given(at) {
             None => default,
-            Some(value) => float(value).unwrap_or_else(|| {
+            Some(value) => scalar::float(value).unwrap_or_else(|| {
                 odd |= 1 << at;
                 default
             }),
@@ -93,31 +127,34 @@ impl<'a, 'py> Draft<'a, 'py> {
         let confidence = number(field::CONFIDENCE, 1.0);
         let latency_ms = number(field::LATENCY_MS, 0.0);
         let direction = given(field::DIRECTION).map_or(Direction::Input, |value| {
-            word(value).unwrap_or_else(|| {
+            parse::direction(&text::of_any(value)).unwrap_or_else(|| {
                 odd |= 1 << field::DIRECTION;
                 Direction::Input
             })
         });
-        let action = given(field::ACTION).map_or(SafetyAction::Allow, |value| {
-            word(value).unwrap_or_else(|| {
-                odd |= 1 << field::ACTION;
+        let action = match (given(field::ACTION), defaults.action) {
+            (Some(value), _) => scalar::action(value, &mut odd),
+            (None, Some(action)) if slots[field::ACTION].is_none() => action,
+            (None, _) => {
+                odd |= NO_ACTION;
                 SafetyAction::Alert
-            })
-        });
+            }
+        };
         Self {
             event_id,
             timestamp,
             texts,
             direction,
             action,
-            severity: given(field::SEVERITY).map_or(Cow::Borrowed("none"), text::of_any),
+            severity,
             confidence,
             latency_ms,
             categories: given(field::CATEGORIES),
             metadata: given(field::METADATA),
+            converted: OnceCell::new(),
             contexts: defaults.contexts,
-            extras,
-            odd,
+            others,
+            odd: Cell::new(odd),
             slots,
             py,
             zone,
@@ -130,9 +167,45 @@ impl<'a, 'py> Draft<'a, 'py> {
         self.tail = tail;
     }
 
+    /// Whether there is anything to remark; all of it is known after it was encoded.
+    #[inline]
+    pub(crate) fn is_odd(&self) -> bool {
+        self.odd.get() & !MONITORED != 0
+    }
+
+    /// What is odd about it.
+    #[cold]
+    pub(crate) fn remarks(&self) -> Vec<Remark> {
+        let odd = self.odd.get();
+        let mut remarks = Vec::new();
+        if odd & NO_ACTION != 0 {
+            remarks.push(Remark::NoAction);
+        } else if odd & NO_DECISION != 0 {
+            remarks.push(Remark::NoDecision);
+        } else if odd >> field::ACTION & 1 == 1 {
+            let word = self.slots[field::ACTION].as_ref().map(|value| value.bind(self.py));
+            let word = word.map(text::of_any).unwrap_or_default();
+            remarks.push(Remark::UnknownAction { near: scalar::near_action(&word) });
+        }
+        for at in (0..field::COUNT).filter(|at| odd >> at & 1 == 1 && *at != field::ACTION) {
+            remarks.push(Remark::Misfit { field: FIELDS[at] });
+        }
+        for (key, field) in self.others.misspelt {
+            remarks.push(Remark::MisspeltField { key: key.clone(), field });
+        }
+        remarks
+    }
+
+    /// Warns of names that are nearly a field's.
+    pub(crate) fn warn_of_misspelt(&self) {
+        if !self.others.misspelt.is_empty() {
+            warning::warn_of_misspelt(self.py, self.others.misspelt);
+        }
+    }
+
     /// Whether the field at `at` will read back as what was given.
     pub(crate) fn is_as_given(&self, at: usize) -> bool {
-        if self.odd >> at & 1 == 1 {
+        if self.odd.get() >> at & 1 == 1 {
             return false;
         }
         let Some(given) = &self.slots[at] else { return true };
@@ -144,8 +217,8 @@ impl<'a, 'py> Draft<'a, 'py> {
             field::TIMESTAMP => self.zone.is_some(),
             field::DIRECTION => same(self.direction.as_str()),
             field::ACTION => same(self.action.as_str()),
+            field::SEVERITY => same(&self.severity),
             // What is borrowed is the app's own text, as it is.
-            field::SEVERITY => matches!(self.severity, Cow::Borrowed(_)) && !given.is_none(),
             field::EVENT_ID => matches!(self.event_id, Cow::Borrowed(_)) && !given.is_none(),
             field::CONFIDENCE | field::LATENCY_MS => given.is_instance_of::<PyFloat>(),
             field::CATEGORIES => given
@@ -160,23 +233,18 @@ impl<'a, 'py> Draft<'a, 'py> {
     }
 }
 
-/// A number, or what makes one; texts as well, as CSV files hold them.
-#[inline]
-fn float(value: &Bound<'_, PyAny>) -> Option<f64> {
-    if let Ok(number) = value.cast::<PyFloat>() {
-        return Some(number.value());
+/// Fills texts that are empty: with the contexts' values, the nearest first, then with their
+/// defaults.
+#[cold]
+fn fill<'a>(texts: &mut [Option<Cow<'a, str>>; 8], contexts: &[Option<&'a Context>; 2]) {
+    let nearest = || contexts.iter().rev().copied().flatten();
+    for values in nearest().map(Context::values).chain(nearest().map(Context::defaults)) {
+        for (place, text) in texts.iter_mut().zip(values.texts()) {
+            if place.is_none() {
+                *place = text.as_deref().map(Cow::Borrowed);
+            }
+        }
     }
-    if let Ok(text) = value.cast::<PyString>() {
-        return text::of_str(text).trim().parse().ok();
-    }
-    let _inside = Inside::enter(value.py());
-    value.extract().ok()
-}
-
-#[inline]
-fn word<T: FromStr>(value: &Bound<'_, PyAny>) -> Option<T> {
-    let word = text::of_any(value);
-    word.parse().ok().or_else(|| word.trim().to_ascii_lowercase().parse().ok())
 }
 
 impl Source for Draft<'_, '_> {
@@ -201,10 +269,12 @@ impl Source for Draft<'_, '_> {
     #[inline]
     fn categories(&self, into: &mut Texts<'_, '_>) {
         let Some(given) = self.categories else { return };
-        if let Ok(list) = given.cast::<PyList>() {
-            let _ = list.iter().all(|item| into.push(&text::of_any(&item)));
-        } else {
-            other_categories(given, into);
+        let fits = match given.cast::<PyList>() {
+            Ok(list) => listed_categories(list, into),
+            Err(_) => other_categories(given, into),
+        };
+        if !fits {
+            self.odd.set(self.odd.get() | 1 << field::CATEGORIES);
         }
     }
 
@@ -216,23 +286,26 @@ impl Source for Draft<'_, '_> {
                 Err(_) => self.other_metadata(given, into),
             }
         }
-        for (key, item) in self.extras {
-            let key = text::of_any(key);
-            if !self.has_metadata(&key) && !value::entry(into, &key, item) {
+        let mut is_any_taken = false;
+        for (i, (key, item)) in self.others.extras.iter().enumerate() {
+            if self.others.respelt.contains(&i) {
+                continue;
+            }
+            if self.has_entry(key) {
+                is_any_taken = true;
+            } else if !value::entry(into, &text::of_any(key), item) {
                 break;
             }
         }
-        if self.odd != 0 {
-            self.write_odd(into);
+        if is_any_taken {
+            self.write_taken(into);
         }
-        let [bound, running] = self.contexts;
-        for (context, nearer) in [(bound, running), (running, None)] {
-            for (key, item) in context.into_iter().flat_map(Context::extras) {
-                let taken = nearer.is_some_and(|nearer| nearer.extras().contains_key(key));
-                if !taken && !self.has_metadata(key) {
-                    into.entry(key, |slot| slot.json(item));
-                }
-            }
+        let odd = self.odd.get();
+        if odd != 0 {
+            self.write_odd(odd, into);
+        }
+        if self.contexts.iter().any(Option::is_some) {
+            self.write_contexts(into);
         }
     }
 
@@ -241,75 +314,123 @@ impl Source for Draft<'_, '_> {
     }
 }
 
-impl Draft<'_, '_> {
+impl<'py> Draft<'_, 'py> {
     /// Whether the metadata has an entry of that name already.
     pub(crate) fn has_metadata(&self, key: &str) -> bool {
-        let entries = self.metadata.and_then(|given| given.cast::<PyDict>().ok());
+        let Some(given) = self.metadata else { return false };
+        let entries = match given.cast::<PyDict>() {
+            Ok(entries) => Some(entries),
+            Err(_) => self.converted(given),
+        };
         entries.is_some_and(|entries| entries.contains(key).unwrap_or(false))
     }
 
-    #[cold]
-    fn other_metadata(&self, given: &Bound<'_, PyAny>, into: &mut Entries<'_, '_>) {
-        let _inside = Inside::enter(given.py());
-        if let Some(entries) = value::copied(given) {
-            value::dict(into, &entries);
-        } else if let Some(entries) = json_object(given) {
-            // As CSV files and SQL columns hold it.
-            for (key, item) in &entries {
-                into.entry(key, |slot| slot.json(item));
+    /// The same for a name as the object gave it.
+    #[inline]
+    pub(crate) fn has_entry(&self, key: &Bound<'_, PyAny>) -> bool {
+        match self.metadata.and_then(|given| given.cast::<PyDict>().ok()) {
+            Some(entries) if key.is_exact_instance_of::<PyString>() => {
+                entries.contains(key).unwrap_or(false)
             }
-        } else {
-            value::entry(into, FIELDS[field::METADATA], given);
+            None if self.metadata.is_none() => false,
+            _ => self.has_metadata(&text::of_any(key)),
         }
     }
 
+    /// Whether the metadata has an entry of that name, or will have one by the object's own names.
+    fn is_taken(&self, key: &str) -> bool {
+        let mut others = self.others.extras.iter().enumerate();
+        self.has_metadata(key)
+            || others.any(|(i, (name, _))| {
+                !self.others.respelt.contains(&i) && text::of_any(name) == key
+            })
+    }
+
+    /// A name that is not taken: the key itself, or else with `row.` before it.
+    fn free_name(&self, key: &str) -> String {
+        let mut key = key.to_owned();
+        while self.is_taken(&key) {
+            key.insert_str(0, "row.");
+        }
+        key
+    }
+
+    /// The object's own entries whose names its metadata has too. They come after all others: see
+    /// the tail.
     #[cold]
-    fn write_odd(&self, into: &mut Entries<'_, '_>) {
-        for at in (0..field::COUNT).filter(|at| self.odd >> at & 1 == 1) {
-            if let Some(given) = &self.slots[at] {
-                value::entry(into, FIELDS[at], given.bind(self.py));
+    fn write_taken(&self, into: &mut Entries<'_, '_>) {
+        for (i, (key, item)) in self.others.extras.iter().enumerate() {
+            if !self.others.respelt.contains(&i) && self.has_entry(key) {
+                value::entry(into, &self.free_name(&text::of_any(key)), item);
+            }
+        }
+    }
+
+    /// Metadata that is no dict, as one: of a mapping, a pydantic model, or JSON text as CSV files and
+    /// SQL columns hold it.
+    #[cold]
+    fn converted(&self, given: &Bound<'py, PyAny>) -> Option<&Bound<'py, PyDict>> {
+        let convert = || {
+            let _inside = Inside::enter(given.py());
+            match given.cast::<PyString>() {
+                Ok(text) => json_object(text),
+                Err(_) => value::copied(given).or_else(|| value::dumped(given)),
+            }
+        };
+        self.converted.get_or_init(convert).as_ref()
+    }
+
+    #[cold]
+    fn other_metadata(&self, given: &Bound<'py, PyAny>, into: &mut Entries<'_, '_>) {
+        match self.converted(given) {
+            Some(entries) => value::dict(into, entries),
+            None => self.odd.set(self.odd.get() | 1 << field::METADATA),
+        }
+    }
+
+    /// What does not fit its field, and that the action was not enforced.
+    #[cold]
+    fn write_odd(&self, odd: u32, into: &mut Entries<'_, '_>) {
+        for at in (0..field::COUNT).filter(|at| odd >> at & 1 == 1) {
+            let Some(given) = &self.slots[at] else { continue };
+            value::entry(into, &self.free_name(FIELDS[at]), given.bind(self.py));
+        }
+        if odd & MONITORED != 0 && !self.is_taken("mode") {
+            into.entry("mode", |slot| slot.text("monitor"));
+        }
+    }
+
+    /// What the contexts know, the nearest first, then their defaults.
+    #[cold]
+    fn write_contexts(&self, into: &mut Entries<'_, '_>) {
+        let nearest = || self.contexts.iter().rev().copied().flatten();
+        let layers: [Option<&Values>; 4] = {
+            let mut layers = nearest().map(Context::values).chain(nearest().map(Context::defaults));
+            std::array::from_fn(|_| layers.next())
+        };
+        for (i, layer) in layers.iter().enumerate() {
+            for (key, item) in layer.iter().flat_map(|values| values.extras()) {
+                let nearer = layers[..i].iter().flatten();
+                let is_known = nearer.into_iter().any(|values| values.extras().contains_key(key));
+                if !is_known && !self.is_taken(key) {
+                    into.entry(key, |slot| slot.json(item));
+                }
             }
         }
     }
 }
 
-fn json_object(given: &Bound<'_, PyAny>) -> Option<serde_json::Map<String, serde_json::Value>> {
-    let text = given.cast::<PyString>().ok()?;
-    let text = text::of_str(text);
-    if text.is_empty() {
-        return Some(serde_json::Map::new());
-    }
-    serde_json::from_str(&text).ok()
-}
-
-/// One text, a tuple or set of them, or a text that holds a list as JSON, as CSV files do.
+/// The object that JSON text holds; of empty text an empty one.
 #[cold]
-fn other_categories(given: &Bound<'_, PyAny>, into: &mut Texts<'_, '_>) {
-    let _inside = Inside::enter(given.py());
-    if let Ok(text) = given.cast::<PyString>() {
-        let text = text::of_str(text);
-        let list = || serde_json::from_str::<Vec<String>>(&text).ok();
-        match text.starts_with('[').then(list).flatten() {
-            Some(list) => {
-                let _ = list.iter().all(|item| into.push(item));
-            }
-            None if text.is_empty() => {}
-            None => {
-                into.push(&text);
-            }
-        }
-        return;
+fn json_object<'py>(text: &Bound<'py, PyString>) -> Option<Bound<'py, PyDict>> {
+    let py = text.py();
+    if text.len().ok()? == 0 {
+        return Some(PyDict::new(py));
     }
-    let is_group = given.is_instance_of::<PyTuple>()
-        || given.is_instance_of::<PySet>()
-        || given.is_instance_of::<PyFrozenSet>();
-    let items = if is_group { PyList::type_object(given.py()).call1((given,)).ok() } else { None };
-    match items.as_ref().and_then(|items| items.cast::<PyList>().ok()) {
-        Some(items) => {
-            let _ = items.iter().all(|item| into.push(&text::of_any(&item)));
-        }
-        None => {
-            into.push(&text::of_any(given));
-        }
+    // Not the text of an error, or of 100 MB, before it is looked at.
+    if !text::of_str(text).trim_start().starts_with('{') {
+        return None;
     }
+    let read = py.import("json").ok()?.call_method1("loads", (text,)).ok()?;
+    read.cast_into::<PyDict>().ok()
 }

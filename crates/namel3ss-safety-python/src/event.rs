@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use namel3ss_safety::codec::Payload;
-use namel3ss_safety::{EventId, FIELDS, Timestamp};
+use namel3ss_safety::{EventId, FIELDS, SafetyAction, Timestamp};
 use pyo3::IntoPyObjectExt as _;
 use pyo3::basic::CompareOp;
 use pyo3::exceptions::PyTypeError;
@@ -14,22 +14,27 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyFloat, PyList, PyString, PyTuple, PyType};
 
-use crate::draft::{Defaults, Draft};
+use crate::draft::{Defaults, Draft, NO_OTHERS, Others};
 use crate::field::{self, Slots};
 use crate::moment::{self, Zone};
+use crate::name::{self, Meaning};
 use crate::raw::{self, Args, Call};
-use crate::row;
+use crate::warning::{self, Misspelt};
+use crate::{row, text};
 
 /// What a guardrail decided about one input or output of a model: a record of 17 fields.
 ///
 /// It behaves as a dataclass does: built by keywords, mutable, compared by value, picklable. An
-/// unknown keyword is kept in ``metadata`` under its own name. Nothing is checked, and nothing
-/// raises: what a field can't hold is recorded in ``metadata`` when the event is logged.
+/// unknown keyword is kept in ``metadata`` under its own name; one that is nearly a field's name
+/// (``actoin``) is warned of, and if it is nearly ``action``'s and there is none, the event is an
+/// ``alert``. Nothing is checked, and nothing raises: what a field can't hold is recorded in
+/// ``metadata`` when the event is logged.
 ///
 /// ``event_id`` is a new UUIDv7 and ``timestamp`` now, in UTC, unless given; a naive timestamp means
 /// UTC. ``app_name``, ``chain_name``, ``agent_name``, ``policy_name``, ``reason``, ``trace_id``,
 /// ``session_id`` and ``user_id`` are texts or None. ``direction`` is ``input`` or ``output``,
-/// ``action`` a ``SafetyAction`` or its word, ``categories`` a list of the app's own words,
+/// ``action`` a ``SafetyAction`` or a word for one in any spelling (``BLOCKED``, ``deny``; any other
+/// word is recorded as ``alert``), ``categories`` a list of the app's own words,
 /// ``severity`` none, low, medium, high, critical or a word of the app's own, ``confidence`` from 0
 /// to 1 by convention, ``latency_ms`` how long the decision took in milliseconds, ``metadata`` any
 /// JSON; what is none is stored as its ``str()``. An event is cut at 256 KiB, and marked so.
@@ -45,10 +50,13 @@ pub(crate) struct SafetyEvent {
     id: EventId,
     /// When it was made.
     made: Timestamp,
+    /// Names that it was made with and that are nearly a field's.
+    misspelt: Option<Box<Misspelt>>,
 }
 
 /// The default action: `SafetyAction.ALLOW`.
 static ALLOW: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static NONE_MISSPELT: Misspelt = Misspelt::new();
 
 /// Tells the class what Python's side of it knows; says whether calling it is fast.
 #[pyfunction]
@@ -126,8 +134,10 @@ impl SafetyEvent {
     ) -> Draft<'a, 'py> {
         let given = self.slots[field::EVENT_ID].as_ref().is_some_and(|given| !given.is_none(py));
         let event_id = if given { "" } else { self.id.write(id) };
-        let defaults = Defaults { event_id, timestamp: self.made, contexts };
-        Draft::new(py, &self.slots, &defaults, &[])
+        let action = Some(SafetyAction::Allow);
+        let defaults = Defaults { event_id, timestamp: self.made, action, contexts };
+        let misspelt = self.misspelt.as_deref().unwrap_or(&NONE_MISSPELT);
+        Draft::new(py, &self.slots, &defaults, Others { misspelt, ..NO_OTHERS })
     }
 
     /// A dict of its own, to which the app may go on adding.
@@ -212,7 +222,7 @@ impl SafetyEvent {
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         let py = slf.py();
-        let mut shown = crate::text::of_str(&slf.get_type().qualname()?).into_owned();
+        let mut shown = text::of_str(&slf.get_type().qualname()?).into_owned();
         shown.push('(');
         for (at, name) in FIELDS.into_iter().enumerate() {
             let value = slf.borrow_mut().value(py, at)?;
@@ -221,7 +231,7 @@ impl SafetyEvent {
             }
             shown.push_str(name);
             shown.push('=');
-            shown.push_str(&crate::text::of_str(&value.bind(py).repr()?));
+            shown.push_str(&text::of_str(&value.bind(py).repr()?));
         }
         shown.push(')');
         Ok(shown)
@@ -303,7 +313,7 @@ impl SafetyEvent {
 
     fn empty() -> Self {
         let made = Timestamp::from_micros(0);
-        Self { slots: Slots::new(), id: EventId::default(), made }
+        Self { slots: Slots::new(), id: EventId::default(), made, misspelt: None }
     }
 
     /// Takes values of fields, each by its number.
@@ -372,12 +382,27 @@ impl SafetyEvent {
                 Err(_) => merged.set_item(Cow::Borrowed(FIELDS[field::METADATA]), given)?,
             }
         }
+        let mut misspelt = Misspelt::new();
         for (name, value) in extras {
+            if let Meaning::Misspelt(at) | Meaning::Field(at) = name::meaning(&name) {
+                misspelt.push((text::of_any(&name).into_owned(), FIELDS[at]));
+                if at == field::ACTION && self.slots[field::ACTION].is_none() {
+                    // Whatever was meant, it was not the default.
+                    let allow = ALLOW.get(py).map(|allow| allow.bind(py).get_type());
+                    let alert = allow.and_then(|class| class.getattr("ALERT").ok());
+                    let alert = alert.unwrap_or_else(|| PyString::new(py, "alert").into_any());
+                    self.slots[field::ACTION] = Some(alert.unbind());
+                }
+            }
             if !merged.contains(&name)? {
                 merged.set_item(name, value)?;
             }
         }
         self.slots[field::METADATA] = Some(merged.into_any().unbind());
+        if !misspelt.is_empty() {
+            warning::warn_of_misspelt(py, &misspelt);
+            self.misspelt = Some(Box::new(misspelt));
+        }
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! Events of the app's own making: a mapping, a dataclass, anything with `to_dict()`.
 
+use namel3ss_safety::FIELDS;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -7,15 +8,26 @@ use pyo3::types::PyDict;
 use smallvec::SmallVec;
 
 use crate::field::{self, Slots};
-use crate::{raw, value};
+use crate::gate::Inside;
+use crate::name::{self, Meaning};
+use crate::warning::Misspelt;
+use crate::{raw, text, value};
 
 /// One as it was found: values of the 17 fields, all others, and the order of both.
 pub(crate) struct Foreign<'py> {
     pub(crate) slots: Slots,
-    pub(crate) extras: Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
+    pub(crate) extras: Vec<Entry<'py>>,
+    /// Which of the extras are fields in another spelling (`policyName`), whose values are in the
+    /// slots.
+    pub(crate) respelt: Vec<usize>,
+    /// Which names are nearly a field's.
+    pub(crate) misspelt: Misspelt,
     /// By position: the number of a field, or [`EXTRA`].
     pub(crate) order: Order,
 }
+
+/// A name and its value.
+pub(crate) type Entry<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
 
 /// Of as many names as events usually have, without an allocation.
 pub(crate) type Order = SmallVec<[u8; 40]>;
@@ -36,14 +48,46 @@ impl<'py> Foreign<'py> {
 
     /// One of which nothing is known.
     pub(crate) fn new() -> Self {
-        Self { slots: Slots::new(), extras: Vec::new(), order: Order::new() }
+        Self {
+            slots: Slots::new(),
+            extras: Vec::new(),
+            respelt: Vec::new(),
+            misspelt: Vec::new(),
+            order: Order::new(),
+        }
     }
 
     /// Reads `object`, once.
     ///
     /// # Errors
     /// If it is nothing of the kind, or its own code raises.
+    #[inline]
     pub(crate) fn read(&mut self, object: &Bound<'py, PyAny>) -> PyResult<()> {
+        self.collect(object)?;
+        if !self.extras.is_empty() {
+            self.look_at_names();
+        }
+        Ok(())
+    }
+
+    fn look_at_names(&mut self) {
+        for (i, (key, value)) in self.extras.iter().enumerate() {
+            match name::meaning(key) {
+                Meaning::Own => {}
+                Meaning::Field(at) if self.slots[at].is_none() => {
+                    self.slots[at] = Some(value.clone().unbind());
+                    self.respelt.push(i);
+                }
+                // The field's very name goes first, and this stays an entry of the metadata.
+                Meaning::Field(_) => {}
+                Meaning::Misspelt(at) => {
+                    self.misspelt.push((text::of_any(key).into_owned(), FIELDS[at]));
+                }
+            }
+        }
+    }
+
+    fn collect(&mut self, object: &Bound<'py, PyAny>) -> PyResult<()> {
         let py = object.py();
         if let Ok(entries) = object.cast::<PyDict>() {
             self.take(entries, None);
@@ -71,6 +115,22 @@ impl<'py> Foreign<'py> {
         }
         self.take(&as_dict(object)?, None);
         Ok(())
+    }
+
+    /// All that was found, by name: a field's value under the field's.
+    pub(crate) fn into_dict(self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let fields = PyDict::new(py);
+        for (i, (key, value)) in self.extras.iter().enumerate() {
+            if !self.respelt.contains(&i) {
+                fields.set_item(key, value)?;
+            }
+        }
+        for (value, name) in self.slots.iter().zip(field::names(py)) {
+            if let Some(value) = value {
+                fields.set_item(name.bind(py), value.bind(py))?;
+            }
+        }
+        Ok(fields)
     }
 
     fn take(&mut self, entries: &Bound<'py, PyDict>, only: Option<&Bound<'py, PyDict>>) {
@@ -122,7 +182,22 @@ fn as_dict<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     if let Ok(entries) = object.cast::<PyDict>() {
         return Ok(entries.clone());
     }
-    value::copied(object).ok_or_else(|| {
-        PyTypeError::new_err("no safety event: log a SafetyEvent, a mapping, a dataclass or an object with to_dict()")
+    value::copied(object).or_else(|| value::dumped(object)).ok_or_else(|| {
+        PyTypeError::new_err(
+            "no safety event: log a SafetyEvent, a mapping, a dataclass, a pydantic model or an \
+             object with to_dict()",
+        )
     })
+}
+
+/// The names and values of a mapping, a dataclass, a pydantic model or an object with `to_dict()`,
+/// by the fields' names where they are fields; `None` for anything else.
+#[pyfunction]
+pub(crate) fn fields_of<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyDict>>> {
+    let _inside = Inside::enter(object.py());
+    let mut found = Foreign::new();
+    match found.read(object) {
+        Ok(()) => found.into_dict(object.py()).map(Some),
+        Err(_) => Ok(None),
+    }
 }

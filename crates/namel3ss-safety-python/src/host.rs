@@ -7,13 +7,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use namel3ss_safety::SafetyEventLogger;
 use namel3ss_safety::codec::Payload;
+use namel3ss_safety::parse::Remark;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use crate::context::{self, Context};
 use crate::done::done;
+use crate::draft::Draft;
+use crate::event::SafetyEvent;
 use crate::gate::{self, Inside};
 use crate::rows::{Encoded, with_draft};
+use crate::warning::Kinds;
 
 /// How often this process was forked from its first: a child's own number differs from the one that
 /// its parent's loggers have seen.
@@ -36,6 +41,9 @@ pub(crate) struct Host {
     pub(crate) autostart: bool,
     /// The next event starts it, and Python's threads with it.
     pub(crate) starts_itself: AtomicBool,
+    /// What can't be read raises instead of being recorded as well as can be.
+    pub(crate) strict: bool,
+    kinds: Kinds,
     forks: AtomicU64,
     /// Called with the word for what only Python can do: `start`, `revive`, or `wait` and an event.
     pub(crate) helper: PyOnceLock<Py<PyAny>>,
@@ -56,11 +64,18 @@ impl Drop for Host {
 }
 
 impl Host {
-    pub(crate) fn new(logger: SafetyEventLogger, disabled: bool, autostart: bool) -> Self {
+    pub(crate) fn new(
+        logger: SafetyEventLogger,
+        disabled: bool,
+        autostart: bool,
+        strict: bool,
+    ) -> Self {
         Self {
             logger,
             disabled,
             autostart,
+            strict,
+            kinds: Kinds::default(),
             starts_itself: AtomicBool::new(autostart && !disabled),
             forks: AtomicU64::new(FORKS.load(Ordering::SeqCst)),
             helper: PyOnceLock::new(),
@@ -68,7 +83,8 @@ impl Host {
         }
     }
 
-    /// Logs; never raises but what Ctrl-C raises while it waits. Returns what is to be awaited.
+    /// Logs. Raises only what Ctrl-C raises while it waits, and where it is strict. Returns what is
+    /// to be awaited.
     #[inline]
     pub(crate) fn log(
         &self,
@@ -84,8 +100,9 @@ impl Host {
         }
         // Nothing of ours is half-changed when it panics: the journal takes an event wholly or not.
         match catch_unwind(AssertUnwindSafe(|| self.try_log(event, bound))) {
-            Ok(true) => Ok(done(py)),
-            Ok(false) => self.log_slowly(event, bound),
+            Ok(Ok(true)) => Ok(done(py)),
+            Ok(Ok(false)) => self.log_slowly(event, bound),
+            Ok(Err(error)) => Err(error),
             Err(_) => {
                 self.panics.fetch_add(1, Ordering::Relaxed);
                 self.logger.reject();
@@ -96,16 +113,38 @@ impl Host {
 
     /// Whether it is settled: kept, dropped by the strategy, or no event at all.
     #[inline]
-    fn try_log(&self, event: &Bound<'_, PyAny>, bound: Option<&Context>) -> bool {
+    fn try_log(&self, event: &Bound<'_, PyAny>, bound: Option<&Context>) -> PyResult<bool> {
         let current = context::current(event.py());
         let contexts = [bound, current.as_ref().map(Py::get)];
-        match with_draft(event, contexts, |draft| self.logger.try_log(draft).is_some()) {
+        let logged = with_draft(event, contexts, |draft| {
+            if self.strict {
+                refuse_odd(draft)?;
+            }
+            let settled = self.logger.try_log(draft).is_some();
+            if draft.is_odd() && settled {
+                self.warn_of(event, draft);
+            }
+            Ok(settled)
+        });
+        match logged {
             Ok(settled) => settled,
             Err(_) => {
                 self.logger.reject();
-                true
+                Ok(true)
             }
         }
+    }
+
+    /// Says once of each kind what was odd about an event.
+    #[cold]
+    fn warn_of(&self, event: &Bound<'_, PyAny>, draft: &Draft<'_, '_>) {
+        // Of a `SafetyEvent` it was said where it was made.
+        if !event.is_instance_of::<SafetyEvent>() {
+            draft.warn_of_misspelt();
+        }
+        let mut remarks = draft.remarks();
+        remarks.retain(|remark| !matches!(remark, Remark::MisspeltField { .. }));
+        self.kinds.warn(event, remarks);
     }
 
     /// The buffer is full, and the strategy is to wait.
@@ -114,7 +153,15 @@ impl Host {
         let py = event.py();
         let current = context::current(py);
         let contexts = [bound, current.as_ref().map(Py::get)];
-        let encode = || with_draft(event, contexts, |draft| Payload::of(draft));
+        let encode = || {
+            with_draft(event, contexts, |draft| {
+                let payload = Payload::of(draft);
+                if draft.is_odd() {
+                    self.warn_of(event, draft);
+                }
+                payload
+            })
+        };
         let payload = catch_unwind(AssertUnwindSafe(encode));
         let Ok(Ok(payload)) = payload else {
             self.logger.reject();
@@ -150,4 +197,21 @@ impl Host {
             }
         }
     }
+}
+
+/// Refuses an event that has anything odd about it, before it is logged.
+///
+/// # Errors
+/// Says what.
+#[cold]
+fn refuse_odd(draft: &Draft<'_, '_>) -> PyResult<()> {
+    // What is odd about categories and metadata is known once they are encoded.
+    let _ = Payload::of(draft);
+    let remarks = draft.remarks();
+    if remarks.is_empty() {
+        return Ok(());
+    }
+    let remarks: Vec<String> = remarks.iter().map(ToString::to_string).collect();
+    let text = format!("a strict logger refuses this event: {}", remarks.join("; "));
+    Err(PyValueError::new_err(text))
 }

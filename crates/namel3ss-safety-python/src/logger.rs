@@ -53,7 +53,8 @@ fn journal_kind(journal: &str) -> JournalKind {
 impl Logger {
     #[new]
     #[pyo3(signature = (*, target_dataset, buffer_size, flush_interval_seconds, overflow_strategy,
-        sink, further, journal, durability, backlog_limit_bytes, disabled, autostart))]
+        sink, further, journal, durability, backlog_limit_bytes, disabled, autostart,
+        strict=false))]
     #[expect(clippy::too_many_arguments, reason = "each is one of the user's own, by its name")]
     fn new(
         target_dataset: String,
@@ -67,6 +68,7 @@ impl Logger {
         backlog_limit_bytes: i64,
         disabled: bool,
         autostart: bool,
+        strict: bool,
     ) -> PyResult<Self> {
         let positive = |name: &str, value: i64, takes: &str| {
             usize::try_from(value)
@@ -85,7 +87,7 @@ impl Logger {
             .backlog_limit_bytes(backlog as u64);
         let further = further.iter().map(|native| native.adapter.clone());
         let logger = further.fold(builder, Builder::also_to).build().map_err(refused)?;
-        Ok(Self { host: Arc::new(Host::new(logger, disabled, autostart)) })
+        Ok(Self { host: Arc::new(Host::new(logger, disabled, autostart, strict)) })
     }
 
     /// Sets what is called for what only Python can do.
@@ -104,6 +106,10 @@ impl Logger {
         if !self.host.disabled {
             py.detach(|| self.host.logger.start());
         }
+    }
+
+    fn is_strict(&self) -> bool {
+        self.host.strict
     }
 
     fn is_started(&self) -> bool {

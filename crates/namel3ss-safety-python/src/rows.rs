@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::context::Context;
-use crate::draft::{Defaults, Draft};
+use crate::draft::{Defaults, Draft, Others};
 use crate::event::SafetyEvent;
 use crate::field;
 use crate::foreign::Foreign;
@@ -57,9 +57,11 @@ fn with_foreign<T>(
         timestamp = Timestamp::now();
         event_id = EventId::new(timestamp, fastrand::u128(..)).write(&mut id);
     }
-    let defaults = Defaults { event_id, timestamp, contexts };
+    let defaults = Defaults { event_id, timestamp, action: None, contexts };
+    let others =
+        Others { extras: &found.extras, respelt: &found.respelt, misspelt: &found.misspelt };
     let mut tail = Tail::new();
-    let mut draft = Draft::new(py, &found.slots, &defaults, &found.extras);
+    let mut draft = Draft::new(py, &found.slots, &defaults, others);
     tail::write(&found, &draft, py, &mut tail);
     draft.set_tail(&tail);
     Ok(take(&draft))

@@ -10,8 +10,7 @@
 //! | | an object as in metadata: what the event holds in another form |
 
 use namel3ss_safety::EventRef;
-use namel3ss_safety::FIELDS;
-use namel3ss_safety::codec;
+use namel3ss_safety::{FIELDS, codec, parse};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use smallvec::SmallVec;
@@ -44,12 +43,14 @@ pub(crate) fn write(found: &Foreign<'_>, draft: &Draft<'_, '_>, py: Python<'_>, 
     out.extend_from_slice(&names.to_le_bytes());
     let order_at = out.len();
     let mut any_inline = false;
-    let mut extras = found.extras.iter();
+    let mut extras = found.extras.iter().enumerate();
     for code in found.order.iter().take(names.into()).copied() {
         let code = if code == EXTRA {
-            let key = extras.next().map(|(key, _)| text::of_any(key));
-            let kept = own.is_some() && key.is_some_and(|key| !draft.has_metadata(&key));
-            if kept { EXTRA } else { INLINE }
+            let is_kept = own.is_some()
+                && extras.next().is_some_and(|(i, (key, _))| {
+                    !found.respelt.contains(&i) && !draft.has_entry(key)
+                });
+            if is_kept { EXTRA } else { INLINE }
         } else if draft.is_as_given(code.into()) {
             match (usize::from(code), draft.zone) {
                 (field::TIMESTAMP, Some(Zone::Naive)) => NAIVE,
@@ -99,6 +100,8 @@ pub(crate) fn read<'py>(
     let row = PyDict::new(py);
     let mut extras = event.metadata().skip(shape.own);
     let mut inline = shape.inline;
+    // Fields that the object gave in a spelling of its own.
+    let mut respelt = 0_u32;
     for code in shape.order {
         let at = usize::from(*code);
         match *code {
@@ -110,6 +113,7 @@ pub(crate) fn read<'py>(
                 let Some((key, given)) = inline.as_mut().and_then(Iterator::next) else {
                     return Ok(None);
                 };
+                respelt |= parse::field_of(key).map_or(0, |at| 1 << at);
                 row.set_item(key, value::read(py, given)?)?;
             }
             NAIVE | AWARE => {
@@ -126,8 +130,9 @@ pub(crate) fn read<'py>(
     }
     // What a bound logger or a context added.
     for (i, given) in event.texts().into_iter().enumerate() {
-        let name = FIELDS[field::TEXTS + i];
-        if given.is_some() && !row.contains(name)? {
+        let at = field::TEXTS + i;
+        let name = FIELDS[at];
+        if given.is_some() && respelt >> at & 1 == 0 && !row.contains(name)? {
             row.set_item(name, given)?;
         }
     }

@@ -66,3 +66,12 @@ pub(crate) fn enum_value<'py>(object: &Bound<'py, PyAny>) -> Option<Bound<'py, P
     let is_member = object.get_type().hasattr(pyo3::intern!(py, "__members__")).unwrap_or(false);
     if is_member { object.getattr(pyo3::intern!(py, "value")).ok() } else { None }
 }
+
+/// The name of an `enum.Enum` member.
+pub(crate) fn enum_name(object: &Bound<'_, PyAny>) -> Option<String> {
+    let py = object.py();
+    let is_member = object.get_type().hasattr(pyo3::intern!(py, "__members__")).unwrap_or(false);
+    let name =
+        if is_member { object.getattr(pyo3::intern!(py, "name")).ok()? } else { return None };
+    name.cast::<PyString>().ok().map(|name| of_str(name).into_owned())
+}

@@ -75,8 +75,11 @@ fn other(slot: Slot<'_, '_>, value: &Bound<'_, PyAny>) {
             write(slot, &inner);
         };
     }
-    if let Some(entries) = copied(value) {
+    if let Some(entries) = copied(value).or_else(|| dumped(value)) {
         return slot.object(|into| dict(into, &entries));
+    }
+    if let Some(plain) = unboxed(value) {
+        return write(slot, &plain);
     }
     slot.text(&text::of_any(value));
 }
@@ -92,6 +95,38 @@ pub(crate) fn copied<'py>(value: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict
     let entries = PyDict::new(py);
     entries.as_any().call_method1(pyo3::intern!(py, "update"), (value,)).ok()?;
     Some(entries)
+}
+
+/// The fields of a pydantic model, or of what else has `model_dump`.
+pub(crate) fn dumped<'py>(value: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
+    let name = pyo3::intern!(value.py(), "model_dump");
+    // Asked of the class: a mock has every attribute.
+    if !value.get_type().hasattr(name).unwrap_or(false) {
+        return None;
+    }
+    value.call_method0(name).ok()?.cast_into::<PyDict>().ok()
+}
+
+/// The most bytes of an array that are looked at: far more than an event can keep.
+const ARRAY_BYTES_MAX: usize = 4 << 20;
+
+/// A number, text or array of numpy's, or of what else has a `dtype` and a `tolist`, as Python's own.
+pub(crate) fn unboxed<'py>(value: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    let py = value.py();
+    let class = value.get_type();
+    let has = |name| class.hasattr(name).unwrap_or(false);
+    if !has(pyo3::intern!(py, "dtype")) || !has(pyo3::intern!(py, "tolist")) {
+        return None;
+    }
+    let bytes: Option<usize> = value.getattr("nbytes").ok().and_then(|n| n.extract().ok());
+    // Of moments numpy makes numbers without a unit.
+    let kind = value.getattr("dtype").and_then(|dtype| dtype.getattr("kind"));
+    let is_moment = kind.is_ok_and(|kind| matches!(&*text::of_any(&kind), "M" | "m"));
+    if is_moment || bytes.is_some_and(|bytes| bytes > ARRAY_BYTES_MAX) {
+        return None;
+    }
+    let plain = value.call_method0(pyo3::intern!(py, "tolist")).ok()?;
+    (is_plain(&plain) || plain.is_exact_instance_of::<PyList>()).then_some(plain)
 }
 
 static MAPPING: PyOnceLock<Py<PyType>> = PyOnceLock::new();

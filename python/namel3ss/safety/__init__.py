@@ -37,6 +37,7 @@ from namel3ss.safety.runtime import SafetyAction, SafetyViolation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from namel3ss.safety._pytest import safety_events
     from namel3ss.safety.handler import SafetyLogHandler
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "get_global_logger",
     "guard",
     "log_safety_event",
+    "safety_events",
     "set_global_logger",
 ]
 
@@ -74,5 +76,10 @@ def __getattr__(name: str) -> object:
         from namel3ss.safety.handler import SafetyLogHandler
 
         return SafetyLogHandler
+    # A plugin of pytest's, which need not be installed.
+    if name == "safety_events":
+        from namel3ss.safety._pytest import safety_events
+
+        return safety_events
     text = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(text)

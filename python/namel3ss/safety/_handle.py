@@ -76,9 +76,11 @@ class Handle:
     def pull(self) -> None:
         """Tell what it has to say."""
         told = self.core.notices()
-        notices = _notices() if told else None
+        warnings = _core.take_warnings()
+        notices = _notices() if told or warnings else None
         if notices is not None:
             notices.tell(told, self._window)
+            notices.tell_warnings(warnings)
 
     def drain(self, seconds: float) -> None:
         """Deliver what is on its way, for at most so long; never raises."""

@@ -93,6 +93,7 @@ class Making:
         durability: str,
         backlog_limit_bytes: int,
         autostart: bool,
+        strict: bool | None,
     ) -> Handle:
         """Make the logger."""
         from namel3ss.safety._handle import Handle
@@ -102,9 +103,7 @@ class Making:
         interval = check_number("flush_interval_seconds", flush_interval_seconds)
         check_text("overflow_strategy", overflow_strategy)
         check_text("durability", durability)
-        if not isinstance(autostart, bool):
-            text = f"autostart is {str(autostart)[:40]!r}: it takes True or False"
-            raise ValueError(text)
+        check_bool("autostart", autostart)
         self.sink._identify()
         core = _core.Logger(
             target_dataset=self.dataset,
@@ -116,10 +115,44 @@ class Making:
             journal=_journal(journal),
             durability=durability,
             backlog_limit_bytes=backlog_limit_bytes,
-            disabled=os.environ.get(f"{_PREFIX}DISABLED", "") not in ("", "0"),
+            disabled=_is_set("DISABLED"),
             autostart=autostart,
+            strict=_is_set("STRICT") if strict is None else check_bool("strict", strict),
         )
+        warn_of_misspelt_variables()
         return Handle(core, self.sink)
+
+
+def _is_set(name: str) -> bool:
+    return os.environ.get(f"{_PREFIX}{name}", "") not in ("", "0")
+
+
+def check_bool(name: str, value: object) -> bool:
+    """Return a switch; raise ValueError for what is none."""
+    if isinstance(value, bool):
+        return value
+    text = f"{name} is {str(value)[:40]!r}: it takes True or False"
+    raise ValueError(text)
+
+
+_VARIABLES = frozenset(
+    ("URL", "HOME", "DISABLED", "STRICT", *(name.upper() for name in (*_TEXTS, *_INTS, *_NUMBERS)))
+)
+_told: set[str] = set()
+
+
+def warn_of_misspelt_variables() -> None:
+    """Warn once of each variable with our prefix that is none of ours."""
+    for variable in os.environ:
+        name = variable.removeprefix(_PREFIX)
+        if name == variable or name in _VARIABLES or variable in _told:
+            continue
+        _told.add(variable)
+        import difflib
+
+        near = difflib.get_close_matches(name, _VARIABLES, n=1)
+        hint = f"did you mean {_PREFIX}{near[0]}?" if near else "no variable of ours has that name"
+        _core.warn(f"the environment variable {variable} is not used: {hint}")
 
 
 class _Written:

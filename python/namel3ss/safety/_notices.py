@@ -50,6 +50,11 @@ def tell(notices: Iterable[Told], window: list[float]) -> None:
             continue
 
 
+def tell_warnings(warnings: Iterable[Told]) -> None:
+    """Log what the package as a whole warns of: mistakes in how it is used, each once."""
+    tell(warnings, [0.0, 0.0, 0.0])
+
+
 def _has_room(window: list[float]) -> bool:
     now = time.monotonic()
     with _lock:

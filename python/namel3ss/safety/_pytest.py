@@ -93,7 +93,7 @@ class SafetyEvents:
         self._adapter = MemoryAdapter()
         registry = AdapterRegistry()
         registry.register("safety_events", self._adapter)
-        self.logger = SafetyEventLogger(adapter_registry=registry, journal="memory")
+        self.logger = SafetyEventLogger(adapter_registry=registry, journal="memory", strict=True)
         self._former = set_global_logger(self.logger)
 
     @property

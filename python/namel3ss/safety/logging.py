@@ -87,7 +87,9 @@ async def _log(event: Any) -> None:  # noqa: ANN401
     When it returns, the event survives the end of the process, however it comes (with a journal in
     a file, the default; not a power cut: see ``sync``). It never raises and never waits, but for
     the strategy ``block``. What is logged is what the event is now. Events are ``SafetyEvent``,
-    mappings, dataclasses, and whatever has ``to_dict()``.
+    mappings, dataclasses, pydantic models, and whatever has ``to_dict()``. An action is read in any
+    spelling; of any other word, and of an object without an action, it makes an ``alert``, with one
+    warning a kind. A strict logger raises ValueError instead.
     """
 
 
@@ -154,15 +156,23 @@ class _Logging(NotPicklable):
         done: Awaitable[None] = self._native_log.many(events)
         return done
 
-    def bind(self, **context: Any) -> BoundLogger:  # noqa: ANN401
+    def bind(self, *, defaults: Mapping[str, Any] | None = None, **context: Any) -> BoundLogger:  # noqa: ANN401
         """Return a logger that fills in what its events leave open.
 
         ``app_name``, ``chain_name``, ``agent_name``, ``policy_name``, ``reason``, ``trace_id``,
-        ``session_id`` and ``user_id`` fill fields; other names go to ``metadata``.
+        ``session_id`` and ``user_id`` fill fields; other names go to ``metadata``. ``defaults`` is
+        a mapping with the same names: it fills what the event, the running ``context`` and what is
+        bound all leave empty.
 
         >>> bound = logger.bind(app_name="support", trace_id="abc")  # doctest: +SKIP
         """
-        return BoundLogger(self._handle, _core.Context(context, self._context))
+        given = None if defaults is None else dict(defaults)
+        return BoundLogger(self._handle, _core.Context(context, self._context, given))
+
+    @property
+    def strict(self) -> bool:
+        """Whether ``log`` raises ValueError for what it can't read, instead of recording it."""
+        return self._handle.core.is_strict()
 
     def start(self) -> Awaitable[None]:
         """Start delivering; the first event does so too, unless ``autostart=False``.
@@ -279,8 +289,9 @@ class SafetyEventLogger(_Logging):
         max_retries: int = 3,
         retry_delay_seconds: float = 1.0,
         autostart: bool = True,
+        strict: bool | None = None,
     ) -> None:
-        """Raise ValueError for a wrong argument, naming it; after that nothing raises.
+        """Raise ValueError for a wrong argument, naming it; later only ``strict`` raises.
 
         ``target_frame``: a dataset's name, or an object that takes its rows; no registry then.
         ``buffer_size``: events that are handed to the worker at once, 1 to 10,000,000.
@@ -293,6 +304,8 @@ class SafetyEventLogger(_Logging):
         ``autostart``: whether an event starts the logger, also after ``stop()``. Without it nothing
         is handed over before ``start()``: a buffer of ``buffer_size`` events is full, and the
         overflow strategy applies.
+        ``strict``: ``log`` raises ValueError for an event with an unknown action or none, a
+        misspelt name or a value that does not fit; by default as ``NAMEL3SS_SAFETY_STRICT`` says.
         """
         from namel3ss.safety import _making
 
@@ -318,6 +331,7 @@ class SafetyEventLogger(_Logging):
             durability=durability,
             backlog_limit_bytes=backlog_limit_bytes,
             autostart=autostart,
+            strict=strict,
         )
         self._ready_log()
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::SafetyEventSink;
-use super::attempt::{Failed, attempt, notices};
+use super::attempt::{Failed, attempt};
 use super::bisect::{Blame, Fate, Plan};
 use super::fallback::Filing;
 use super::retry;
@@ -172,11 +172,7 @@ impl SafetyEventSink {
         if std::mem::take(&mut state.retrying) {
             self.counters.retries.fetch_add(1, Ordering::Relaxed);
         }
-        let tried = attempt(&*adapter, &part);
-        for notice in notices(&*adapter) {
-            self.say(notice.level, notice.kind, &notice.text);
-        }
-        match tried {
+        match attempt(&*adapter, &part) {
             Ok(()) => {
                 plan.stored();
                 state.once = false;

@@ -6,20 +6,68 @@ use crate::id::JournalId;
 
 /// The most runs that are remembered, over all journals. Runs merge, so a journal that was
 /// delivered without a hole takes one. Beyond it the journals that were used least recently are
-/// forgotten, and a replay of theirs would be stored twice, which is better than not at all.
+/// forgotten; a replay of theirs is looked up in the dataset.
 pub(super) const RUNS_MAX: usize = 4096;
 
 /// A run of seqs, both ends included.
 pub(super) type Run = (u64, u64);
 
 /// The committed runs of every journal, the most recently used journal last.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Delivered {
     journals: Vec<(JournalId, Vec<Run>)>,
     runs: usize,
+    unlisted: JournalId,
 }
 
+impl Default for Delivered {
+    fn default() -> Self {
+        Self { journals: Vec::new(), runs: 0, unlisted: NONE }
+    }
+}
+
+/// Of no journal the dataset may hold rows that no run includes.
+const NONE: JournalId = JournalId([0; 16]);
+/// Only of journals whose id does not say when they were made.
+const UNDATED: JournalId = JournalId([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+
 impl Delivered {
+    /// Journals made up to this one may have rows in the dataset that no run includes: they were
+    /// forgotten, or never known. A new journal's id is higher, so that its first batch does not
+    /// cost a search.
+    pub(super) fn unlisted(&self) -> JournalId {
+        self.unlisted
+    }
+
+    /// As read from a sidecar.
+    pub(super) fn set_unlisted(&mut self, unlisted: JournalId) {
+        self.unlisted = unlisted;
+    }
+
+    /// The dataset holds rows that nobody listed, of any journal made so far.
+    pub(super) fn unlist_all(&mut self) {
+        let mut newest = JournalId::generate();
+        newest.0[6..].fill(0xff);
+        self.unlisted = self.unlisted.max(newest);
+    }
+
+    /// The dataset is empty: there is nothing to be found in it.
+    pub(super) fn unlist_none(&mut self) {
+        self.unlisted = NONE;
+    }
+
+    /// Whether the dataset may hold the row though no run includes it.
+    pub(super) fn may_hold_unlisted(&self, journal: JournalId, seq: u64) -> bool {
+        self.unlisted != NONE
+            && (journal <= self.unlisted || !is_dated(journal))
+            && self.of(journal).first().is_none_or(|lowest| seq < lowest.0)
+    }
+
+    fn unlist(&mut self, journal: JournalId) {
+        let journal = if is_dated(journal) { journal } else { UNDATED };
+        self.unlisted = self.unlisted.max(journal);
+    }
+
     /// The runs of one journal, ascending, neither overlapping nor touching.
     pub(super) fn of(&self, journal: JournalId) -> &[Run] {
         self.journals.iter().rev().find(|(id, _)| *id == journal).map_or(&[], |(_, runs)| runs)
@@ -43,6 +91,7 @@ impl Delivered {
         new.iter().for_each(|run| merge(&mut runs, *run));
         if runs.len() > RUNS_MAX {
             runs.drain(..runs.len() - RUNS_MAX);
+            self.unlist(journal);
         }
         self.runs += runs.len();
         self.journals.push((journal, runs));
@@ -51,8 +100,16 @@ impl Delivered {
             self.runs -= self.journals[forget].1.len();
             forget += 1;
         }
-        self.journals.drain(..forget);
+        for journal in self.journals.drain(..forget).map(|(id, _)| id).collect::<Vec<_>>() {
+            self.unlist(journal);
+        }
     }
+}
+
+/// Whether the id says when its journal was made: a UUIDv7. Those of hand-written fallback files are
+/// derived from their bytes.
+fn is_dated(journal: JournalId) -> bool {
+    journal.0[6] >> 4 == 7 && journal.0[8] >> 6 == 2
 }
 
 /// Whether one of the ascending `runs` holds `seq`.
@@ -69,7 +126,7 @@ pub(super) fn extend(runs: &mut Vec<Run>, seq: u64) {
     }
 }
 
-fn merge(runs: &mut Vec<Run>, (mut first, mut last): Run) {
+pub(super) fn merge(runs: &mut Vec<Run>, (mut first, mut last): Run) {
     // The runs that overlap or touch the new one are a stretch of neighbours.
     let from = runs.partition_point(|run| run.1.saturating_add(1) < first);
     let to = runs.partition_point(|run| run.0 <= last.saturating_add(1));
@@ -95,6 +152,35 @@ mod tests {
         assert_eq!(delivered.len(), RUNS_MAX);
         assert!(delivered.of(ids[1]).is_empty());
         assert_eq!(delivered.of(ids[2]), [(1, 5)]);
+        assert!(delivered.may_hold_unlisted(ids[1], 1));
+        assert!(!delivered.may_hold_unlisted(ids[2], 3));
+        // What was forgotten has ids without a date; a journal with one is not among it.
+        assert!(!delivered.may_hold_unlisted(JournalId::generate(), 1));
+    }
+
+    #[test]
+    fn only_journals_up_to_the_newest_forgotten_one_are_looked_up() {
+        let dated = |millis: u8| {
+            let mut id = [0; 16];
+            (id[5], id[6], id[8]) = (millis, 0x70, 0x80);
+            JournalId(id)
+        };
+        let mut delivered = Delivered::default();
+        delivered.add(dated(9), &[(1, 5)]);
+        assert!(!delivered.may_hold_unlisted(dated(8), 1));
+        let holes: Vec<Run> = (1..=RUNS_MAX as u64).map(|n| (2 * n, 2 * n)).collect();
+        delivered.add(dated(10), &holes);
+        assert!(delivered.may_hold_unlisted(dated(9), 1), "it was forgotten");
+        assert!(delivered.may_hold_unlisted(dated(8), 1), "it might have been");
+        assert!(!delivered.may_hold_unlisted(dated(11), 1), "it is newer");
+        assert!(!delivered.may_hold_unlisted(dated(10), 1), "it is listed wholly");
+        delivered.add(dated(10), &[(1 << 20, 1 << 20)]);
+        assert!(delivered.may_hold_unlisted(dated(10), 1), "its lowest run was forgotten");
+        assert!(!delivered.may_hold_unlisted(dated(10), 5), "above the lowest run all is listed");
+        delivered.unlist_none();
+        assert!(!delivered.may_hold_unlisted(dated(9), 1));
+        delivered.unlist_all();
+        assert!(delivered.may_hold_unlisted(dated(200), 1));
     }
 
     proptest! {

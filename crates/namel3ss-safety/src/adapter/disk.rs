@@ -1,8 +1,8 @@
 //! The few calls on files that datasets need: opened without following links, told apart, locked
-//! for a bounded time, read and written at a place.
+//! for a bounded time, read and written at an offset.
 
-use std::fs::{File, Metadata, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError};
+use std::io::{self, Read};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -37,13 +37,46 @@ impl FileId {
         #[cfg(not(unix))]
         Self { device: 0, inode: 0, birth }
     }
+
+    /// Whether both are the same file, perhaps seen through another mount: a remount or a reboot may
+    /// give a disk another device number, and inode and birth stay.
+    pub(super) fn is_same(self, other: Self) -> bool {
+        self == other || (self.birth != 0 && Self { device: other.device, ..self } == other)
+    }
+}
+
+/// Makes the folder of `path` for its owner alone, with those above it, unless it is there.
+pub(super) fn make_parent(path: &Path) -> Result<(), AdapterError> {
+    let Some(folder) = path.parent().filter(|folder| !folder.is_dir()) else { return Ok(()) };
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder).map_err(|error| {
+        let error = AdapterError::io(format_args!("make the folder {}", folder.display()), error);
+        AdapterError::config(format!("{error}; make it, or name another path")).with_source(error)
+    })
+}
+
+/// How a file is written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writes {
+    /// At offsets.
+    Anywhere,
+    /// At its end, wherever that is by then: what another program has appended meanwhile is not
+    /// overwritten, and one that it has truncated gets no hole.
+    AtEnd,
 }
 
 /// Opens a regular file for reading and writing, creating it for its owner alone; a link in its
 /// place is refused.
-pub(super) fn open(path: &Path) -> Result<(File, FileId), AdapterError> {
+pub(super) fn open(path: &Path, writes: Writes) -> Result<(File, FileId), AdapterError> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
+    match writes {
+        Writes::Anywhere => options.read(true).write(true),
+        Writes::AtEnd => options.read(true).append(true),
+    };
+    options.create(true).truncate(false);
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt as _;
@@ -99,12 +132,11 @@ pub(super) fn lock(file: &File, path: &Path) -> Result<(), AdapterError> {
     }
 }
 
-/// Reads from a place until `bytes` is full or the file ends; says how many.
-pub(super) fn read_at(mut file: &File, at: u64, bytes: &mut [u8]) -> io::Result<usize> {
-    file.seek(SeekFrom::Start(at))?;
+/// Reads from an offset until `bytes` is full or the file ends; returns how many.
+pub(super) fn read_at(file: &File, at: u64, bytes: &mut [u8]) -> io::Result<usize> {
     let mut read = 0;
     while read < bytes.len() {
-        match file.read(&mut bytes[read..]) {
+        match read_once(file, at + read as u64, &mut bytes[read..]) {
             Ok(0) => break,
             Ok(n) => read += n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -114,11 +146,46 @@ pub(super) fn read_at(mut file: &File, at: u64, bytes: &mut [u8]) -> io::Result<
     Ok(read)
 }
 
-/// Writes all of `bytes` at a place: one call to the kernel, unless it takes only a part.
-pub(super) fn write_at(mut file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
+#[cfg(unix)]
+fn read_once(file: &File, at: u64, bytes: &mut [u8]) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, bytes, at)
+}
+
+#[cfg(not(unix))]
+fn read_once(mut file: &File, at: u64, bytes: &mut [u8]) -> io::Result<usize> {
+    io::Seek::seek(&mut file, io::SeekFrom::Start(at))?;
+    file.read(bytes)
+}
+
+/// Writes all of `bytes` at an offset: one call to the kernel, unless it takes only a part. A file
+/// that is open for [`Writes::AtEnd`] gets them there, on Linux.
+pub(super) fn write_at(file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
     check_file_size(at.saturating_add(bytes.len() as u64))?;
-    file.seek(SeekFrom::Start(at))?;
-    file.write_all(bytes)
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::write_all_at(file, bytes, at);
+    #[cfg(not(unix))]
+    {
+        let mut file = file;
+        io::Seek::seek(&mut file, io::SeekFrom::Start(at))?;
+        io::Write::write_all(&mut file, bytes)
+    }
+}
+
+/// The bytes `at..to` of a file, as a stream.
+#[derive(Debug)]
+pub(super) struct Section<'f> {
+    pub(super) file: &'f File,
+    pub(super) at: u64,
+    pub(super) to: u64,
+}
+
+impl Read for Section<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.to - self.at).unwrap_or(usize::MAX).min(bytes.len());
+        let read = read_once(self.file, self.at, &mut bytes[..left])?;
+        self.at += read as u64;
+        Ok(read)
+    }
 }
 
 /// Whole pages are written past the page cache, and none of another size.

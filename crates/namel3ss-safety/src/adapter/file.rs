@@ -1,24 +1,31 @@
 //! A dataset that is one growing file: every batch is appended once, wholly, by whichever process.
 //!
-//! Under the sidecar's lock: find out which file stands at the path and how far it is committed
-//! ([`super::ledger`]), cut off what a crash left beyond that, append the rows that are not in it,
-//! commit. **Condition:** all writers are this library, and the file system is local. What another
-//! program appends to the same file while it is in use counts as the rest of a crash; what it puts
-//! there as a new file (a rotation, an editor's save) is noticed and kept as it is.
+//! Under the locks of the sidecar and of the file itself: find out which file stands at the path and
+//! how far it is committed ([`super::ledger`]), enter what stands behind that ([`super::settle`]),
+//! append the rows that are not in it, commit. **Condition:** all writers of our rows are this
+//! library, and the file system is local. Other programs may append whole lines, rotate, edit and
+//! replace the file; no whole row is ever cut off, whoever wrote it.
+//!
+//! The file has a lock of its own beside the sidecar's because it may have several names, each with
+//! a sidecar: a hard link, or the mount of a single file into a container.
 
 use std::fmt;
 use std::fs::{File, symlink_metadata};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::delivered::{Run, extend, holds};
-use super::disk::{FileId, append_at, lock, open, read_at, sync_folder, write_at};
+use super::disk::{FileId, Writes, append_at, lock, make_parent, open, sync_folder};
 use super::ledger::Ledger;
 use super::per_process::PerProcess;
+use super::tail::Walked;
 use super::{AdapterError, Delivery};
 use crate::batch::{Batch, Durability, Row};
+use crate::id::{BatchId, JournalId, Seq};
+use crate::notice::{Notice, Notices};
 
-/// How often the files may be swapped under one insert before it gives up for now.
+/// How often the files may be swapped or changed under one insert before it gives up for now.
 const REOPEN_MAX: usize = 8;
 /// How many rows are written out at once, and how many bytes of them go to the kernel with one
 /// call: few enough to be still in the core's own cache then.
@@ -27,8 +34,9 @@ const PART_BYTES: usize = 512 << 10;
 /// What the row buffer keeps between batches.
 const BUFFER_BYTES_KEPT: usize = 4 << 20;
 
-pub(super) const EXACTLY_ONCE: Delivery =
-    Delivery::ExactlyOnce { condition: "all writers are this library, on a local file system" };
+pub(super) const EXACTLY_ONCE: Delivery = Delivery::ExactlyOnce {
+    condition: "our rows come from this library alone, on a local file system",
+};
 
 /// How rows look in a file.
 pub(super) trait Format: fmt::Debug + Clone + Send {
@@ -48,6 +56,36 @@ pub(super) trait Format: fmt::Debug + Clone + Send {
     /// For a file that no ledger speaks of: where rows go, and what must stand there first.
     fn adopt(&self, file: &File, len: u64) -> Result<(u64, &'static [u8]), AdapterError>;
 
+    /// Gives each whole row of a stretch of the file, which begins behind `before` at a place where
+    /// a row may begin, to `each`; at 0 the file begins.
+    fn walk(
+        &self,
+        file: &File,
+        stretch: Range<u64>,
+        before: Option<u8>,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> io::Result<Walked>;
+
+    /// Whether readers of the file can read the row.
+    fn is_row(&self, row: &[u8]) -> bool;
+
+    /// Which event a row is of, if it is one of ours.
+    fn id(&self, row: &[u8]) -> Option<(JournalId, Seq)>;
+
+    /// Whether a row may begin behind this byte.
+    fn may_follow(&self, before: u8) -> bool;
+
+    /// Whether the byte may stand between rows, so that nothing is lost with it.
+    fn is_filler(&self, byte: u8) -> bool;
+
+    /// Whether what is torn may be the begin of a row of ours, as far as one can tell.
+    fn began_here(&self, torn: &[u8]) -> bool;
+
+    /// What the file must hold instead, where another program has emptied it and then `appended` was
+    /// written, in the belief that an opener and other rows stand before it; `None` if that is right
+    /// as it is.
+    fn restarted(&self, appended: &[u8]) -> Option<Vec<u8>>;
+
     /// Appends rows to `out`; `before` is the byte that will stand before them, if any.
     fn rows<'a>(
         &mut self,
@@ -59,7 +97,7 @@ pub(super) trait Format: fmt::Debug + Clone + Send {
 
 #[derive(Debug)]
 pub(super) struct FileDataset<F> {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     sidecar: PathBuf,
     identity: String,
     /// The format before it has learned anything.
@@ -72,22 +110,25 @@ struct State<F> {
     format: F,
     open: Option<Open>,
     out: Vec<u8>,
+    notices: Notices,
 }
 
 impl<F> State<F> {
     fn new(format: F) -> Self {
-        Self { format, open: None, out: Vec::new() }
+        Self { format, open: None, out: Vec::new(), notices: Notices::default() }
     }
 }
 
 #[derive(Debug)]
-struct Open {
-    data: File,
-    data_id: FileId,
-    sidecar: File,
+pub(super) struct Open {
+    pub(super) data: File,
+    pub(super) data_id: FileId,
+    pub(super) sidecar: File,
     sidecar_id: FileId,
-    ledger: Ledger,
-    learned: bool,
+    pub(super) ledger: Ledger,
+    /// The byte before the ledger's end, as it was last read or written.
+    pub(super) before: Option<u8>,
+    pub(super) learned: bool,
     folder_synced: bool,
     /// A sync of the sidecar failed: its pages may be lost though a second sync says they are not.
     sidecar_suspect: bool,
@@ -99,6 +140,8 @@ enum Attempt {
     Stored,
     /// Other files stand at the paths than those that are open.
     Moved,
+    /// Another program changed the file meanwhile: look again.
+    Changed,
 }
 
 impl<F: Format> FileDataset<F> {
@@ -106,8 +149,8 @@ impl<F: Format> FileDataset<F> {
         let wrong = || AdapterError::config(format!("use {path:?} as a dataset: name a file"));
         let name = path.file_name().ok_or_else(wrong)?;
         let absolute = std::path::absolute(path).map_err(|_| wrong())?;
+        make_parent(&absolute)?;
         let folder = absolute.parent().ok_or_else(wrong)?;
-        // A folder that does not exist yet keeps the name that it was given.
         let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(name);
@@ -130,50 +173,59 @@ impl<F: Format> FileDataset<F> {
         self.identity.clone()
     }
 
+    /// What it has to report; empty while an insert is under way.
+    pub(super) fn notices(&self) -> Vec<Notice> {
+        let state = self.state.try_lock(|| State::new(self.format.clone()));
+        state.map_or_else(Vec::new, |state| state.notices.take())
+    }
+
     pub(super) fn insert(&self, batch: &Batch<'_>) -> Result<(), AdapterError> {
         if batch.is_empty() {
             return Ok(());
         }
         // A forked child shares its parent's file locks, so it opens the files anew.
         let mut state = self.state.lock(|| State::new(self.format.clone()));
-        let State { format, open, out } = &mut *state;
+        let State { format, open, out, notices } = &mut *state;
         for _ in 0..REOPEN_MAX {
             if open.is_none() {
-                *open = Some(self.open()?);
+                *open = Some(self.open(format)?);
             }
             // Opened just above.
             let Some(opened) = open.as_mut() else { continue };
             lock(&opened.sidecar, &self.sidecar)?;
-            let result = self.attempt(opened, format, out, batch);
-            // Closing the file unlocks it as well, should this fail.
-            let unlocked = opened.sidecar.unlock();
+            // In this order everywhere, so that no two wait for each other.
+            let result = lock(&opened.data, &self.path)
+                .and_then(|()| self.attempt(opened, format, out, notices, batch));
+            // Closing the files unlocks them as well, should this fail.
+            let unlocked = opened.data.unlock().and(opened.sidecar.unlock());
             out.clear();
             out.shrink_to(BUFFER_BYTES_KEPT);
-            match result {
-                Ok(Attempt::Stored) if unlocked.is_ok() => return Ok(()),
-                Ok(Attempt::Stored) => {
-                    *open = None;
-                    return Ok(());
-                }
-                Ok(Attempt::Moved) => *open = None,
-                Err(error) => return Err(error),
+            if unlocked.is_err() || matches!(result, Ok(Attempt::Moved)) {
+                *open = None;
+            }
+            match result? {
+                Attempt::Stored => return Ok(()),
+                Attempt::Moved | Attempt::Changed => {}
             }
         }
         Err(AdapterError::transient(format!(
-            "keep {} open: it is being replaced all the time",
+            "write to {}: another program replaces or cuts it all the time",
             self.path.display()
         )))
     }
 
-    fn open(&self) -> Result<Open, AdapterError> {
-        let (sidecar, sidecar_id) = open(&self.sidecar)?;
-        let (data, data_id) = open(&self.path)?;
+    fn open(&self, format: &F) -> Result<Open, AdapterError> {
+        let (sidecar, sidecar_id) = open(&self.sidecar, Writes::Anywhere)?;
+        // The end of an array is overwritten by the next rows.
+        let writes = if format.closer().is_empty() { Writes::AtEnd } else { Writes::Anywhere };
+        let (data, data_id) = open(&self.path, writes)?;
         Ok(Open {
             data,
             data_id,
             sidecar,
             sidecar_id,
             ledger: Ledger::default(),
+            before: None,
             learned: false,
             folder_synced: false,
             sidecar_suspect: false,
@@ -181,16 +233,17 @@ impl<F: Format> FileDataset<F> {
         })
     }
 
-    fn failed(&self, doing: &str, error: io::Error) -> AdapterError {
+    pub(super) fn failed(&self, doing: &str, error: io::Error) -> AdapterError {
         AdapterError::io(format_args!("{doing} {}", self.path.display()), error)
     }
 
-    /// Everything that happens under the lock.
+    /// Everything that happens under the locks.
     fn attempt(
         &self,
         open: &mut Open,
         format: &mut F,
         out: &mut Vec<u8>,
+        notices: &Notices,
         batch: &Batch<'_>,
     ) -> Result<Attempt, AdapterError> {
         let power = batch.durability() == Durability::Power;
@@ -201,45 +254,52 @@ impl<F: Format> FileDataset<F> {
             return Ok(Attempt::Moved);
         };
         open.ledger.refresh(&open.sidecar)?;
-        self.settle(open, format, len)?;
+        if !self.settle(open, format, notices, len)? {
+            return Ok(Attempt::Changed);
+        }
         if !open.learned {
             format.learn((open.ledger.end > 0).then_some(&open.data))?;
             open.learned = true;
         }
+        let BatchId { journal, first, .. } = batch.id();
+        let looked_up = match open.ledger.delivered.may_hold_unlisted(journal, first.0) {
+            true => Some(self.look_up(open, format, journal)?),
+            false => None,
+        };
 
         let end = open.ledger.end;
-        let mut fresh: Vec<Run> = Vec::new();
-        let mut before = [0];
         let before = match end {
             0 => {
                 out.extend_from_slice(format.opener());
                 out.last().copied()
             }
-            _ => {
-                read_at(&open.data, end - 1, &mut before).map_err(|e| self.failed("read", e))?;
-                Some(before[0])
-            }
+            _ => open.before,
         };
-        let journal = batch.id().journal;
-        let written = self.write(open, format, out, (end, before), batch, &mut fresh);
+        let mut fresh: Vec<Run> = Vec::new();
+        let mut at = end;
+        let place = (&mut at, before);
+        let written = self.write(open, format, out, place, batch, (looked_up, &mut fresh));
         if !fresh.is_empty() {
-            let synced = written.and_then(|rows_end| match power {
+            let closer = format.closer();
+            let rows = out.len().saturating_sub(closer.len());
+            let rows_end = at + rows as u64;
+            let synced = written.and_then(|()| match power {
                 // Never retried to success: after a failure the rows are written anew.
-                true => {
-                    open.data.sync_data().map(|()| rows_end).map_err(|e| self.failed("sync", e))
-                }
-                false => Ok(rows_end),
+                true => open.data.sync_data().map_err(|e| self.failed("sync", e)),
+                false => Ok(()),
             });
-            match synced {
-                Ok(rows_end) => open.ledger.end = rows_end,
-                Err(error) => {
-                    // The dataset stays valid; should this fail too, the next insert repairs it.
-                    let _ = repair(&open.data, end, closer(format, end));
-                    return Err(error);
-                }
+            if let Err(error) = synced {
+                // All rows or none; should this fail too, the next insert finds what is there.
+                let _ = self.take_back(open, format, (at, &out[..]));
+                return Err(error);
             }
+            if !self.is_as_written(open, format, rows_end + closer.len() as u64)? {
+                self.restart(open, format)?;
+                return Ok(Attempt::Changed);
+            }
+            open.ledger.end = rows_end;
             open.ledger.delivered.add(journal, &fresh);
-            self.commit(open)?;
+            self.commit(open, &out[..rows])?;
         } else if power {
             // Somebody stored these rows, perhaps without syncing them.
             open.data.sync_data().map_err(|e| self.failed("sync", e))?;
@@ -259,56 +319,22 @@ impl<F: Format> FileDataset<F> {
         }
     }
 
-    /// Brings file and ledger together: afterwards the file ends where the ledger says.
-    fn settle(&self, open: &mut Open, format: &mut F, len: u64) -> Result<(), AdapterError> {
-        if open.ledger.file == open.data_id && open.ledger.end <= len {
-            let closer = closer(format, open.ledger.end);
-            let mut found = [0; 8];
-            let found = &mut found[..closer.len()];
-            let whole = len == open.ledger.end + closer.len() as u64
-                && (closer.is_empty()
-                    || read_at(&open.data, open.ledger.end, found)
-                        .is_ok_and(|n| found[..n] == *closer));
-            if !whole {
-                // What a crash left in the middle of an append: its batch is sent again.
-                repair(&open.data, open.ledger.end, closer)
-                    .map_err(|e| self.failed("repair", e))?;
-            }
-            return Ok(());
-        }
-        // Another file than the one that the ledger knows, or it was cut: its content is not ours
-        // to judge. The rows that were delivered before it came stay delivered.
-        // A file that its format refuses is left untouched.
-        format.learn((len > 0).then_some(&open.data))?;
-        open.learned = true;
-        let (end, mend) = match len {
-            0 => (0, &b""[..]),
-            _ => format.adopt(&open.data, len)?,
-        };
-        if !mend.is_empty() {
-            write_at(&open.data, end, mend).map_err(|e| self.failed("write to", e))?;
-        }
-        open.ledger.file = open.data_id;
-        open.ledger.end = end + mend.len() as u64;
-        // Before the first append, so that a crash in the middle of it can be told from content.
-        self.commit(open)
-    }
-
-    /// Appends the rows that are not in the file yet, behind `out` and then `end`, and says where
-    /// they end; the closer stands behind that. Their seqs go to `fresh`; without any, nothing is
-    /// written.
+    /// Appends the rows that are not in the file yet, behind `out`, which begins at `at`, and the
+    /// closer behind them; afterwards `out` holds what was written last, and `at` says where. The
+    /// ledger knows which rows are there, unless they were looked up. The seqs of those that are not
+    /// go to `fresh`; without any, nothing is written.
     fn write(
         &self,
         open: &mut Open,
         format: &mut F,
         out: &mut Vec<u8>,
-        (end, mut before): (u64, Option<u8>),
+        (at, mut before): (&mut u64, Option<u8>),
         batch: &Batch<'_>,
-        fresh: &mut Vec<Run>,
-    ) -> Result<u64, AdapterError> {
+        (looked_up, fresh): (Option<Vec<Run>>, &mut Vec<Run>),
+    ) -> Result<(), AdapterError> {
         let Open { data, ledger, uncached, .. } = open;
-        let stored = ledger.delivered.of(batch.id().journal);
-        let mut at = end;
+        let listed = ledger.delivered.of(batch.id().journal);
+        let stored = looked_up.as_deref().unwrap_or(listed);
         for from in (0..batch.len()).step_by(PART_ROWS) {
             let part = batch.slice(from..batch.len().min(from + PART_ROWS));
             let rows = part.rows().filter(|row| {
@@ -321,32 +347,35 @@ impl<F: Format> FileDataset<F> {
             format.rows(rows, before, out);
             before = out.last().copied().or(before);
             if out.len() >= PART_BYTES {
-                append_at(data, at, out, uncached).map_err(|e| self.failed("write to", e))?;
-                at += out.len() as u64;
+                append_at(data, *at, out, uncached).map_err(|e| self.failed("write to", e))?;
+                *at += out.len() as u64;
                 out.clear();
             }
         }
-        let rows_end = at + out.len() as u64;
         if !fresh.is_empty() {
             out.extend_from_slice(format.closer());
-            append_at(data, at, out, uncached).map_err(|e| self.failed("write to", e))?;
-        }
-        Ok(rows_end)
-    }
-
-    fn commit(&self, open: &mut Open) -> Result<(), AdapterError> {
-        if let Err(error) = open.ledger.commit(&open.sidecar) {
-            // What is on disk is unknown: read it again.
-            open.ledger = Ledger::default();
-            let doing = format_args!("write the ledger of {}", self.path.display());
-            return Err(AdapterError::io(doing, error));
+            append_at(data, *at, out, uncached).map_err(|e| self.failed("write to", e))?;
         }
         Ok(())
     }
 
+    /// Writes the ledger down; `written` is what stands before its end, as far as that is at hand.
+    pub(super) fn commit(&self, open: &mut Open, written: &[u8]) -> Result<(), AdapterError> {
+        let committed =
+            self.mark(open, written).map_err(|e| self.failed("read", e)).and_then(|()| {
+                let doing = format_args!("write the ledger of {}", self.path.display());
+                open.ledger.commit(&open.sidecar).map_err(|error| AdapterError::io(doing, error))
+            });
+        if committed.is_err() {
+            // What is on disk is unknown: read it again.
+            open.ledger = Ledger::default();
+        }
+        committed
+    }
+
     fn sync_names(&self, open: &mut Open) -> Result<(), AdapterError> {
         if open.sidecar_suspect {
-            self.commit(open)?;
+            self.commit(open, &[])?;
         }
         open.sidecar_suspect = true;
         open.sidecar.sync_data().map_err(|e| self.failed("sync the ledger of", e))?;
@@ -357,17 +386,4 @@ impl<F: Format> FileDataset<F> {
         }
         Ok(())
     }
-}
-
-/// A file without a row is empty: it has neither opener nor closer.
-fn closer<F: Format>(format: &F, end: u64) -> &'static [u8] {
-    if end == 0 { b"" } else { format.closer() }
-}
-
-/// Ends the file at its committed rows. The closer is written first: it takes no new space.
-fn repair(data: &File, end: u64, closer: &[u8]) -> io::Result<()> {
-    if !closer.is_empty() {
-        write_at(data, end, closer)?;
-    }
-    data.set_len(end + closer.len() as u64)
 }

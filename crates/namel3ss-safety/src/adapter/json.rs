@@ -2,20 +2,24 @@
 //! `.jsonl` and `.ndjson` hold a line an event. [`read`] streams either back.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
+use std::ops::Range;
 use std::path::Path;
 
-use super::disk::read_at;
+use serde_json::Value;
+
+use super::disk::{Section, read_at};
 use super::file::{EXACTLY_ONCE, FileDataset, Format};
+use super::read::row_id;
+use super::tail::{Plain, ROW_BYTES_MAX, Walked, walk_lines};
 use super::{AdapterError, DatasetAdapter, Delivery, ReadError, ReadRow};
 use crate::batch::{Batch, Row};
+use crate::id::{JournalId, Seq};
 use crate::json::{Around, write_rows};
 use crate::nearest::nearest;
+use crate::notice::Notice;
 
 const EXTENSIONS: [&str; 3] = ["json", "jsonl", "ndjson"];
-/// A row is at most some 1.5 MiB (an event of 256 KiB, each byte escaped); other programs' may be
-/// larger, but not without end.
-const ROW_BYTES_MAX: usize = 64 << 20;
 /// How far before the end of a foreign array its `]` is looked for.
 const CLOSER_WITHIN: u64 = 4096;
 
@@ -41,10 +45,12 @@ pub struct JsonAdapter {
 }
 
 impl JsonAdapter {
-    /// A dataset at `path`; nothing is opened before the first insert.
+    /// A dataset at `path`. Its folder is made, for its owner alone, if it is missing; the file is not
+    /// opened before the first insert.
     ///
     /// # Errors
-    /// For a path whose extension is none of `.json`, `.jsonl` and `.ndjson`.
+    /// For a path whose extension is none of `.json`, `.jsonl` and `.ndjson`, or whose folder can't
+    /// be made.
     pub fn new(path: impl AsRef<Path>) -> Result<Self, AdapterError> {
         let path = path.as_ref();
         let shape = shape(path)?;
@@ -69,6 +75,10 @@ impl DatasetAdapter for JsonAdapter {
 
     fn delivery(&self) -> Delivery {
         EXACTLY_ONCE
+    }
+
+    fn notices(&self) -> Vec<Notice> {
+        self.file.notices()
     }
 }
 
@@ -134,6 +144,56 @@ impl Format for Json {
         }
     }
 
+    fn walk(
+        &self,
+        file: &File,
+        stretch: Range<u64>,
+        before: Option<u8>,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> io::Result<Walked> {
+        match self.shape {
+            Shape::Lines => walk_lines::<Plain>(file, stretch, |rest| self.is_row(rest), each),
+            Shape::Array => walk_array(file, stretch, before, each),
+        }
+    }
+
+    fn is_row(&self, row: &[u8]) -> bool {
+        matches!(serde_json::from_slice(row), Ok(Value::Object(_)))
+    }
+
+    fn id(&self, row: &[u8]) -> Option<(JournalId, Seq)> {
+        serde_json::from_slice::<Value>(row).ok()?.as_object().and_then(row_id)
+    }
+
+    fn may_follow(&self, before: u8) -> bool {
+        match self.shape {
+            Shape::Array => matches!(before, b'[' | b'}'),
+            Shape::Lines => before == b'\n',
+        }
+    }
+
+    fn is_filler(&self, byte: u8) -> bool {
+        match self.shape {
+            Shape::Array => byte.is_ascii_whitespace() || matches!(byte, b',' | b']'),
+            Shape::Lines => byte.is_ascii_whitespace(),
+        }
+    }
+
+    fn began_here(&self, torn: &[u8]) -> bool {
+        const BEGIN: &[u8] = b"{\"event_id\":\"";
+        let from = torn.iter().position(|byte| !self.is_filler(*byte)).unwrap_or(torn.len());
+        let torn = &torn[from..];
+        torn.starts_with(BEGIN) || BEGIN.starts_with(torn)
+    }
+
+    fn restarted(&self, appended: &[u8]) -> Option<Vec<u8>> {
+        if self.shape == Shape::Lines {
+            return None;
+        }
+        let rows = appended.iter().position(|byte| !self.is_filler(*byte));
+        Some(rows.map_or_else(Vec::new, |from| [b"[\n", &appended[from..]].concat()))
+    }
+
     fn rows<'a>(
         &mut self,
         rows: impl Iterator<Item = Row<'a>>,
@@ -149,6 +209,53 @@ impl Format for Json {
         };
         write_rows(rows, around, out);
     }
+}
+
+/// As [`Format::walk`], for an array.
+fn walk_array(
+    file: &File,
+    stretch: Range<u64>,
+    before: Option<u8>,
+    each: &mut dyn FnMut(&[u8]),
+) -> io::Result<Walked> {
+    let mut place = match before {
+        None => Place::Start,
+        Some(b'[') => Place::First,
+        Some(_) => Place::AfterRow,
+    };
+    let mut at = stretch.start;
+    let mut walked = Walked { end: at, mend: b"", foreign: false };
+    let section = Section { file, at, to: stretch.end };
+    let mut input = BufReader::with_capacity(256 << 10, section);
+    let mut row = Vec::new();
+    while let Some(byte) = input.fill_buf()?.first().copied() {
+        if byte == b'{' && matches!(place, Place::First | Place::AfterComma) {
+            row.clear();
+            if !take_object(&mut input, &mut row)? {
+                walked.foreign |= row.len() > ROW_BYTES_MAX;
+                break;
+            }
+            each(&row);
+            at += row.len() as u64;
+            walked.end = at;
+            place = Place::AfterRow;
+            continue;
+        }
+        at += 1;
+        input.consume(1);
+        place = match (place, byte) {
+            (_, b' ' | b'\t' | b'\r' | b'\n') => place,
+            (Place::Start, b'[') => Place::First,
+            (Place::AfterRow, b',') => Place::AfterComma,
+            // Also behind a comma: what a crash left of `,` over the first byte of the end.
+            (Place::First | Place::AfterRow | Place::AfterComma, b']') => Place::Closed,
+            _ => {
+                walked.foreign = true;
+                place
+            }
+        };
+    }
+    Ok(walked)
 }
 
 /// Streams the rows of a JSON file back, an array or lines: one row in memory at a time.
@@ -222,45 +329,52 @@ impl<R: BufRead> Reader<R> {
         ReadError::Row { number: self.number + 1, wrong: wrong.to_owned() }
     }
 
-    /// Takes the bytes of one object, which begins here, and reads them.
+    /// Reads the object that begins here.
     fn object(&mut self) -> Result<ReadRow, ReadError> {
         self.row.clear();
-        let (mut depth, mut in_text, mut escaped) = (0_u32, false, false);
-        loop {
-            let chunk = self.input.fill_buf()?;
-            let mut taken = 0;
-            let mut done = false;
-            for &byte in chunk {
-                taken += 1;
-                match byte {
-                    _ if escaped => escaped = false,
-                    b'\\' if in_text => escaped = true,
-                    b'"' => in_text = !in_text,
-                    b'{' | b'[' if !in_text => depth += 1,
-                    b'}' | b']' if !in_text => {
-                        depth = depth.saturating_sub(1);
-                        done = depth == 0;
-                    }
-                    _ => {}
-                }
-                if done {
-                    break;
-                }
-            }
-            self.row.extend_from_slice(&chunk[..taken]);
-            self.input.consume(taken);
-            if done {
-                break;
-            }
-            if taken == 0 || self.row.len() > ROW_BYTES_MAX {
-                self.number -= 1;
-                return Err(self.wrong("it has no end, its batch was not written wholly"));
-            }
+        if !take_object(&mut self.input, &mut self.row)? {
+            self.number -= 1;
+            return Err(self.wrong("it has no end, its batch was not written wholly"));
         }
         let number = self.number;
         let wrong = |wrong: String| ReadError::Row { number, wrong };
         let value = serde_json::from_slice(&self.row).map_err(|e| wrong(e.to_string()))?;
         ReadRow::from_json(value).map_err(|e| wrong(e.to_string()))
+    }
+}
+
+/// Takes the bytes of the object that begins here; `false` if it has no end.
+fn take_object(input: &mut impl BufRead, row: &mut Vec<u8>) -> io::Result<bool> {
+    let (mut depth, mut in_text, mut escaped) = (0_u32, false, false);
+    loop {
+        let chunk = input.fill_buf()?;
+        let mut taken = 0;
+        let mut done = false;
+        for &byte in chunk {
+            taken += 1;
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if in_text => escaped = true,
+                b'"' => in_text = !in_text,
+                b'{' | b'[' if !in_text => depth += 1,
+                b'}' | b']' if !in_text => {
+                    depth = depth.saturating_sub(1);
+                    done = depth == 0;
+                }
+                _ => {}
+            }
+            if done {
+                break;
+            }
+        }
+        row.extend_from_slice(&chunk[..taken]);
+        input.consume(taken);
+        if done {
+            return Ok(true);
+        }
+        if taken == 0 || row.len() > ROW_BYTES_MAX {
+            return Ok(false);
+        }
     }
 }
 

@@ -9,7 +9,9 @@ mod disk;
 mod per_process;
 mod delivered;
 mod ledger;
+mod tail;
 mod file;
+mod settle;
 pub mod csv;
 pub mod json;
 pub mod file_datasets;
@@ -26,6 +28,7 @@ pub use self::read::{ReadError, ReadRow};
 pub use self::registry::{AdapterRegistry, Registry};
 
 use crate::batch::Batch;
+use crate::notice::Notice;
 
 /// A dataset that rows can be stored in.
 ///
@@ -51,6 +54,12 @@ pub trait DatasetAdapter: fmt::Debug + Send + Sync {
     /// before a fork, by [`SafetyEventLogger::pause`](crate::SafetyEventLogger::pause), while
     /// nothing is being inserted.
     fn release(&self) {}
+
+    /// Takes what it has to report since it was last asked: what it found and mended by itself, which
+    /// is no error of a batch. Asked after each attempt; without secrets and content, as any notice.
+    fn notices(&self) -> Vec<Notice> {
+        Vec::new()
+    }
 
     /// How large a batch it likes.
     fn batching(&self) -> Batching {

@@ -35,14 +35,20 @@ impl ReadRow {
     }
 }
 
-/// Takes the row's identity out of its columns, or out of its metadata where the table has no such
-/// columns. What is no identity is left where it is.
-fn take_id(row: &mut Map<String, Value>) -> Option<(JournalId, Seq)> {
+/// Which event a row is of: by its columns, or by its metadata where the table has no such columns.
+/// `None` for a row that something else put there.
+pub(super) fn row_id(row: &Map<String, Value>) -> Option<(JournalId, Seq)> {
     let journal = find(row, "journal_id")?.as_str()?.parse().ok()?;
     let seq = match find(row, "seq")? {
         Value::String(digits) => digits.parse().ok()?,
         number => number.as_u64()?,
     };
+    Some((journal, Seq(seq)))
+}
+
+/// Takes the row's identity out of it. What is no identity is left where it is.
+fn take_id(row: &mut Map<String, Value>) -> Option<(JournalId, Seq)> {
+    let id = row_id(row)?;
     for name in ["journal_id", "seq"] {
         if row.remove(name).is_none()
             && let Some(Value::Object(metadata)) = row.get_mut("metadata")
@@ -50,7 +56,7 @@ fn take_id(row: &mut Map<String, Value>) -> Option<(JournalId, Seq)> {
             parse::take_missing(metadata, name);
         }
     }
-    Some((journal, Seq(seq)))
+    Some(id)
 }
 
 fn find<'r>(row: &'r Map<String, Value>, name: &str) -> Option<&'r Value> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::adapter::{Batching, DatasetAdapter, Failure, Registry};
 use crate::batch::Batch;
+use crate::notice::Notice;
 
 /// The most characters of a message that come from outside.
 const MESSAGE_CHARS_MAX: usize = 500;
@@ -51,6 +52,13 @@ pub(super) fn batching(adapter: &dyn DatasetAdapter) -> Batching {
 /// Has the adapter let go of what a forked child must not inherit; a panic is its own affair.
 pub(super) fn release(adapter: &dyn DatasetAdapter) {
     let _ = catch_unwind(AssertUnwindSafe(|| adapter.release()));
+}
+
+/// What the adapter has to report, safe to show; nothing where it panics.
+pub(super) fn notices(adapter: &dyn DatasetAdapter) -> Vec<Notice> {
+    let mut notices = catch_unwind(AssertUnwindSafe(|| adapter.notices())).unwrap_or_default();
+    notices.iter_mut().for_each(|notice| notice.text = showable(&notice.text));
+    notices
 }
 
 /// Where the adapter's rows land; nothing where it panics.

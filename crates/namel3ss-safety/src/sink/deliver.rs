@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::SafetyEventSink;
-use super::attempt::{Failed, attempt};
+use super::attempt::{Failed, attempt, notices};
 use super::bisect::{Blame, Fate, Plan};
 use super::fallback::Filing;
 use super::retry;
@@ -172,7 +172,11 @@ impl SafetyEventSink {
         if std::mem::take(&mut state.retrying) {
             self.counters.retries.fetch_add(1, Ordering::Relaxed);
         }
-        match attempt(&*adapter, &part) {
+        let tried = attempt(&*adapter, &part);
+        for notice in notices(&*adapter) {
+            self.say(notice.level, notice.kind, &notice.text);
+        }
+        match tried {
             Ok(()) => {
                 plan.stored();
                 state.once = false;

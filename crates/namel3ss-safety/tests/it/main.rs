@@ -20,6 +20,10 @@ mod reentry;
 mod model;
 mod disk;
 #[cfg(unix)]
+mod neighbours;
+#[cfg(unix)]
+mod places;
+#[cfg(unix)]
 mod life;
 #[cfg(unix)]
 mod host;

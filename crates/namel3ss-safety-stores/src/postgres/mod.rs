@@ -4,7 +4,9 @@
 //! loader. Where a row of it is there already, because a commit's answer was lost or a file is
 //! replayed, or where the table's types are not ours, the batch is copied into a temporary table
 //! and inserted from there `ON CONFLICT DO NOTHING`. A row that the server refuses is searched for
-//! by halving, under savepoints, and named; the transaction is then rolled back.
+//! by halving, under savepoints, and named; the transaction is then rolled back. So is a row that a
+//! trigger ignores (`RETURN NULL`): where fewer are stored than were sent, those that are not in the
+//! table are refused rows.
 //!
 //! A table that stands there with other columns keeps them, as in [`crate::sqlite`], and its
 //! columns may have other types that ours can be cast to. A unique constraint of its own on

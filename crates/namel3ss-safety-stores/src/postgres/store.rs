@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::SinkExt as _;
 use namel3ss_safety::{AdapterError, Batch, Durability, Failure};
+use tokio_postgres::SimpleQueryMessage;
 
 use super::connect::Conn;
 use super::copy::Rows;
@@ -80,8 +81,9 @@ impl Session for Open {
 
     async fn try_part(&mut self, rows: &Rows, part: Range<usize>) -> Result<(), Problem> {
         self.run(&format!("SAVEPOINT part; TRUNCATE {STAGE}")).await?;
-        self.copy(&self.found.stage.clone(), rows, part).await?;
-        self.run(&format!("{}; RELEASE part", self.found.insert)).await
+        self.copy(&self.found.stage.clone(), rows, part.clone()).await?;
+        self.insert_staged(part.len()).await?;
+        self.run("RELEASE part").await
     }
 }
 
@@ -91,16 +93,47 @@ impl Open {
     }
 
     async fn copy_and_commit(&mut self, copy: &str, rows: &Rows) -> Result<(), Problem> {
-        self.copy(copy, rows, 0..rows.len()).await?;
+        let stored = self.copy(copy, rows, 0..rows.len()).await?;
+        if stored < rows.len() as u64 {
+            return Err(self.ignored());
+        }
         self.run("COMMIT").await
     }
 
     async fn stage_and_commit(&mut self, rows: &Rows) -> Result<(), Problem> {
         self.copy(&self.found.stage.clone(), rows, 0..rows.len()).await?;
-        self.run(&format!("{}; COMMIT", self.found.insert)).await
+        self.insert_staged(rows.len()).await?;
+        self.run("COMMIT").await
     }
 
-    async fn copy(&mut self, sql: &str, rows: &Rows, part: Range<usize>) -> Result<(), Problem> {
+    /// Inserts the rows of the stage that are not in the table. Where fewer are stored than were
+    /// sent, the others must be there.
+    async fn insert_staged(&mut self, rows: usize) -> Result<(), Problem> {
+        let sql = self.found.insert.clone();
+        let answers = self.connection.run(|client| client.simple_query(&sql)).await;
+        let answers = answers.map_err(|error| problem(self.doing(), &error))?;
+        let stored = answers.iter().find_map(|answer| match answer {
+            SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
+            _ => None,
+        });
+        if stored.is_none_or(|stored| stored >= rows as u64) {
+            return Ok(());
+        }
+        if let Some(sql) = self.found.absent.clone()
+            && self.connection.query(&self.doing(), &sql).await?.is_empty()
+        {
+            return Ok(());
+        }
+        Err(self.ignored())
+    }
+
+    /// A trigger that returns no row is no error to the server.
+    fn ignored(&self) -> Problem {
+        Problem::Rows(format!("{}: a trigger ignored rows without an error", self.doing()))
+    }
+
+    /// How many rows were stored.
+    async fn copy(&mut self, sql: &str, rows: &Rows, part: Range<usize>) -> Result<u64, Problem> {
         let copied = self.connection.run(async |client| {
             let mut sink = pin!(client.copy_in::<_, Bytes>(sql).await?);
             for chunk in rows.chunks(part) {
@@ -108,7 +141,7 @@ impl Open {
             }
             sink.finish().await
         });
-        copied.await.map(|_| ()).map_err(|error| problem(self.doing(), &error))
+        copied.await.map_err(|error| problem(self.doing(), &error))
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Found {
     pub(super) stage: String,
     /// From the stage to the table.
     pub(super) insert: String,
+    /// A row for a stage of which not all is in the table; only where an insert passes over rows.
+    pub(super) absent: Option<String>,
     /// `"schema"."table"`
     pub(super) quoted: String,
 }
@@ -121,7 +123,21 @@ impl Found {
             "INSERT INTO {quoted} ({theirs}) SELECT {} FROM {STAGE}{conflict}",
             list(&|column| cast(column.ours, &column.sql_type))
         );
+        let held = |ours: usize| {
+            let column = columns.iter().find(|column| column.ours == ours)?;
+            let theirs = Kind::Postgres.quoted(&column.theirs);
+            Some((theirs, cast(ours, &column.sql_type)))
+        };
+        let absent = key.as_ref().and_then(|_| {
+            let ((journal, sent_journal), (seq, sent_seq)) = (held(JOURNAL)?, held(SEQ)?);
+            Some(format!(
+                "SELECT 1 FROM (SELECT {sent_journal} AS journal, {sent_seq} AS seq FROM {STAGE}) \
+                 AS sent WHERE NOT EXISTS (SELECT 1 FROM {quoted} AS held \
+                 WHERE held.{journal} = sent.journal AND held.{seq} = sent.seq) LIMIT 1"
+            ))
+        });
         Self {
+            absent,
             copy: (is_table && as_they_are)
                 .then(|| format!("COPY {quoted} ({theirs}) FROM STDIN (FORMAT binary)")),
             stage: format!("COPY {STAGE} ({ours}) FROM STDIN (FORMAT binary)"),

@@ -137,6 +137,47 @@ impl Database for Postgres {
     }
 }
 
+/// They counted as flushed: the server answers with how many it stored, and nobody looked.
+#[test]
+fn rows_that_a_trigger_ignores_are_refused_and_the_others_are_stored() {
+    // By COPY into a table of ours; by way of the stage; and without a key.
+    let tables = [
+        ("", true),
+        (
+            "timestamp text, metadata json, journal_id text, seq numeric, UNIQUE (seq, journal_id)",
+            true,
+        ),
+        ("timestamp timestamp, metadata jsonb, journal_id uuid, seq bigint", false),
+    ];
+    for (columns, has_key) in tables {
+        let table = fresh_table();
+        let (url, journal) = (Postgres::url(&table), JournalId::generate());
+        if !columns.is_empty() {
+            Postgres::sql(&format!("CREATE TABLE {table} ({columns})"));
+        }
+        let adapter = open(&url).unwrap();
+        adapter.insert(&rows(journal, 2, 1).batch()).unwrap();
+        Postgres::sql(&format!(
+            "CREATE FUNCTION f_{table}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF new.seq IN (3, 7, 11) THEN RETURN NULL; END IF; RETURN new; END $$; \
+             CREATE TRIGGER no BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION f_{table}()"
+        ));
+        // With a row that is there, and without.
+        for from in [1, 3] {
+            let error = adapter.insert(&rows(journal, from, 12 - from).batch()).unwrap_err();
+            let refused = [3, 7, 11].map(|seq| (seq - from) as usize).to_vec();
+            assert_eq!(*error.failure(), Failure::Poison(refused), "{columns}: {error}");
+            assert!(error.to_string().contains("a trigger ignored rows"), "{error}");
+            assert_eq!(places(&url), [(journal, 2)]);
+        }
+        let batch = rows(journal, 1, 11);
+        for part in [0..2, 3..6, 7..10] {
+            adapter.insert(&batch.batch().slice(part)).unwrap();
+        }
+        assert_eq!(places(&url).len(), if has_key { 8 } else { 9 }, "{columns}");
+    }
+}
+
 #[test]
 fn a_text_with_nul_is_readable_in_sql_and_reads_back_unchanged() {
     let table = fresh_table();

@@ -38,6 +38,8 @@ pub(crate) enum Place {
     Sqlite {
         path: PathBuf,
         table: Table,
+        /// Nobody writes it.
+        immutable: bool,
     },
     /// A table on a database server.
     Server(Server),
@@ -96,7 +98,9 @@ impl Place {
         match target {
             Target::Csv(path) => Ok(Self::Csv(path)),
             Target::Json(path) => Ok(Self::Json(path)),
-            Target::Sqlite { path, table } => Ok(Self::Sqlite { path, table }),
+            Target::Sqlite { path, table, immutable } => {
+                Ok(Self::Sqlite { path, table, immutable })
+            }
             Target::Postgres(server) | Target::Mysql(server) => Ok(Self::Server(server)),
             #[cfg(any(feature = "object", feature = "parquet"))]
             Target::Objects(place) => Ok(Self::Objects(place)),
@@ -121,9 +125,11 @@ impl Place {
         let text = slashed.as_deref().unwrap_or(text);
         match url::parse(text) {
             Ok(target) => Self::of(target),
-            Err(OpenError::UnknownExtension) if is_sqlite(path) => {
-                Ok(Self::Sqlite { path: path.to_owned(), table: Table::default() })
-            }
+            Err(OpenError::UnknownExtension) if is_sqlite(path) => Ok(Self::Sqlite {
+                path: path.to_owned(),
+                table: Table::default(),
+                immutable: false,
+            }),
             Err(OpenError::UnknownExtension) => Err(Error::usage(format!(
                 "read {}: it is no folder and no .csv, .json, .jsonl, .ndjson or SQLite file",
                 path.display()
@@ -163,7 +169,7 @@ pub(crate) fn default_datasets() -> Result<Vec<Result<Place, Error>>, Error> {
     let urls = urls_from_environment()?;
     if urls.is_empty() {
         let path = home().join(DEFAULT_FILE);
-        return Ok(vec![Ok(Place::Sqlite { path, table: Table::default() })]);
+        return Ok(vec![Ok(Place::Sqlite { path, table: Table::default(), immutable: false })]);
     }
     let place = |url: &String| {
         Place::parse(url).map_err(|error| match error {

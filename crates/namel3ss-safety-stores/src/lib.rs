@@ -1,5 +1,11 @@
 //! Datasets that need a driver, one cargo feature each, and [`open`], which finds the adapter that
 //! a URL names.
+//!
+//! A program links one SQLite: rusqlite is taken in the range `>=0.38, <0.44`, so that Cargo finds
+//! one that sqlx 0.9, sea-orm 2, diesel 2.3, tokio-rusqlite 0.8, deadpool-sqlite and r2d2_sqlite
+//! have, too; sqlx 0.8 and sea-orm 1 need an older one. Without the feature `bundled` (on by
+//! default) it is the system's, 3.34.1 or newer. See [`sqlite`] for what holds beside another copy
+//! of SQLite in the same process.
 
 pub mod url;
 pub mod schema;
@@ -34,8 +40,8 @@ pub use crate::schema::{Dialect, Table, ddl};
 pub use crate::sqlite::SqliteAdapter;
 pub use crate::url::{OpenError, Target};
 
-/// The adapter for `url`: `sqlite:///relative.db`, `sqlite:////absolute.db`, each with
-/// `?table=name` (`safety_events` otherwise), `postgresql://user:password@host:port/database` and
+/// The adapter for `url`: `sqlite:///relative.db`, `sqlite:////absolute.db`, `sqlite:path.db`, each
+/// with `?table=name` (`safety_events` otherwise), `postgresql://user:password@host:port/database` and
 /// `mysql://…` with [options](crate::server), `file:///absolute.csv`, `.json`, `.jsonl`, `.ndjson`,
 /// or a plain path with one of these extensions or `.db`, `.sqlite`, `.sqlite3`. Objects: see
 /// `objects::Place::parse` for `s3://`, `gs://`, `az://`, and folders, which end in a slash:
@@ -62,8 +68,11 @@ pub fn open(url: &str) -> Result<Arc<dyn DatasetAdapter>, OpenError> {
         Target::Objects(place) => Arc::new(ObjectStoreAdapter::open(place)?),
         #[cfg(feature = "delta")]
         Target::Delta(place) => Arc::new(objects::delta::DeltaAdapter::open(place)?),
+        Target::Sqlite { immutable: true, .. } => {
+            return Err(OpenError::Malformed("immutable=1 is for reading, leave it out to write"));
+        }
         #[cfg(feature = "sqlite")]
-        Target::Sqlite { path, table } => Arc::new(SqliteAdapter::open(path, table)?),
+        Target::Sqlite { path, table, .. } => Arc::new(SqliteAdapter::open(path, table)?),
         #[cfg(not(feature = "sqlite"))]
         Target::Sqlite { .. } => return Err(OpenError::NotInThisBuild { scheme: "sqlite" }),
         #[cfg(feature = "postgres")]

@@ -1,28 +1,40 @@
 //! What a dataset's URL names. Errors repeat its scheme and nothing else, since the rest may hold a
 //! password.
 
-use std::fmt;
+mod error;
+
 use std::path::{Path, PathBuf};
 
-use namel3ss_safety::AdapterError;
-use namel3ss_safety::nearest::nearest;
-
-use crate::schema::{Table, TableError};
+pub use self::error::OpenError;
+use crate::schema::Table;
 use crate::server::{self, Kind, Server};
 
-/// Schemes that can be opened, each with its feature.
-const SCHEMES: &[&str] = &["sqlite", "postgresql", "postgres", "mysql", "mariadb", "file"];
-/// Schemes of object stores.
-#[cfg(feature = "object")]
-const OBJECTS: &[&str] = &["s3", "gs", "az", "abfs", "abfss"];
-#[cfg(not(feature = "object"))]
-const OBJECTS: &[&str] = &[];
-/// Schemes that are known, but not opened yet.
-const LATER: [&str; 5] = ["s3", "gs", "az", "abfs", "abfss"];
+/// Schemes, each with the feature that opens it and whether this build has that.
+const SCHEMES: [(&str, &str, bool); 12] = [
+    ("sqlite", "sqlite", cfg!(feature = "sqlite")),
+    ("postgresql", "postgres", cfg!(feature = "postgres")),
+    ("postgres", "postgres", cfg!(feature = "postgres")),
+    ("mysql", "mysql", cfg!(feature = "mysql")),
+    ("mariadb", "mysql", cfg!(feature = "mysql")),
+    ("file", "", true),
+    ("s3", "object", cfg!(feature = "object")),
+    ("gs", "object", cfg!(feature = "object")),
+    ("az", "object", cfg!(feature = "object")),
+    ("abfs", "object", cfg!(feature = "object")),
+    ("abfss", "object", cfg!(feature = "object")),
+    // Before the scheme of a store.
+    ("delta", "delta", cfg!(feature = "delta")),
+];
 
 /// What this build opens.
 fn schemes() -> impl Iterator<Item = &'static str> {
-    SCHEMES.iter().chain(OBJECTS).copied()
+    SCHEMES.into_iter().filter(|(.., opens)| *opens).map(|(scheme, ..)| scheme)
+}
+
+/// The scheme as it stands in the table, and what opens it.
+fn known(scheme: &str) -> Option<(&'static str, &'static str)> {
+    let (scheme, feature, _) = SCHEMES.into_iter().find(|(its, ..)| *its == scheme)?;
+    Some((scheme, feature))
 }
 
 /// A dataset, as a URL or a path names it.
@@ -44,97 +56,14 @@ pub enum Target {
         path: PathBuf,
         /// The table in it.
         table: Table,
+        /// To read it without locks, and without files beside it: see
+        /// `sqlite::read_immutable`. It can't be written so.
+        immutable: bool,
     },
     /// A table on a PostgreSQL server.
     Postgres(Server),
     /// A table on a MySQL or MariaDB server.
     Mysql(Server),
-}
-
-/// Why a URL names no dataset.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// The scheme is none that is known.
-    UnknownScheme {
-        /// What stood before `://`, shortened.
-        scheme: String,
-    },
-    /// The scheme is known, but this build has no adapter for it.
-    NotInThisBuild {
-        /// The scheme.
-        scheme: &'static str,
-    },
-    /// The file has an extension that says nothing.
-    UnknownExtension,
-    /// An option is none that is known.
-    UnknownOption {
-        /// The one that may have been meant. The option itself may be part of a password.
-        near: Option<&'static str>,
-    },
-    /// The URL is wrong in another way; what it should be.
-    Malformed(&'static str),
-    /// The table's name is none.
-    Table(TableError),
-    /// The adapter refused its arguments.
-    Adapter(AdapterError),
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnknownScheme { scheme } => {
-                write!(f, "open the dataset: unknown scheme {scheme:?}")?;
-                match nearest(scheme, schemes().chain(LATER)) {
-                    Some(near) => write!(f, ", did you mean {near:?}?"),
-                    None => write!(f, ", use {}", schemes().collect::<Vec<_>>().join(" or ")),
-                }
-            }
-            Self::NotInThisBuild { scheme } => write!(
-                f,
-                "open the dataset: {scheme} is not in this build, use {}",
-                schemes().collect::<Vec<_>>().join(" or ")
-            ),
-            Self::UnknownExtension => f.write_str(
-                "open the dataset: name a file .csv, .json, .jsonl, .ndjson, .db, .sqlite or .sqlite3",
-            ),
-            Self::UnknownOption { near } => {
-                f.write_str("open the dataset: one of its URL's options is not known")?;
-                match near {
-                    Some(near) => write!(f, ", did you mean {near:?}?"),
-                    None => f.write_str(
-                        ": use table, sslmode, sslrootcert, connect_timeout, timeout, host, port, user, \
-                         password, dbname; and write ? and & in a password as %3F and %26",
-                    ),
-                }
-            }
-            Self::Malformed(wants) => write!(f, "open the dataset: {wants}"),
-            Self::Table(error) => error.fmt(f),
-            Self::Adapter(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Table(error) => Some(error),
-            Self::Adapter(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-impl From<AdapterError> for OpenError {
-    fn from(error: AdapterError) -> Self {
-        Self::Adapter(error)
-    }
-}
-
-impl From<TableError> for OpenError {
-    fn from(error: TableError) -> Self {
-        Self::Table(error)
-    }
 }
 
 /// The URLs that one text holds, such as `NAMEL3SS_SAFETY_URL`: they are separated by white space
@@ -143,15 +72,18 @@ impl From<TableError> for OpenError {
 /// ```
 /// use namel3ss_safety_stores::url::several;
 /// assert_eq!(several("sqlite:////a b.db  postgresql://db/safety"), ["sqlite:////a b.db", "postgresql://db/safety"]);
+/// assert_eq!(several("sqlite:a.db sqlite:b.db"), ["sqlite:a.db", "sqlite:b.db"]);
 /// assert!(several(" ").is_empty());
 /// ```
 #[must_use]
 pub fn several(text: &str) -> Vec<&str> {
     let begins = |rest: &str| {
-        rest.split_once("://").is_some_and(|(scheme, _)| {
-            let word = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
-            scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(word)
-        })
+        let alone = rest.starts_with("sqlite:") || rest.starts_with("file:");
+        alone
+            || rest.split_once("://").is_some_and(|(scheme, _)| {
+                let word = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+                scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(word)
+            })
     };
     let text = text.trim();
     let mut urls = Vec::new();
@@ -169,11 +101,15 @@ pub fn several(text: &str) -> Vec<&str> {
     urls
 }
 
-/// Reads a URL or a path; touches no file. See [`crate::open`].
+/// Reads a URL or a path. Opens no file; looks for a folder where a path has two meanings. See
+/// [`crate::open`].
 ///
 /// # Errors
 /// See [`OpenError`].
 pub fn parse(url: &str) -> Result<Target, OpenError> {
+    if let Some(file) = sqlite(url) {
+        return file;
+    }
     if let Some(table) = delta(url) {
         return table;
     }
@@ -181,36 +117,24 @@ pub fn parse(url: &str) -> Result<Target, OpenError> {
         return objects;
     }
     let Some((scheme, rest)) = url.split_once("://") else {
-        return by_extension(PathBuf::from(url), Table::default());
+        return by_extension(PathBuf::from(url), Options::default());
     };
     // A SQLAlchemy URL may name a driver, which is its own business.
     let scheme = scheme.split('+').next().unwrap_or(scheme).to_ascii_lowercase();
     match scheme.as_str() {
-        "sqlite" => {
-            let (path, table) = query(rest)?;
-            let path = path.strip_prefix('/').ok_or(OpenError::Malformed(
-                "write sqlite:///relative.db or sqlite:////absolute.db",
-            ))?;
-            if path.is_empty() || path == ":memory:" {
-                return Err(OpenError::Malformed(
-                    "an in-memory database keeps nothing, name a file: sqlite:///events.db",
-                ));
-            }
-            Ok(Target::Sqlite { path: PathBuf::from(path), table })
-        }
         "file" => {
-            let (path, table) = query(rest)?;
+            let (path, options) = query(rest)?;
             if !path.starts_with('/') {
                 return Err(OpenError::Malformed("write file:/// and an absolute path"));
             }
-            by_extension(PathBuf::from(percent_decoded(path)?), table)
+            by_extension(PathBuf::from(percent_decoded(path)?), options)
         }
         "postgresql" | "postgres" => {
             server::parse(Kind::Postgres, rest, environment).map(Target::Postgres)
         }
         "mysql" | "mariadb" => server::parse(Kind::Mysql, rest, environment).map(Target::Mysql),
-        other => Err(match LATER.iter().find(|later| **later == other) {
-            Some(scheme) => OpenError::NotInThisBuild { scheme },
+        other => Err(match known(other) {
+            Some((scheme, _)) => OpenError::NotInThisBuild { scheme },
             None => OpenError::UnknownScheme { scheme: other.chars().take(20).collect() },
         }),
     }
@@ -227,7 +151,9 @@ fn objects(url: &str) -> Option<Result<Target, OpenError>> {
     let whole = url.split('?').next().unwrap_or(url);
     let ours = match scheme.as_deref() {
         Some("file") | None => whole.ends_with('/'),
-        Some(scheme) => OBJECTS.contains(&scheme),
+        Some(scheme) => {
+            cfg!(feature = "object") && known(scheme).is_some_and(|(_, f)| f == "object")
+        }
     };
     ours.then(|| Ok(Target::Objects(crate::objects::Place::parse(url)?)))
 }
@@ -247,29 +173,85 @@ fn objects(_url: &str) -> Option<Result<Target, OpenError>> {
     None
 }
 
-fn query(rest: &str) -> Result<(&str, Table), OpenError> {
-    let Some((path, query)) = rest.split_once('?') else { return Ok((rest, Table::default())) };
-    let mut table = Table::default();
+/// A URL of an SQLite file, as SQLAlchemy reads it: three slashes and a relative path, four and an
+/// absolute one. Without two slashes, what follows is the path as it is.
+fn sqlite(url: &str) -> Option<Result<Target, OpenError>> {
+    let (scheme, rest) = url.split_once(':')?;
+    // A SQLAlchemy URL may name a driver, which is its own business.
+    let scheme = scheme.split('+').next().unwrap_or(scheme);
+    scheme.eq_ignore_ascii_case("sqlite").then(|| {
+        let (path, options) = query(rest)?;
+        let (path, slashes) = match path.strip_prefix("//") {
+            Some(path) => path.strip_prefix('/').map_or((path, 2), |path| (path, 3)),
+            None => (path, 0),
+        };
+        if path.is_empty() || path == ":memory:" {
+            return Err(OpenError::Malformed(
+                "an in-memory database keeps nothing, name a file: sqlite:///relative.db or \
+                 sqlite:////absolute.db",
+            ));
+        }
+        if slashes == 2 && path.contains('@') {
+            return Err(OpenError::Malformed(
+                "a file has no user and no password: write sqlite:///relative.db or \
+                 sqlite:////absolute.db",
+            ));
+        }
+        let folder = Path::new(first_folder(path));
+        if slashes == 3
+            && !folder.as_os_str().is_empty()
+            && !folder.exists()
+            && Path::new("/").join(folder).is_dir()
+        {
+            return Err(OpenError::RelativeOrAbsolute { path: path.to_owned() });
+        }
+        let Options { table, immutable } = options;
+        Ok(Target::Sqlite { path: PathBuf::from(path), table, immutable })
+    })
+}
+
+/// The first folder of a relative path; empty for a path without one, and for an absolute one.
+fn first_folder(path: &str) -> &str {
+    path.split_once('/').map_or("", |(folder, _)| folder)
+}
+
+/// What a URL of a file says beside its path.
+#[derive(Default)]
+struct Options {
+    table: Table,
+    immutable: bool,
+}
+
+fn query(rest: &str) -> Result<(&str, Options), OpenError> {
+    let mut options = Options::default();
+    let Some((path, query)) = rest.split_once('?') else { return Ok((rest, options)) };
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         match pair.split_once('=') {
-            Some(("table", name)) => table = name.parse()?,
-            _ => return Err(OpenError::Malformed("of options only ?table=name is known")),
+            Some(("table", name)) => options.table = name.parse()?,
+            Some(("immutable", "1")) => options.immutable = true,
+            _ => {
+                return Err(OpenError::Malformed(
+                    "of options only ?table=name is known, and ?immutable=1 to read a database that \
+                     nobody writes",
+                ));
+            }
         }
     }
-    if table.schema().is_some() {
+    if options.table.schema().is_some() {
         return Err(OpenError::Malformed(
             "a file has no schemas, name the table alone: ?table=name",
         ));
     }
-    Ok((path, table))
+    Ok((path, options))
 }
 
-fn by_extension(path: PathBuf, table: Table) -> Result<Target, OpenError> {
+fn by_extension(path: PathBuf, options: Options) -> Result<Target, OpenError> {
     let extension = Path::new(&path).extension().and_then(|e| e.to_str());
+    let Options { table, immutable } = options;
     match extension.unwrap_or("").to_ascii_lowercase().as_str() {
         "csv" => Ok(Target::Csv(path)),
         "json" | "jsonl" | "ndjson" => Ok(Target::Json(path)),
-        "db" | "sqlite" | "sqlite3" => Ok(Target::Sqlite { path, table }),
+        "db" | "sqlite" | "sqlite3" => Ok(Target::Sqlite { path, table, immutable }),
         _ => Err(OpenError::UnknownExtension),
     }
 }
@@ -317,7 +299,8 @@ mod tests {
     #[test]
     fn urls_name_datasets_and_errors_name_no_secret() {
         let sqlite = |path: &str, table: &str| {
-            Ok(Target::Sqlite { path: path.into(), table: table.parse().expect("a name") })
+            let table = table.parse().expect("a name");
+            Ok(Target::Sqlite { path: path.into(), table, immutable: false })
         };
         check("sqlite:///rel.db", sqlite("rel.db", "safety_events"));
         check("sqlite:////abs/x.db?table=t_1", sqlite("/abs/x.db", "t_1"));
@@ -325,7 +308,18 @@ mod tests {
         check("x.sqlite3", sqlite("x.sqlite3", "safety_events"));
         check("file:///a%20b.csv", Ok(Target::Csv("/a b.csv".into())));
         check("dir/x.NDJSON", Ok(Target::Json("dir/x.NDJSON".into())));
+        check("sqlite:rel.db", sqlite("rel.db", "safety_events"));
+        check("sqlite://rel.db?table=t", sqlite("rel.db", "t"));
+        check("sqlite:dir/rel.db", sqlite("dir/rel.db", "safety_events"));
+        check("sqlite:/abs/x.db", sqlite("/abs/x.db", "safety_events"));
+        check("SQLite:///nowhere/rel.db", sqlite("nowhere/rel.db", "safety_events"));
+        check("sqlite:///src/rel.db", sqlite("src/rel.db", "safety_events"));
+        let read_only = parse("sqlite:///rel.db?immutable=1");
+        assert!(matches!(read_only, Ok(Target::Sqlite { immutable: true, .. })));
+        check("sqlite:///rel.db?immutable=0", Err("?immutable=1 to read"));
         check("sqlite://", Err("sqlite:///relative.db"));
+        check("sqlite::memory:", Err("keeps nothing"));
+        check("sqlite://me:canary@host/db", Err("no user and no password"));
         check("sqlite:///:memory:", Err("keeps nothing"));
         check("sqlite:///x.db?table=a;canary", Err("table name"));
         check("sqlite:///x.db?password=canary", Err("?table=name"));
@@ -353,5 +347,27 @@ mod tests {
         check("delta+s3://me:canary@host/db", Err("delta is not in this build"));
         check("me:canary@host/db", Err("name a file .csv"));
         check("file:///a%zz.csv", Err("%25"));
+    }
+
+    /// sqlx reads `sqlite:///tmp/a.db` as absolute, SQLAlchemy as relative: rows went to where their
+    /// author did not look for them.
+    #[test]
+    fn a_path_that_may_be_relative_or_absolute_is_refused_with_both_spellings() {
+        let error = parse("sqlite:///tmp/a b.db?table=canary").unwrap_err().to_string();
+        assert!(error.contains("sqlite:////tmp/a b.db for the absolute path"), "{error}");
+        assert!(error.contains("sqlite:tmp/a b.db for the relative one"), "{error}");
+        assert!(!error.contains("canary"), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_in_a_build_names_its_feature() {
+        let error = OpenError::NotInThisBuild { scheme: "postgresql" }.to_string();
+        assert!(error.contains("enable the feature postgres of"), "{error}");
+        for (scheme, feature, opens) in SCHEMES.into_iter().filter(|(scheme, ..)| *scheme != "file")
+        {
+            let error = OpenError::NotInThisBuild { scheme }.to_string();
+            assert!(error.contains(&format!("the feature {feature} of")), "{error}");
+            assert_eq!(schemes().any(|its| its == scheme), opens);
+        }
     }
 }

@@ -41,7 +41,9 @@ pub(crate) fn open(place: &Place) -> Box<dyn Source> {
     match place {
         Place::Csv(path) => Box::new(file::Growing::csv(path)),
         Place::Json(path) => Box::new(file::Growing::json(path)),
-        Place::Sqlite { path, table } => Box::new(sqlite::Rows::new(path, table)),
+        Place::Sqlite { path, table, immutable } => {
+            Box::new(sqlite::Rows::new(path, table, *immutable))
+        }
         Place::Server(server) => Box::new(server::Rows::new(server)),
         #[cfg(any(feature = "object", feature = "parquet"))]
         Place::Objects(place) => Box::new(objects::Objects::new(place)),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use namel3ss_safety::adapter::ReadError;
 use namel3ss_safety_stores::Table;
-use namel3ss_safety_stores::sqlite::{Filter, read};
+use namel3ss_safety_stores::sqlite::{Filter, read, read_immutable};
 
 use super::{Each, Source};
 use crate::error::Error;
@@ -14,13 +14,14 @@ use crate::record::Record;
 pub(crate) struct Rows {
     path: PathBuf,
     table: Table,
+    immutable: bool,
     last: Option<i64>,
     newest: Option<u32>,
 }
 
 impl Rows {
-    pub(crate) fn new(path: &Path, table: &Table) -> Self {
-        Self { path: path.to_owned(), table: table.clone(), last: None, newest: None }
+    pub(crate) fn new(path: &Path, table: &Table, immutable: bool) -> Self {
+        Self { path: path.to_owned(), table: table.clone(), immutable, last: None, newest: None }
     }
 }
 
@@ -28,7 +29,12 @@ impl Source for Rows {
     fn poll(&mut self, each: Each<'_>) -> Result<u64, Error> {
         let newest = self.newest.take();
         let filter = Filter { after_rowid: self.last, newest, ..Filter::default() };
-        let rows = read(&self.path, &self.table, filter).map_err(|e| failed(&self.path, &e))?;
+        let rows = if self.immutable {
+            read_immutable(&self.path, &self.table, filter)
+        } else {
+            read(&self.path, &self.table, filter)
+        };
+        let rows = rows.map_err(|e| failed(&self.path, &e))?;
         let mut unreadable = 0;
         for row in rows {
             match row {

@@ -53,8 +53,8 @@ pub(super) fn connect(path: &Path, table: &Table) -> Result<Connection, AdapterE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let wrong = |error| failed(path, "open", &error);
-    let connection = Connection::open_with_flags(path, flags).map_err(wrong)?;
-    set_up_patiently(&connection, table).map_err(wrong)?;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(wrong)?;
+    set_up_patiently(&mut connection, table).map_err(wrong)?;
     Ok(connection)
 }
 
@@ -175,7 +175,7 @@ fn missing_right(_: &Path) -> Option<String> {
 
 /// Sets a new connection up. Where another process is making the same database at this moment SQLite
 /// says at once that it is locked, without asking whether that is worth waiting for.
-fn set_up_patiently(connection: &Connection, table: &Table) -> rusqlite::Result<()> {
+fn set_up_patiently(connection: &mut Connection, table: &Table) -> rusqlite::Result<()> {
     let until = Instant::now() + BUSY_WAIT_MAX;
     loop {
         match set_up(connection, table) {
@@ -190,7 +190,7 @@ fn set_up_patiently(connection: &Connection, table: &Table) -> rusqlite::Result<
     }
 }
 
-fn set_up(connection: &Connection, table: &Table) -> rusqlite::Result<()> {
+fn set_up(connection: &mut Connection, table: &Table) -> rusqlite::Result<()> {
     connection.busy_handler(Some(is_worth_waiting))?;
     // One that exists keeps its own.
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;

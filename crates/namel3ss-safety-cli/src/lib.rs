@@ -12,7 +12,6 @@ mod exit;
 mod error;
 mod io;
 pub mod escape;
-pub mod redact;
 mod style;
 mod out;
 mod progress;
@@ -33,6 +32,8 @@ mod tally;
 mod feed;
 mod checks;
 mod cmd;
+
+pub use namel3ss_safety::redact;
 
 use std::ffi::OsString;
 

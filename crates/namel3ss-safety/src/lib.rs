@@ -20,6 +20,7 @@ pub mod register;
 pub mod nearest;
 pub mod limits;
 pub mod process;
+pub mod redact;
 mod locks;
 #[cfg(feature = "tracing")]
 pub mod tracing_layer;

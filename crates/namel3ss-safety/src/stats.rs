@@ -40,6 +40,9 @@ pub struct Stats {
     pub max_buffer_size: u64,
     /// Bytes of journal that wait.
     pub backlog_bytes: u64,
+    /// Events that were larger than 256 KiB, or nested too deep, and were cut; they are logged all
+    /// the same.
+    pub cut: u64,
     /// `total_dropped` by reason.
     pub dropped: [(DropReason, u64); DropReason::ALL.len()],
     /// Since when something has been pending without any progress.
@@ -102,6 +105,8 @@ fn loaded(dropped: &Reasons) -> [u64; DropReason::ALL.len()] {
 pub(crate) struct Counters {
     /// Events dropped before they got a seq.
     pub(crate) unsequenced: AtomicU64,
+    /// Events that were cut to fit.
+    pub(crate) cut: AtomicU64,
     dropped: Reasons,
 }
 

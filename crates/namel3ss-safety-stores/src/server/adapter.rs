@@ -41,9 +41,8 @@ impl<S: Session> Adapter<S> {
         runtime::off_runtime(|| {
             // None is left by a panic: the session is dropped with its transaction.
             let mut session = self.session.lock(|| None);
-            runtime::block_on(self.insert_by(&mut session, batch)).map_err(|error| {
-                AdapterError::transient(format!("start a runtime: {error}")).with_source(error)
-            })?
+            runtime::block_on(self.insert_by(&mut session, batch))
+                .map_err(|error| AdapterError::transient("start a runtime").with_source(error))?
         })
     }
 

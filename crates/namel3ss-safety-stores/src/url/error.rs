@@ -94,8 +94,9 @@ impl fmt::Display for OpenError {
 impl std::error::Error for OpenError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Table(error) => Some(error),
-            Self::Adapter(error) => Some(error),
+            // Their own words are the message.
+            Self::Table(error) => error.source(),
+            Self::Adapter(error) => error.source(),
             _ => None,
         }
     }

@@ -54,7 +54,7 @@ pub(super) fn make_parent(path: &Path) -> Result<(), AdapterError> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder).map_err(|error| {
         let error = AdapterError::io(format_args!("make the folder {}", folder.display()), error);
-        AdapterError::config(format!("{error}; make it, or name another path")).with_source(error)
+        AdapterError::config(format!("{error}; make it, or name another path"))
     })
 }
 

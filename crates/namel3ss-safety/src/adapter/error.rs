@@ -58,10 +58,11 @@ impl AdapterError {
             }
             _ => Failure::Transient,
         };
-        Self { failure, message: format!("{doing}: {error}"), source: Some(Box::new(error)) }
+        Self { failure, message: format!("{doing}: {error}"), source: None }
     }
 
-    /// With the error that caused it.
+    /// With the error that caused it. A notice tells what it and its causes say beyond the message,
+    /// with passwords hidden.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());

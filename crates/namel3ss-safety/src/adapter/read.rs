@@ -93,7 +93,8 @@ impl fmt::Display for ReadError {
 impl std::error::Error for ReadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Io(error) => Some(error),
+            // Its own words are in the message.
+            Self::Io(error) => error.source(),
             Self::Dataset(_) | Self::Row { .. } => None,
         }
     }

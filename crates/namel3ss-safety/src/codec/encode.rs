@@ -16,17 +16,32 @@ use super::{DEPTH_MAX, FIXED_BYTES, PAYLOAD_BYTES_MAX, SEVERITY_OTHER, TEXTS, VE
 /// assert_eq!(codec::decode(&payload).unwrap().to_event(), event);
 /// ```
 pub fn encode(event: &impl Source, out: &mut Vec<u8>) {
+    encode_noting(event, out);
+}
+
+/// As [`encode`]; whether the event was cut.
+pub(super) fn encode_noting(event: &impl Source, out: &mut Vec<u8>) -> bool {
     let start = out.len();
-    let end = encode_at(event, out, start);
+    let (end, cut) = encode_at(event, out, start);
     out.truncate(end);
+    cut
 }
 
 /// Writes the payload of `event` into `scratch` from its first byte, and gives what was written.
 /// The scratch grows by need and is never cleared, so that the usual call neither allocates nor
 /// zeroes anything.
 pub fn encode_into<'s>(event: &impl Source, scratch: &'s mut Vec<u8>) -> &'s [u8] {
-    let end = encode_at(event, scratch, 0);
-    &scratch[..end]
+    encode_into_noting(event, scratch).0
+}
+
+/// As [`encode_into`]; also whether the event was cut.
+#[inline]
+pub(crate) fn encode_into_noting<'s>(
+    event: &impl Source,
+    scratch: &'s mut Vec<u8>,
+) -> (&'s [u8], bool) {
+    let (end, cut) = encode_at(event, scratch, 0);
+    (&scratch[..end], cut)
 }
 
 /// Appends an object alone, as a host keeps one in its [`tail`](Source::tail); cut where it is
@@ -43,19 +58,19 @@ pub fn encode_object(entries: impl FnOnce(&mut Entries<'_, '_>), out: &mut Vec<u
     out.truncate(end);
 }
 
-/// Writes from `start` on; where the payload ends.
-fn encode_at(event: &impl Source, out: &mut Vec<u8>, start: usize) -> usize {
+/// Writes from `start` on; where the payload ends, and whether the event was cut.
+fn encode_at(event: &impl Source, out: &mut Vec<u8>, start: usize) -> (usize, bool) {
     // Each step is far smaller than the one before; the last always fits.
     for (text_max, items_max) in
         [(PAYLOAD_BYTES_MAX, usize::MAX), (16384, 4096), (2048, 512), (256, 128), (64, 32)]
     {
         let mut writer = Writer { out, start, text_max, items_left: items_max, truncated: false };
         if let Some(end) = writer.event(event) {
-            return end;
+            return (end, writer.truncated);
         }
     }
     debug_assert!(false, "the last step of the ladder always fits");
-    start
+    (start, true)
 }
 
 /// Where it writes is passed from call to call rather than kept in a field: twenty short texts in a

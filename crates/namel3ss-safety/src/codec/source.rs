@@ -1,7 +1,7 @@
 //! What can be written as an event: the library's own type, or the objects of a host language,
 //! which are read where they are, without a copy in between.
 
-use super::encode::{Entries, Texts, encode};
+use super::encode::{Entries, Texts, encode_noting};
 use crate::clock::Timestamp;
 use crate::event::{Direction, SafetyAction, SafetyEvent};
 
@@ -82,20 +82,29 @@ impl Source for SafetyEvent {
 
 /// An event that was encoded, to be logged or stored later.
 #[derive(Clone, Debug)]
-pub struct Payload(Vec<u8>);
+pub struct Payload {
+    bytes: Vec<u8>,
+    cut: bool,
+}
 
 impl Payload {
     /// Encodes an event.
     #[must_use]
     pub fn of(event: &impl Source) -> Self {
         let mut bytes = Vec::new();
-        encode(event, &mut bytes);
-        Self(bytes)
+        let cut = encode_noting(event, &mut bytes);
+        Self { bytes, cut }
     }
 
     /// The bytes, as a journal keeps them.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
+    }
+
+    /// Whether the event was larger than a payload may be, or nested too deep, and was cut.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.cut
     }
 }

@@ -150,10 +150,18 @@ impl SafetyEventLogger {
     #[inline]
     fn accept(&self, event: &impl Source, patience: Patience) -> Option<Logged> {
         let shared = self.shared();
-        let apart = || shared.accept(codec::encode_into(event, &mut Vec::new()), patience);
+        let accept = |scratch: &mut Vec<u8>| {
+            let (payload, cut) = codec::encode_into_noting(event, scratch);
+            let logged = shared.accept(payload, patience);
+            if cut && logged.is_some() {
+                shared.note_cut();
+            }
+            logged
+        };
+        let apart = || accept(&mut Vec::new());
         let accepted = SCRATCH.try_with(|scratch| match scratch.try_borrow_mut() {
             Ok(mut scratch) => {
-                let logged = shared.accept(codec::encode_into(event, &mut scratch), patience);
+                let logged = accept(&mut scratch);
                 if scratch.len() > SCRATCH_BYTES_MAX {
                     *scratch = Vec::new();
                 }
@@ -168,14 +176,23 @@ impl SafetyEventLogger {
 
     /// As [`log`](Self::log), of an event that was encoded before.
     pub fn log_payload(&self, payload: &Payload) -> Logged {
-        self.shared().accept(payload.bytes(), Patience::Wait).unwrap_or_else(never_refused)
+        self.accept_payload(payload, Patience::Wait).unwrap_or_else(never_refused)
     }
 
     /// Keeps an event though the buffer is full, beyond the limit: for callers that can't wait now,
     /// and will until [`is_full`](Self::is_full) says no. `None` where the strategy is `block` and
     /// the journal's disk takes nothing.
     pub fn overfill(&self, payload: &Payload) -> Option<Logged> {
-        self.shared().accept(payload.bytes(), Patience::Overfill)
+        self.accept_payload(payload, Patience::Overfill)
+    }
+
+    fn accept_payload(&self, payload: &Payload, patience: Patience) -> Option<Logged> {
+        let shared = self.shared();
+        let logged = shared.accept(payload.bytes(), patience);
+        if payload.is_cut() && logged.is_some() {
+            shared.note_cut();
+        }
+        logged
     }
 
     /// Delivers on this thread what [`overfill`](Self::overfill) found in the buffer of a logger

@@ -58,6 +58,7 @@ impl Shared {
             current_buffer_size: lane.map_or(0, Lane::shown_buffered),
             max_buffer_size: config.buffer_size,
             backlog_bytes: self.lanes().map(|lane| lane.journal.bytes_from(lane.front())).sum(),
+            cut: counters.cut.load(Ordering::Acquire),
             dropped: std::array::from_fn(|i| (DropReason::ALL[i], sums.dropped[i])),
             oldest_pending: self.oldest_pending(&sinks),
             last_error: config.notices.last_error(),
@@ -115,6 +116,31 @@ impl Shared {
         }
     }
 
+    /// Counts an event that was cut to fit; says so of the first, and then a sum a minute.
+    #[cold]
+    pub(super) fn note_cut(&self) {
+        self.counters.cut.fetch_add(1, Ordering::AcqRel);
+        self.say_cut(Saying::Due);
+    }
+
+    /// Says how many events were cut, and not said yet.
+    pub(super) fn say_cut(&self, which: Saying) {
+        let now = self.config.clock.monotonic();
+        let mut said = lock(&self.said.cut);
+        let cut = self.counters.cut.load(Ordering::Acquire);
+        let events = cut.saturating_sub(said.events);
+        let due = said.at.is_none_or(|at| now >= at + REPEAT_EVERY);
+        if events == 0 || !(due || which == Saying::All) {
+            return;
+        }
+        *said = SaidSum { events: cut, at: Some(now) };
+        let were = if events == 1 { "event was" } else { "events were" };
+        let text = format!(
+            "{events} {were} larger than 256 KiB, or nested more than 64 deep, and cut to fit"
+        );
+        self.config.notices.say(Level::Warning, "cut", text);
+    }
+
     /// What was dropped for at least one sink.
     fn dropped(&self) -> [u64; DropReason::ALL.len()] {
         let mut dropped = self.sums().dropped;
@@ -126,6 +152,7 @@ impl Shared {
 
     /// Says what was dropped, and not said yet: the first of a kind at once, then a sum a minute.
     pub(super) fn say_dropped(&self, which: Saying) {
+        self.say_cut(which);
         let now = self.config.clock.monotonic();
         let mut said = lock(&self.said.sums);
         let dropped = self.dropped();
@@ -166,6 +193,8 @@ pub(super) struct Said {
     kinds: AtomicU8,
     /// By reason.
     sums: Mutex<[SaidSum; DropReason::ALL.len()]>,
+    /// Of events that were cut.
+    cut: Mutex<SaidSum>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]

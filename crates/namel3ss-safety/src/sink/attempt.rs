@@ -2,15 +2,20 @@
 //! becomes text that a terminal and a log can show.
 
 use std::any::Any;
+use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::adapter::{Batching, DatasetAdapter, Failure, Registry};
+use crate::adapter::{AdapterError, Batching, DatasetAdapter, Failure, Registry};
 use crate::batch::Batch;
 use crate::notice::Notice;
+use crate::redact::redact;
 
 /// The most characters of a message that come from outside.
 const MESSAGE_CHARS_MAX: usize = 500;
+
+/// The most causes that are told; one that is its own cause has no last one.
+const CAUSES_MAX: usize = 8;
 
 /// What went wrong with one attempt.
 #[derive(Clone, Debug)]
@@ -28,7 +33,7 @@ pub(super) fn attempt(adapter: &dyn DatasetAdapter, batch: &Batch<'_>) -> Result
     let tried = catch_unwind(AssertUnwindSafe(|| {
         adapter.insert(batch).map_err(|error| Failed {
             failure: check(error.failure().clone(), batch.len()),
-            message: showable(&error.to_string()),
+            message: showable(&with_causes(&error)),
             panicked: false,
         })
     }));
@@ -36,6 +41,23 @@ pub(super) fn attempt(adapter: &dyn DatasetAdapter, batch: &Batch<'_>) -> Result
         let message = format!("insert the rows: the adapter panicked: {}", panic_text(&*panic));
         Err(Failed { failure: Failure::Unknown, message: showable(&message), panicked: true })
     })
+}
+
+/// What an error says, and what its causes say beyond that. Theirs are other crates' words, so that
+/// passwords are hidden in them.
+fn with_causes(error: &AdapterError) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    for _ in 0..CAUSES_MAX {
+        let Some(cause) = next else { break };
+        let said = cause.to_string();
+        let said = redact(said.trim());
+        if !said.is_empty() && !text.contains(&*said) {
+            text = format!("{text}: {said}");
+        }
+        next = cause.source();
+    }
+    text
 }
 
 /// The dataset's adapter; a registry of the user's own that panics has none.

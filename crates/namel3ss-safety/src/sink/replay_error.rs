@@ -82,7 +82,8 @@ impl fmt::Display for ReplayError {
 impl Error for ReplayError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Read { source, .. } | Self::Move { source, .. } => Some(source),
+            // Its own words are in the message.
+            Self::Read { source, .. } | Self::Move { source, .. } => source.source(),
             _ => None,
         }
     }

@@ -455,3 +455,40 @@ fn strangers_among_segments_are_set_aside_and_the_rest_is_delivered() {
     left.sort_unstable();
     assert_eq!(left.len(), 4, "{left:?}");
 }
+
+/// An event of 300 KiB was cut, and nobody was told.
+#[test]
+fn an_event_that_is_cut_is_counted_and_said() {
+    let place = Place::new();
+    let logger = place.builder(&Dataset::healthy()).build().unwrap();
+    let mut large = event(1);
+    large.reason = Some("x".repeat(300 << 10));
+    (1..=3).for_each(|_| _ = logger.log(&large));
+    let _ = logger.log_payload(&namel3ss_safety::codec::Payload::of(&large));
+    let _ = logger.log(&event(2));
+    assert!(logger.flush(Some(Duration::from_secs(20))).complete);
+    assert_eq!((logger.stats().cut, logger.stats().total_flushed), (4, 5));
+    let notices = logger.notices();
+    let said: Vec<_> = notices.iter().filter(|notice| notice.kind == "cut").collect();
+    assert!(matches!(&said[..], [one] if one.text.starts_with("1 event was")), "{notices:?}");
+}
+
+/// Why an adapter could not do something was in the error's causes, which nobody was told; and a
+/// cause that is told must not tell a password.
+#[test]
+fn a_notice_tells_the_causes_of_an_error_without_their_passwords() {
+    let place = Place::new();
+    let dataset = Dataset::new(|_| {
+        let inner = std::io::Error::other("reset by postgres://ann:s3cret@db/x");
+        let outer = AdapterError::transient("reach the server").with_source(inner);
+        Err(AdapterError::config("insert the rows").with_source(outer))
+    });
+    let logger = place.builder(&dataset).max_retries(1).build().unwrap();
+    let _ = logger.log(&event(1));
+    let _ = logger.flush(Some(Duration::from_secs(20)));
+    let texts: Vec<String> = logger.notices().into_iter().map(|notice| notice.text).collect();
+    let told = "insert the rows: reach the server: reset by postgres://ann:***@db/x";
+    assert!(texts.iter().any(|text| text.contains(told)), "{texts:?}");
+    let files: Vec<String> = place.fallback_rows().iter().map(ToString::to_string).collect();
+    assert!(!texts.iter().chain(&files).any(|text| text.contains("s3cret")), "{texts:?} {files:?}");
+}

@@ -99,7 +99,8 @@ impl std::fmt::Display for RecoverError {
 impl std::error::Error for RecoverError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Io(error) => Some(error),
+            // Its own words are in the message.
+            Self::Io(error) => std::error::Error::source(error),
             _ => None,
         }
     }

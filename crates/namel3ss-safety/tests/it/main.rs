@@ -27,3 +27,5 @@ mod places;
 mod life;
 #[cfg(unix)]
 mod host;
+#[cfg(unix)]
+mod rings;

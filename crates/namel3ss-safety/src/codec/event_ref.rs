@@ -69,7 +69,8 @@ impl<'a> EventRef<'a> {
             timestamp: Timestamp::from_micros(i64::from_le_bytes(word(8))),
             texts,
             direction: Direction::from_code(flags & 1)?,
-            action: SafetyAction::from_code(flags >> 1 & 3)?,
+            // A code of a later version is none of these, and must not read as one.
+            action: SafetyAction::from_code(flags >> 1 & 7)?,
             severity,
             confidence: f64::from_le_bytes(word(16)),
             latency_ms: f64::from_le_bytes(word(24)),

@@ -156,6 +156,20 @@ mod tests {
         assert_eq!(round_trip(&event).metadata["truncated"], true);
     }
 
+    /// An action that a later version adds was read as another one, since a bit of its code was not
+    /// looked at.
+    #[test]
+    fn no_byte_reads_as_another_action() {
+        let mut payload = Vec::new();
+        encode(&SafetyEvent::default(), &mut payload);
+        for flags in 0..=u8::MAX {
+            payload[1] = flags;
+            let known = flags & 0b1000 == 0 && flags >> 4 <= 4;
+            let action = decode(&payload).ok().map(|event| event.action.code());
+            assert_eq!(action, known.then_some(flags >> 1 & 3), "{flags:#b}");
+        }
+    }
+
     #[test]
     fn numbers_follow_the_grammar() {
         for good in ["0", "-0", "10", "1.5", "1e5", "-1.25E-7"] {

@@ -1,8 +1,9 @@
 //! Which events to show: `field=value`, `field!=value`, `field~substring`.
 
+use std::fmt::Display;
 use std::str::FromStr;
 
-use namel3ss_safety::{SafetyEvent, Timestamp};
+use namel3ss_safety::{Direction, SafetyAction, SafetyEvent, Timestamp};
 use serde_json::{Map, Value};
 
 use crate::record::check_field;
@@ -43,7 +44,22 @@ impl FromStr for Filter {
             }
         };
         check_field(field)?;
-        Ok(Self { field: field.to_owned(), op, value: value.to_owned() })
+        // A word that no event has would be found in none, without a word about it.
+        let value = match (field, op) {
+            (_, Op::Contains) => value.to_owned(),
+            ("action", _) => word::<SafetyAction>(value)?,
+            ("direction", _) => word::<Direction>(value)?,
+            _ => value.to_owned(),
+        };
+        Ok(Self { field: field.to_owned(), op, value })
+    }
+}
+
+/// A word of the table as events have it: `Blocked` is `block`.
+fn word<T: FromStr<Err: Display> + Display>(word: &str) -> Result<String, String> {
+    match word.parse::<T>() {
+        Ok(known) => Ok(known.to_string()),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -74,7 +90,7 @@ impl Filter {
                 let moment = self.value.parse::<Timestamp>();
                 moment.is_ok() && moment == text.parse()
             }
-            "action" | "direction" | "severity" => text.eq_ignore_ascii_case(&self.value),
+            "severity" => text.eq_ignore_ascii_case(&self.value),
             // 0.50 is 0.5, in metadata too.
             _ => match (text.parse::<f64>(), self.value.parse::<f64>()) {
                 (Ok(a), Ok(b)) => is_numeric(&self.field) && a == b,
@@ -158,6 +174,11 @@ mod tests {
             ("action=block", true),
             ("action==BLOCK", true),
             ("action!=block", false),
+            ("action=Denied", true),
+            ("action!=allowed", true),
+            ("action~lock", true),
+            ("direction=Request", true),
+            ("severity=NONE", true),
             ("policy_name=pii=policy", true),
             ("policy_name~=", true),
             ("reason~SSN", true),
@@ -187,6 +208,8 @@ mod tests {
     fn what_is_no_filter_says_what_would_be() {
         for (filter, hint) in [
             ("acton=block", "did you mean 'action'?"),
+            ("action=blok", "did you mean \"block\"?"),
+            ("direction!=sideways", "one of input, output"),
             ("block", "field=value"),
             ("metadata.=1", "did you mean 'metadata'?"),
             ("=x", "one of event_id"),

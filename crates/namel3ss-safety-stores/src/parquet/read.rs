@@ -153,7 +153,8 @@ impl Columns {
         let list = self.0[12].as_list::<i32>().value(row);
         let list = list.as_string_opt::<i32>().ok_or("categories hold something else than text")?;
         let mut metadata = match self.text(16, row) {
-            Some(text) => serde_json::from_str(text).map_err(|error| error.to_string())?,
+            Some(text) => serde_json::from_str(text)
+                .unwrap_or_else(|_| [("metadata".to_owned(), text.into())].into_iter().collect()),
             None => Map::new(),
         };
         // Others' words are read as everywhere; what is no word of ours is kept.

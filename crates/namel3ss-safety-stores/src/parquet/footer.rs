@@ -149,8 +149,8 @@ impl Footer {
         }
     }
 
-    /// The columns of a group, all or those that are named, in `rows` rows at a time, with the types
-    /// that its writer had in memory.
+    /// The columns of a group of ours, all or those that are named, in `rows` rows at a time, with the
+    /// types that [`columns::of`] makes.
     pub(crate) fn batches(
         &self,
         group: usize,
@@ -159,7 +159,7 @@ impl Footer {
         rows: usize,
     ) -> Result<Vec<RecordBatch>, ReadError> {
         self.check_size(group)?;
-        let file = ParquetRecordBatchReaderBuilder::new_with_metadata(part, self.written()?);
+        let file = ParquetRecordBatchReaderBuilder::new_with_metadata(part, self.typed()?);
         let mask = match names {
             Some(names) => ProjectionMask::columns(file.parquet_schema(), names.iter().copied()),
             None => ProjectionMask::all(),
@@ -203,13 +203,22 @@ impl Footer {
 
     /// Whether its columns are ours, and no others.
     pub(crate) fn is_ours(&self) -> bool {
+        let stored = |field: &Field| match field.data_type() {
+            DataType::Dictionary(_, texts) => field.clone().with_data_type((**texts).clone()),
+            _ => field.clone(),
+        };
         let ours = columns::schema();
-        self.written().is_ok_and(|there| ours.fields().iter().eq(there.schema().fields()))
+        let ours = ours.fields().iter().map(|field| stored(field));
+        self.plain().is_ok_and(|there| {
+            there.schema().fields().iter().map(|field| field.as_ref().clone()).eq(ours)
+        })
     }
 
-    /// With the Arrow types that its writer had in memory.
-    fn written(&self) -> Result<ArrowReaderMetadata, ReadError> {
-        ArrowReaderMetadata::try_new(self.0.clone(), ArrowReaderOptions::new()).map_err(wrong)
+    /// With our types in memory, whatever those of its writer were. Of a file that is not ours, with
+    /// its own.
+    fn typed(&self) -> Result<ArrowReaderMetadata, ReadError> {
+        let ours = ArrowReaderOptions::new().with_schema(columns::schema());
+        ArrowReaderMetadata::try_new(self.0.clone(), ours).or_else(|_| self.plain())
     }
 
     /// With those of the file itself, whoever wrote it.

@@ -10,9 +10,8 @@ use namel3ss_safety::{JournalId, Seq};
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 
-use super::columns;
 use super::read::wrong;
-use super::write::{CHUNK_ROWS, properties};
+use super::write::{CHUNK_ROWS, writer};
 
 /// The columns that say where a row belongs.
 pub(crate) const KEYS: [&str; 3] = ["timestamp", "journal_id", "seq"];
@@ -63,8 +62,7 @@ pub(crate) struct Merger {
 impl Merger {
     /// With a text in its footer.
     pub(crate) fn new(key: &str, note: String) -> Result<Self, ReadError> {
-        let mut writer = ArrowWriter::try_new(Vec::new(), columns::schema(), Some(properties()))
-            .map_err(wrong)?;
+        let mut writer = writer(Vec::new()).map_err(wrong)?;
         writer.append_key_value_metadata(KeyValue::new(key.to_owned(), note));
         Ok(Self { writer })
     }

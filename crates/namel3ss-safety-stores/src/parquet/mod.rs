@@ -4,7 +4,7 @@
 //! | column | type |
 //! | --- | --- |
 //! | `timestamp` | microseconds, UTC; delta-encoded, with statistics for every page and row group |
-//! | `direction`, `action`, `severity`, `policy_name` | text, dictionary-encoded |
+//! | `direction`, `action`, `severity`, `policy_name` | text, dictionary-encoded by Parquet |
 //! | `categories` | list of text |
 //! | `confidence`, `latency_ms` | double; NaN and infinities are themselves |
 //! | `metadata` | text: one JSON object with sorted keys |
@@ -13,7 +13,9 @@
 //!
 //! `event_id` is stored as what differs from the one before (`DELTA_BYTE_ARRAY`), `trace_id` with its
 //! lengths apart (`DELTA_LENGTH_BYTE_ARRAY`): see the format's
-//! [encodings](https://parquet.apache.org/docs/file-format/data-pages/encodings/).
+//! [encodings](https://parquet.apache.org/docs/file-format/data-pages/encodings/). There is no
+//! `ARROW:schema`: files of earlier builds have one with dictionary types, on which some engines fail;
+//! they are read, and compacted together with new ones.
 //!
 //! Row groups have 25,000 rows and pages 5,000, in the order of their seqs and so nearly of time: a
 //! reader that asks for an hour skips the rest. The same rows give the same bytes.
@@ -30,5 +32,3 @@ pub(crate) use self::merge::{KEYS, Key, Merger, keys, only};
 pub(crate) use self::read::Rows;
 pub use self::read::decode;
 pub use self::write::encode;
-#[cfg(feature = "delta")]
-pub(crate) use self::write::encode_plain;

@@ -22,20 +22,6 @@ pub(super) const CHUNK_ROWS: usize = 2_500;
 /// # Errors
 /// `Poison` for seqs beyond 63 bits, which no journal reaches.
 pub fn encode(rows: &[Row<'_>]) -> Result<Vec<u8>, AdapterError> {
-    checked(rows, false)
-}
-
-/// The same without Arrow's own schema in the file, which tells readers of a table that has a schema
-/// something else: that words are to be dictionaries in memory too.
-///
-/// # Errors
-/// As [`encode`].
-#[cfg(feature = "delta")]
-pub(crate) fn encode_plain(rows: &[Row<'_>]) -> Result<Vec<u8>, AdapterError> {
-    checked(rows, true)
-}
-
-fn checked(rows: &[Row<'_>], plain: bool) -> Result<Vec<u8>, AdapterError> {
     let too_large = |row: &Row<'_>| i64::try_from(row.seq.0).is_err();
     let poison: Vec<usize> =
         rows.iter().enumerate().filter(|(_, row)| too_large(row)).map(|(at, _)| at).collect();
@@ -43,22 +29,27 @@ fn checked(rows: &[Row<'_>], plain: bool) -> Result<Vec<u8>, AdapterError> {
         let text = "encode the rows: a seq is beyond 63 bits";
         return Err(AdapterError::new(Failure::Poison(poison), text));
     }
-    written(rows, plain).map_err(|error| AdapterError::config(format!("encode the rows: {error}")))
+    written(rows).map_err(|error| AdapterError::config(format!("encode the rows: {error}")))
 }
 
-fn written(rows: &[Row<'_>], plain: bool) -> Result<Vec<u8>, ParquetError> {
-    let out = Vec::with_capacity(rows.len().saturating_mul(80));
-    let options =
-        ArrowWriterOptions::new().with_properties(properties()).with_skip_arrow_metadata(plain);
-    let mut writer = ArrowWriter::try_new_with_options(out, columns::schema(), options)?;
+fn written(rows: &[Row<'_>]) -> Result<Vec<u8>, ParquetError> {
+    let mut writer = writer(Vec::with_capacity(rows.len().saturating_mul(80)))?;
     for chunk in rows.chunks(CHUNK_ROWS) {
         writer.write(&columns::of(chunk)?)?;
     }
     writer.into_inner()
 }
 
-/// How files of ours are written.
-pub(super) fn properties() -> WriterProperties {
+/// What writes a file of ours. Arrow's own schema is left out of it: that would tell readers to make
+/// dictionaries of the texts that are dictionaries in memory here, and some engines fail on those.
+/// Parquet's own types say all that the file holds.
+pub(super) fn writer(out: Vec<u8>) -> Result<ArrowWriter<Vec<u8>>, ParquetError> {
+    let options =
+        ArrowWriterOptions::new().with_properties(properties()).with_skip_arrow_metadata(true);
+    ArrowWriter::try_new_with_options(out, columns::schema(), options)
+}
+
+fn properties() -> WriterProperties {
     let column = |name: &str| ColumnPath::from(name);
     let mut properties = WriterProperties::builder()
         // The version of a library must not change the bytes of the same rows.

@@ -26,7 +26,7 @@ pub(super) fn put(log: &Log, part: &Part<'_>, layout: Layout) -> Result<Value, A
     let (Some(first), Some(last)) = (part.rows.first(), part.rows.last()) else {
         return Err(AdapterError::config("write to the Delta table: a file without rows"));
     };
-    let bytes = crate::parquet::encode_plain(&part.rows)?;
+    let bytes = crate::parquet::encode(&part.rows)?;
     let id = BatchId { journal: first.journal, first: first.seq, last: last.seq };
     let name = key::name(&id, "parquet");
     let stem = name.strip_suffix(".parquet").unwrap_or(&name);

@@ -293,3 +293,38 @@ fn what_is_not_ours_stays_as_it_is() {
     refused(&url, "without overwriting");
     each_once(&all(&url), TOTAL);
 }
+
+/// Earlier builds told readers by `ARROW:schema` that words are dictionaries, on which some engines fail.
+/// Such objects are read, and compacted together with new ones into objects of plain texts.
+#[test]
+fn objects_with_dictionary_types_are_read_and_compacted_with_new_ones() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/parquet-dictionary");
+    let (day, data) = ("year=2026/month=03/day=01", folder.path().join("data"));
+    std::fs::create_dir_all(data.join(day)).expect("a folder");
+    for path in files(&old) {
+        let name = path.file_name().expect("a name");
+        std::fs::copy(&path, data.join(day).join(name)).expect("a copy");
+    }
+    assert_eq!(files(&data).len(), 2);
+    assert!(files(&data).iter().all(|path| has_arrow_schema(path)));
+    let url = format!("file://{}/", data.display());
+    assert_eq!(all(&url).len(), 6);
+
+    fill(&url);
+    let mut before = raw(&data);
+    assert_eq!(before.len(), 6 + TOTAL);
+    compacted(&url, &options());
+    assert_eq!(files(&data).len(), 1);
+    assert!(files(&data).iter().all(|path| !has_arrow_schema(path)));
+    let mut after = raw(&data);
+    for rows in [&mut before, &mut after] {
+        rows.sort_by_key(|row| row.id);
+    }
+    assert_eq!(after, before);
+}
+
+fn has_arrow_schema(path: &Path) -> bool {
+    let bytes = std::fs::read(path).expect("a file");
+    bytes.windows(12).any(|found| found == b"ARROW:schema")
+}

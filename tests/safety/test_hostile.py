@@ -149,9 +149,6 @@ def comparable(row: dict[str, Any]) -> dict[str, Any]:
         # SQLite has no NaN: it is NULL there.
         row[name] = math.nan if row[name] is None else row[name]
     timestamp = row.pop("timestamp")
-    if "timestamp" in row["metadata"]:
-        # It could not be read: it is the time of each logger's call.
-        timestamp = None
     return {**normalised(row), "timestamp": timestamp}
 
 

@@ -100,7 +100,8 @@ impl<'a, 'py> Draft<'a, 'py> {
         };
         let event_id = text(field::EVENT_ID).unwrap_or_else(|| match given(field::EVENT_ID) {
             None => Cow::Borrowed(defaults.event_id),
-            Some(_) => scalar::new_event_id(),
+            Some(_) if defaults.event_id.is_empty() => scalar::new_event_id(),
+            Some(_) => Cow::Borrowed(defaults.event_id),
         });
         let mut texts = [const { None }; 8];
         for (i, place) in texts.iter_mut().enumerate() {

@@ -109,7 +109,7 @@ impl Call for SafetyEvent {
         match args.names() {
             Some(names) if positional == 0 => match field::indexes_of(names) {
                 // As in most programs: keywords only, each a field's name.
-                Some(indexes) => event.fill(indexes.iter().zip(from(0))),
+                Some(indexes) => event.fill(py, indexes.iter().zip(from(0))),
                 None => event.fill_any(py, 0, [].into_iter(), names.iter().zip(from(0)))?,
             },
             names => {
@@ -132,8 +132,8 @@ impl SafetyEvent {
         id: &'a mut [u8; 36],
         contexts: [Option<&'a crate::context::Context>; 2],
     ) -> Draft<'a, 'py> {
-        let given = self.slots[field::EVENT_ID].as_ref().is_some_and(|given| !given.is_none(py));
-        let event_id = if given { "" } else { self.id.write(id) };
+        let is_given = is_text(py, self.slots[field::EVENT_ID].as_ref());
+        let event_id = if is_given { "" } else { self.id.write(id) };
         let action = Some(SafetyAction::Allow);
         let defaults = Defaults { event_id, timestamp: self.made, action, contexts };
         let misspelt = self.misspelt.as_deref().unwrap_or(&NONE_MISSPELT);
@@ -168,6 +168,11 @@ impl SafetyEvent {
     }
 }
 
+#[inline]
+fn is_text(py: Python<'_>, value: Option<&Py<PyAny>>) -> bool {
+    value.is_some_and(|value| value.bind(py).is_instance_of::<PyString>())
+}
+
 /// One field as an attribute of the class.
 #[pyclass(frozen, module = "namel3ss.safety._core")]
 #[derive(Debug)]
@@ -191,7 +196,7 @@ impl Field {
         let mut event = instance.cast::<SafetyEvent>()?.try_borrow_mut()?;
         event.put(self.0, value);
         if event.id == EventId::default() {
-            event.bear();
+            event.bear(instance.py());
         }
         Ok(())
     }
@@ -318,11 +323,15 @@ impl SafetyEvent {
 
     /// Takes values of fields, each by its number.
     #[inline]
-    fn fill<'py>(&mut self, values: impl Iterator<Item = (usize, Bound<'py, PyAny>)>) {
+    fn fill<'py>(
+        &mut self,
+        py: Python<'py>,
+        values: impl Iterator<Item = (usize, Bound<'py, PyAny>)>,
+    ) {
         for (at, value) in values {
             self.put(at, value);
         }
-        self.bear();
+        self.bear(py);
     }
 
     /// Takes values by position and by name.
@@ -354,14 +363,17 @@ impl SafetyEvent {
         if !extras.is_empty() {
             self.add_extras(py, extras)?;
         }
-        self.bear();
+        self.bear(py);
         Ok(())
     }
 
-    /// Gives it an id and a moment of its own, where none was given.
+    /// Gives it an id and a moment of its own, where none was given, or one that may not be read: it
+    /// has the same ones however often it is logged.
     #[inline]
-    fn bear(&mut self) {
-        if self.slots[field::EVENT_ID].is_none() || self.slots[field::TIMESTAMP].is_none() {
+    fn bear(&mut self, py: Python<'_>) {
+        let at = self.slots[field::TIMESTAMP].as_ref();
+        let is_moment = at.is_some_and(|at| moment::is_datetime(at.bind(py)));
+        if !is_moment || !is_text(py, self.slots[field::EVENT_ID].as_ref()) {
             self.made = Timestamp::now();
             self.id = EventId::new(self.made, fastrand::u128(..));
         }

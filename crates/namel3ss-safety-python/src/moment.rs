@@ -57,6 +57,13 @@ fn datetimes(py: Python<'_>) -> PyResult<&'static Datetimes> {
     })
 }
 
+/// Whether it is exactly a `datetime`, which can always be read but for what its time zone does.
+#[inline]
+pub(crate) fn is_datetime(object: &Bound<'_, PyAny>) -> bool {
+    let py = object.py();
+    DATETIMES.get(py).is_some_and(|known| object.is_exact_instance(known.class.bind(py)))
+}
+
 /// The moment that `object` names: a datetime, a number since 1970 in the unit that its magnitude
 /// says, or a text of either; `None` where there is no such moment.
 #[inline]

@@ -15,7 +15,8 @@
 //! it, is an `alert`; the words are in the table of [`parse::action`]. `categories` takes words
 //! parted by commas (`"pii, email"`) or the debug form of a list (`?["pii", "email"]`), and may be
 //! repeated. `metadata` takes the text of a JSON object. What does not fit its field is kept in
-//! `metadata` under the field's name, and is never an error.
+//! `metadata` under the field's name, and is never an error; the first of each kind is a notice of the
+//! logger (`misread`).
 //!
 //! `trace_id`, `session_id`, `user_id`, `app_name`, `chain_name`, `agent_name` and `policy_name`
 //! that an event lacks come from the spans around it, the innermost first, whatever their targets.
@@ -142,7 +143,10 @@ where
         }
         let mut found = Fields { from_log, ..Fields::default() };
         event.record(&mut found);
-        let mut decision = found.decide(metadata.level());
+        let parse::Parsed { event: mut decision, remarks, .. } = found.decide(metadata.level());
+        for remark in &remarks {
+            self.logger.say_odd("a tracing event for the record", remark);
+        }
         for span in context.event_scope(event).into_iter().flatten() {
             if let Some(names) = span.extensions().get::<Inherited>() {
                 names.fill(&mut decision);
@@ -247,7 +251,7 @@ impl Values for Fields {
 }
 
 impl Fields {
-    fn decide(self, level: &Level) -> SafetyEvent {
+    fn decide(self, level: &Level) -> parse::Parsed {
         let Self { mut fields, categories, message, .. } = self;
         if !categories.is_empty() {
             fields.insert("categories".to_owned(), categories.into());
@@ -256,7 +260,7 @@ impl Fields {
             fields.entry("reason").or_insert(message);
         }
         fields.entry("severity").or_insert_with(|| severity(level).into());
-        parse::object(fields).event
+        parse::object(fields)
     }
 }
 

@@ -334,6 +334,15 @@ impl SafetyEventLogger {
         shared.config.notices.take()
     }
 
+    /// Says what is odd about an event that something else was read as: at once for each kind of
+    /// oddity, then once a minute.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn say_odd(&self, what: &str, remark: &crate::parse::Remark) {
+        let text = format!("{what}: {remark}");
+        let notices = &self.shared().config.notices;
+        notices.say_rarely(crate::notice::Level::Warning, "misread", &text.clone(), text);
+    }
+
     /// The sink, the first one where there are several.
     #[must_use]
     pub fn sink(&self) -> &Arc<SafetyEventSink> {

@@ -1,7 +1,5 @@
 //! An object's keys and values as the fields of an event.
 
-use std::collections::hash_map::{Entry, HashMap};
-
 use serde_json::{Map, Value};
 
 use super::words::near_action;
@@ -110,27 +108,24 @@ pub fn take_missing(metadata: &mut Map<String, Value>, name: &str) -> Option<Val
     metadata.remove(&format!("row.{name}")).or_else(|| metadata.remove(name))
 }
 
-/// The values of the fields that have one, each with whether its key was the field's very name.
+/// The values of the fields that have one, by their numbers, each with its key.
 #[derive(Default)]
-struct Given(HashMap<&'static str, (String, Value)>);
+struct Given([Option<(String, Value)>; FIELDS.len()]);
 
 impl Given {
+    /// The field's own name goes first, or else the first that is like it.
     fn put(&mut self, at: usize, key: String, value: Value, others: &mut Map<String, Value>) {
-        let field = FIELDS[at];
-        let (key, value) = match self.0.entry(field) {
-            Entry::Vacant(place) => {
-                place.insert((key, value));
-                return;
-            }
-            // The field's own name, or else the first that is like it.
-            Entry::Occupied(mut place) if key == field => place.insert((key, value)),
-            Entry::Occupied(_) => (key, value),
+        let place = &mut self.0[at];
+        let left = match place {
+            Some(_) if key != FIELDS[at] => Some((key, value)),
+            place => place.replace((key, value)),
         };
-        others.insert(key, value);
+        others.extend(left);
     }
 
     fn take(&mut self, field: &str) -> Value {
-        self.0.remove(field).map_or(Value::Null, |(_, value)| value)
+        let at = FIELDS.iter().position(|known| *known == field);
+        at.and_then(|at| self.0[at].take()).map_or(Value::Null, |(_, value)| value)
     }
 }
 

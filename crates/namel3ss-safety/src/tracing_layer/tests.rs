@@ -3,6 +3,7 @@
 use super::*;
 use crate::adapter::{AdapterRegistry, MemoryAdapter};
 use crate::event::{Direction, SafetyAction};
+use crate::notice::Notice;
 use std::time::Duration;
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -19,6 +20,17 @@ fn check_under<S>(
 where
     S: Subscriber + Send + Sync + 'static,
 {
+    run(subscriber, emit).0
+}
+
+/// What is in the dataset, and what the logger said.
+fn run<S>(
+    subscriber: impl FnOnce(SafetyLayer) -> S,
+    emit: impl FnOnce(),
+) -> (Vec<SafetyEvent>, Vec<Notice>)
+where
+    S: Subscriber + Send + Sync + 'static,
+{
     let home = tempfile::tempdir().unwrap();
     let dataset = Arc::new(MemoryAdapter::default());
     let registry = AdapterRegistry::default();
@@ -28,7 +40,7 @@ where
     let subscriber = subscriber(SafetyLayer::new(logger.clone()));
     tracing::subscriber::with_default(subscriber, emit);
     assert!(logger.stop(Some(Duration::from_secs(20))).complete);
-    dataset.rows().into_iter().map(|row| row.event).collect()
+    (dataset.rows().into_iter().map(|row| row.event).collect(), logger.notices())
 }
 
 #[test]
@@ -195,4 +207,22 @@ fn other_targets_are_left_alone() {
         tracing::info!(target: "safety:pii", "nor this");
     });
     assert!(events.is_empty());
+}
+
+#[test]
+fn what_is_odd_is_said_once_for_each_kind() {
+    let (events, notices) = run(
+        |layer| tracing_subscriber::registry().with(layer),
+        || {
+            for _ in 0..5 {
+                tracing::info!(target: "safety", action = "blok");
+                tracing::info!(target: "safety", actoin = "block", "secret");
+            }
+        },
+    );
+    assert!(events.iter().all(|event| event.action == SafetyAction::Alert));
+    let odd: Vec<&Notice> = notices.iter().filter(|notice| notice.kind == "misread").collect();
+    let has = |part: &str| odd.iter().filter(|notice| notice.text.contains(part)).count();
+    assert_eq!((odd.len(), has("did you mean \"block\"?"), has("did you mean action?")), (3, 1, 1));
+    assert_eq!((has("it has no action"), has("secret")), (1, 0));
 }

@@ -90,6 +90,7 @@ impl Feed {
     /// Delivers everything, and says what came of it.
     pub(crate) fn stop(&self, err: &mut Diagnostics) -> Fed {
         let report = self.logger.stop(None);
+        // What only memory has is lost with this process, and is told so here.
         tell_notices(&self.logger, err);
         if let Some(error) = report.error {
             err.say(Style::Warn, "warning:", &format!("not everything is delivered: {error}"));
@@ -102,7 +103,7 @@ impl Feed {
             dropped: stats.total_dropped,
             pending: stats.pending,
         };
-        Fed { fates, sinks: stats.sinks }
+        Fed { fates, sinks: stats.sinks, in_memory: stats.journal == "memory" }
     }
 }
 
@@ -112,4 +113,6 @@ pub(crate) struct Fed {
     /// An event counts as stored if each dataset has it.
     pub(crate) fates: Fates,
     pub(crate) sinks: Vec<SinkStats>,
+    /// Whether what is pending is in memory only, because no file was to be had for the journal.
+    pub(crate) in_memory: bool,
 }

@@ -5,29 +5,38 @@ use std::path::Path;
 use namel3ss_safety::sink::default_fallback_path;
 
 use super::{Finding, shell};
-use crate::fallback;
+use crate::{fallback, recovery};
 
 pub(super) fn check(home: &Path, findings: &mut Vec<Finding>) {
     let before = findings.len();
-    let folders = fallback::usual_folders(home);
-    let each = folders.iter().flat_map(|folder| fallback::with_those_within(folder));
-    for folder in each {
-        match fallback::waiting_in(&folder) {
-            Ok(files) if files.is_empty() => {}
-            Ok(files) => findings.push(Finding::integrity(
+    for folder in fallback::usual(home) {
+        match folder {
+            Ok(folder) if folder.files().is_empty() => {}
+            Ok(folder) => {
+                let (to, hint) = match folder.destination() {
+                    Some(to) if recovery::open(to).is_some() => (format!(", for {to}"), ""),
+                    Some(to) => (format!(", for {to}"), " --to URL"),
+                    None => (", which does not say for which destination".to_owned(), " --to URL"),
+                };
+                findings.push(Finding::integrity(
+                    "fallback",
+                    format!(
+                        "{} fallback files wait in {}{to}",
+                        folder.files().len(),
+                        folder.path().display()
+                    ),
+                    format!("n3-safety replay {}{hint}", shell(folder.path())),
+                ));
+            }
+            Err((path, error)) => findings.push(Finding::config(
                 "fallback",
-                format!("{} fallback files wait in {}", files.len(), folder.display()),
-                format!("n3-safety replay {}", shell(&folder)),
-            )),
-            Err(error) => findings.push(Finding::config(
-                "fallback",
-                format!("{} can't be read: {error}", folder.display()),
-                format!("chmod 700 {}", shell(&folder)),
+                format!("{} is not trusted, or can't be read: {error}", path.display()),
+                format!("chmod 700 {}", shell(&path)),
             )),
         }
     }
     let shared = default_fallback_path();
-    if shared.symlink_metadata().is_ok() && !folders.contains(&shared) {
+    if shared.symlink_metadata().is_ok() && !fallback::is_ours(&shared) {
         findings.push(Finding::note(
             "fallback",
             format!(

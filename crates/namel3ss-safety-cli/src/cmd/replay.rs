@@ -7,35 +7,39 @@ use std::sync::Arc;
 use clap::Args;
 use namel3ss_safety::DatasetAdapter;
 use namel3ss_safety::home::home;
-use namel3ss_safety::sink::{ReplayError, ReplayOptions, replay_file};
+use namel3ss_safety::sink::{FallbackFolder, ReplayError, ReplayOptions, replay_file};
 use serde_json::{Value, json};
 
 use crate::cli::Context;
 use crate::destination;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::fallback;
+use crate::fallback::{self, Looked};
 use crate::progress::{self, Unit};
 use crate::recovery;
 use crate::style::Style;
 
 /// Store fallback files where their rows should have gone
 ///
-/// A file whose rows have all landed is moved to the folder `replayed` beside it. Replaying a file
-/// twice is harmless where the dataset stores exactly once.
+/// Each folder of fallback files names the destination that they were meant for, in the file
+/// `destination`. Its files are stored there, or where --to says; nothing is stored where neither is
+/// known. A file whose rows have landed is moved to the folder `replayed` beside it; rows that are
+/// refused are then in a new file in its place. Replaying a file twice is harmless where the dataset
+/// stores exactly once.
 ///
-/// Of a logger with several sinks each further one has a folder of its own for its files, within the
-/// first one's; a file `destination` in it says where they go.
+/// Only folders and files are replayed that are ours and that nobody else may write to. Root may name
+/// another user's.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   n3-safety replay
   n3-safety replay --dry-run /var/log/safety
   n3-safety replay --to postgresql://db/safety safety_events_20260301_120000_1.json")]
 pub(crate) struct Replay {
-    /// Fallback files, or folders with such files [default: the usual folders]
+    /// Fallback files, or folders with such files [default: the usual folders, and those in the home's
+    /// register]
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Where to store the rows [default: where their folder says, or else the default dataset]
+    /// Where to store the rows [default: where their folder says]
     #[arg(long, value_name = "URL")]
     to: Option<String>,
     /// Only read and count
@@ -43,80 +47,121 @@ pub(crate) struct Replay {
     dry_run: bool,
 }
 
+/// A file, and where its folder says that it goes.
+struct Waiting {
+    path: PathBuf,
+    destination: Option<String>,
+}
+
+/// What became of the files.
+#[derive(Default)]
+struct Tally {
+    rows: u64,
+    refused: u64,
+    failures: Vec<ReplayError>,
+    /// Files for which no destination is known, or none that can be opened from here.
+    unopened: usize,
+    done: Vec<Value>,
+}
+
 impl Replay {
     pub(crate) fn run(&self, context: &mut Context) -> Result<Exit, Error> {
-        let files = self.files()?;
+        let files = self.files(context)?;
         if files.is_empty() {
             context.err.note("no fallback files wait");
         }
-        // A dry run reads files only, so that it works while the dataset does not.
         let mut destinations = Destinations::of(self.to.as_deref());
         if let (false, Some(_)) = (files.is_empty(), &self.to) {
             // What is wrong with the command line is said before anything is done.
-            destinations.at(None)?;
+            destinations.named()?;
         }
-        let nowhere = namel3ss_safety::MemoryAdapter::default();
         let bar = progress::bar(&context.err, Some(files.len() as u64), Unit::Things);
-        let (mut rows, mut failures, mut done, mut unopened) = (0, Vec::new(), Vec::new(), 0);
-        for path in &files {
-            bar.set_message(progress::name(path));
-            let options = ReplayOptions { dry_run: self.dry_run, ..ReplayOptions::default() };
-            let adapter = match self.dry_run {
-                true => None,
-                false => match destinations.for_file(path)? {
-                    Some(adapter) => Some(adapter),
-                    None => {
-                        let text = unopened_text(path);
-                        bar.suspend(|| context.err.say(Style::Bad, "error:", &text));
-                        done.push(json!({
-                            "path": path.display().to_string(), "rows": 0, "error": text,
-                        }));
-                        unopened += 1;
-                        continue;
-                    }
-                },
-            };
-            let result = match &adapter {
-                Some(adapter) => replay_file(path, &**adapter, options),
-                None => replay_file(path, &nowhere, options),
-            };
+        let mut tally = Tally::default();
+        for file in &files {
+            bar.set_message(progress::name(&file.path));
+            let told = self.one(file, &mut destinations, &mut tally)?;
             bar.inc(1);
-            match result {
-                Ok(report) => {
-                    rows += report.rows;
-                    done.push(json!({
-                        "path": path.display().to_string(),
-                        "rows": report.rows,
-                        "duplicates": report.duplicates,
-                        "moved_to": report.moved_to.map(|to| to.display().to_string()),
-                    }));
-                }
-                Err(error) => {
-                    let text = format!("failed to {error}");
-                    bar.suspend(|| context.err.say(Style::Bad, "error:", &text));
-                    done.push(json!({
-                        "path": path.display().to_string(), "rows": 0, "error": error.to_string(),
-                    }));
-                    failures.push(error);
-                }
+            if let Some(text) = told {
+                bar.suspend(|| context.err.say(Style::Bad, "error:", &text));
             }
         }
         bar.finish_and_clear();
-        let exit = match unopened {
-            0 => exit_of(&failures, files.len()),
-            all if all == files.len() => Exit::Config,
-            _ => Exit::Partial,
-        };
         if context.out.is_json() {
+            let failed = tally.failures.len() + tally.unopened;
             context.out.json(&json!({
-                "dry_run": self.dry_run, "files": done, "rows": rows, "failed": failures.len() + unopened,
+                "dry_run": self.dry_run, "files": tally.done, "rows": tally.rows,
+                "refused": tally.refused, "failed": failed,
             }))?;
         } else {
-            for file in &done {
+            for file in &tally.done {
                 self.show(context, file)?;
             }
         }
-        Ok(exit)
+        Ok(match tally.unopened {
+            0 if tally.refused > 0 && tally.failures.is_empty() => Exit::Partial,
+            0 => exit_of(&tally.failures, files.len()),
+            all if all == files.len() => Exit::Config,
+            _ => Exit::Partial,
+        })
+    }
+
+    /// Replays one file; what is to be said of it as an error.
+    fn one(
+        &self,
+        file: &Waiting,
+        destinations: &mut Destinations<'_>,
+        tally: &mut Tally,
+    ) -> Result<Option<String>, Error> {
+        let shown = file.path.display().to_string();
+        let options =
+            ReplayOptions { dry_run: self.dry_run, any_owner: true, ..ReplayOptions::default() };
+        // A dry run reads files only, so that it works while the dataset does not.
+        let adapter = if self.dry_run { None } else { destinations.of_file(file)? };
+        if !self.dry_run && adapter.is_none() {
+            let text = unopened_text(file);
+            tally.done.push(json!({"path": shown, "rows": 0, "error": text}));
+            tally.unopened += 1;
+            return Ok(Some(text));
+        }
+        let to = match (&adapter, self.to.as_deref()) {
+            (Some(adapter), _) => Some(adapter.identity()),
+            (None, Some(to)) => Some(to.to_owned()),
+            (None, None) => file.destination.clone(),
+        };
+        let nowhere = namel3ss_safety::MemoryAdapter::default();
+        let result = match &adapter {
+            Some(adapter) => replay_file(&file.path, &**adapter, options),
+            None => replay_file(&file.path, &nowhere, options),
+        };
+        match result {
+            Ok(report) => {
+                tally.rows += report.rows;
+                tally.refused += report.refused;
+                tally.done.push(json!({
+                    "path": shown,
+                    "to": to,
+                    "rows": report.rows,
+                    "duplicates": report.duplicates,
+                    "refused": report.refused,
+                    "left_in": report.left_in.as_ref().map(|to| to.display().to_string()),
+                    "moved_to": report.moved_to.map(|to| to.display().to_string()),
+                }));
+                Ok(report.refused_because.map(|why| {
+                    let place = report.left_in.unwrap_or_else(|| file.path.clone());
+                    let place = place.display();
+                    format!(
+                        "{} rows of {shown} were refused: {why}; they are in {place}",
+                        report.refused
+                    )
+                }))
+            }
+            Err(error) => {
+                tally.done.push(json!({"path": shown, "rows": 0, "error": error.to_string()}));
+                let text = format!("failed to {error}");
+                tally.failures.push(error);
+                Ok(Some(text))
+            }
+        }
     }
 
     fn show(&self, context: &mut Context, file: &Value) -> Result<(), Error> {
@@ -125,38 +170,61 @@ impl Replay {
         }
         let verb = if self.dry_run { "would store" } else { "stored" };
         let path = file["path"].as_str().unwrap_or_default();
-        let rows = &file["rows"];
-        context.out.text(format!("{verb} {rows} rows of {path}"))
+        let to = file["to"].as_str().map_or_else(
+            || "; its folder does not say where: name it with --to URL".to_owned(),
+            |to| format!(" in {to}"),
+        );
+        context.out.text(format!("{verb} {} rows of {path}{to}", file["rows"]))
     }
 
     /// The files that are meant: those named, and those in folders named or usual.
-    fn files(&self) -> Result<Vec<PathBuf>, Error> {
-        let usual;
-        let paths = if self.paths.is_empty() {
-            usual = fallback::usual_folders(&home());
-            &usual
-        } else {
-            &self.paths
-        };
+    fn files(&self, context: &mut Context) -> Result<Vec<Waiting>, Error> {
         let mut files = Vec::new();
-        for path in paths {
-            if path.is_dir() {
-                for folder in fallback::with_those_within(path) {
-                    let waiting = fallback::waiting_in(&folder);
-                    files.extend(waiting.map_err(|e| unreadable(&folder, &e))?);
+        if self.paths.is_empty() {
+            for folder in fallback::usual(&home()) {
+                // One that is not trusted must not hold up the others.
+                match waiting_in(folder) {
+                    Ok(waiting) => files.extend(waiting),
+                    Err((path, error)) => {
+                        let text = format!("left out {}: {error}", path.display());
+                        context.err.say(Style::Warn, "warning:", &text);
+                    }
                 }
-            } else {
-                files.push(path.clone());
             }
+            return Ok(files);
+        }
+        for path in &self.paths {
+            if path.is_dir() {
+                for folder in fallback::with_those_within(path, true) {
+                    let waiting = waiting_in(folder);
+                    files.extend(waiting.map_err(|(path, error)| unreadable(&path, &error))?);
+                }
+                continue;
+            }
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let parent = parent.unwrap_or_else(|| Path::new("."));
+            // What is wrong with its folder is said when it is replayed.
+            let folder = FallbackFolder::open(parent, true).ok();
+            files.push(Waiting {
+                path: path.clone(),
+                destination: folder.and_then(|f| f.destination().map(str::to_owned)),
+            });
         }
         Ok(files)
     }
 }
 
+fn waiting_in(folder: Looked) -> Result<Vec<Waiting>, (PathBuf, std::io::Error)> {
+    let folder = folder?;
+    let destination = || folder.destination().map(str::to_owned);
+    let files = folder.files().iter();
+    Ok(files.map(|path| Waiting { path: path.clone(), destination: destination() }).collect())
+}
+
 /// Where files go; each adapter is opened once.
 struct Destinations<'a> {
     to: Option<&'a str>,
-    opened: BTreeMap<Option<String>, Arc<dyn DatasetAdapter>>,
+    opened: BTreeMap<String, Option<Arc<dyn DatasetAdapter>>>,
 }
 
 impl<'a> Destinations<'a> {
@@ -164,39 +232,43 @@ impl<'a> Destinations<'a> {
         Self { to, opened: BTreeMap::new() }
     }
 
-    /// `None` where its folder says a destination that can't be opened from here.
-    fn for_file(&mut self, path: &Path) -> Result<Option<Arc<dyn DatasetAdapter>>, Error> {
-        match self.to {
-            Some(_) => self.at(None),
-            None => self.at(fallback::destination_of(path)?),
+    /// What --to names, if there is one.
+    fn named(&mut self) -> Result<Option<Arc<dyn DatasetAdapter>>, Error> {
+        let Some(to) = self.to else { return Ok(None) };
+        if let Some(known) = self.opened.get(to) {
+            return Ok(known.clone());
         }
+        let opened = destination::open(&[to.to_owned()])?.into_iter().next();
+        self.opened.insert(to.to_owned(), opened.clone());
+        Ok(opened)
     }
 
-    fn at(&mut self, said: Option<String>) -> Result<Option<Arc<dyn DatasetAdapter>>, Error> {
-        if let Some(adapter) = self.opened.get(&said) {
-            return Ok(Some(adapter.clone()));
+    /// `None` where nobody says where a file goes, or that can't be opened from here.
+    fn of_file(&mut self, file: &Waiting) -> Result<Option<Arc<dyn DatasetAdapter>>, Error> {
+        if self.to.is_some() {
+            return self.named();
         }
-        let adapter = match &said {
-            Some(said) => recovery::open(said),
-            None => {
-                let to: Vec<String> = self.to.into_iter().map(str::to_owned).collect();
-                // Files that no folder says anything of are the first sink's.
-                destination::open(&to)?.into_iter().next()
+        let Some(said) = &file.destination else { return Ok(None) };
+        if !self.opened.contains_key(said) {
+            let opened = recovery::open(said);
+            if opened.is_some() {
+                // It may be the default dataset of a home that is not there yet.
+                destination::make_home()?;
             }
-        };
-        if let Some(adapter) = &adapter {
-            self.opened.insert(said, adapter.clone());
+            self.opened.insert(said.clone(), opened);
         }
-        Ok(adapter)
+        Ok(self.opened.get(said).cloned().flatten())
     }
 }
 
-fn unopened_text(path: &Path) -> String {
-    format!(
-        "failed to replay {}: the destination that its folder says can't be opened from here, say \
-         where with --to URL",
-        path.display()
-    )
+fn unopened_text(file: &Waiting) -> String {
+    let why = match &file.destination {
+        Some(said) => {
+            format!("{said}, where its folder says that it goes, can't be opened from here")
+        }
+        None => "its folder does not say where it goes".to_owned(),
+    };
+    format!("failed to replay {}: {why}, say where with --to URL", file.path.display())
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Error {
@@ -209,7 +281,7 @@ fn exit_of(failures: &[ReplayError], files: usize) -> Exit {
         None => Exit::Ok,
         Some(_) if failures.len() < files => Exit::Partial,
         Some(ReplayError::Insert { stored: 1.., .. }) => Exit::Partial,
-        Some(ReplayError::Damaged { .. }) => Exit::Integrity,
+        Some(ReplayError::Damaged { .. } | ReplayError::Refused { .. }) => Exit::Integrity,
         Some(ReplayError::Insert { transient: false, .. }) => Exit::Config,
         Some(_) => Exit::Failed,
     }

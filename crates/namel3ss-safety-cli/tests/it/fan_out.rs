@@ -72,15 +72,16 @@ fn the_environment_may_name_several() {
 fn one_that_is_down_is_filed_and_replayed_by_itself() {
     let bench = Bench::new();
     let file = bench.file("a.jsonl", events(3));
-    // The second one's folder is missing: nothing can be stored there.
+    // A folder stands in the place of the second one's file: nothing can be stored there.
+    std::fs::create_dir_all(bench.path("later/two.jsonl")).unwrap();
     let ran = bench.run(["ingest", &file, "--to", "one.jsonl", "--to", "later/two.jsonl"]).exits(4);
     let ran = ran.prints("one.jsonl: 3 stored");
     ran.prints("later/two.jsonl: 0 stored, 3 in fallback files");
     assert_eq!(rows(&bench, "one.jsonl"), 3);
     bench.run(["doctor"]).exits(3).prints("1 fallback file").prints("safety_events-");
     // By the word in its folder, while the default dataset is another one.
-    bench.run(["replay"]).exits(5);
-    std::fs::create_dir(bench.path("later")).unwrap();
+    bench.run(["replay"]).exits(5).says("later/two.jsonl");
+    std::fs::remove_dir(bench.path("later/two.jsonl")).unwrap();
     bench.run(["replay", "--dry-run"]).exits(0).prints("would store 3 rows");
     bench.run(["replay"]).exits(0).prints("stored 3 rows");
     assert_eq!((rows(&bench, "one.jsonl"), rows(&bench, "later/two.jsonl")), (3, 3));
@@ -99,6 +100,7 @@ fn an_orphan_is_recovered_to_each_of_its_destinations() {
     bench.run(["journal", "ls"]).exits(0).prints("one.jsonl (3 pending)");
     bench.run(["doctor"]).exits(3).prints("one.jsonl").prints("later/two.jsonl");
     // One of them can be had, the other one stays.
+    std::fs::create_dir_all(bench.path("later/two.jsonl")).unwrap();
     let ran = bench.run(["recover"]).exits(4).says("failed to recover");
     ran.prints("delivered 3 of 3").prints("delivered 0 of 3");
     assert_eq!(rows(&bench, "one.jsonl"), 3);

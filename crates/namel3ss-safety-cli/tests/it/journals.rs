@@ -151,13 +151,15 @@ fn what_is_no_journal_is_an_error_or_nothing() {
 fn an_outage_ends_in_fallback_files_that_replay() {
     let bench = Bench::new();
     let file = bench.file("a.jsonl", events(3));
-    // The dataset's folder is missing: nothing can be stored there.
+    // A folder stands in the place of the dataset's file: nothing can be stored there.
+    std::fs::create_dir_all(bench.path("later/out.jsonl")).unwrap();
     let to = bench.path("later/out.jsonl");
     let to = to.to_str().unwrap();
     let json = bench.run(["ingest", &file, "--to", to, "-o", "json"]).exits(4).json();
     assert_eq!((&json["fallback"], &json["flushed"]), (&3.into(), &0.into()));
-    bench.run(["doctor"]).exits(3).prints("1 fallback file");
-    std::fs::create_dir(bench.path("later")).unwrap();
+    // The folder says where they go.
+    bench.run(["doctor"]).exits(3).prints("1 fallback file").prints("later/out.jsonl");
+    std::fs::remove_dir(bench.path("later/out.jsonl")).unwrap();
     bench.run(["replay", "--to", to]).exits(0).prints("stored 3 rows");
     let lines = bench.run(["tail", "-o", "json", "--from", to]).exits(0).json_lines();
     assert_eq!(lines.len(), 3);

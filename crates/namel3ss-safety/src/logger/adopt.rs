@@ -185,6 +185,7 @@ pub(super) fn share_out(shared: &Shared, anew: bool, idle: bool) -> bool {
     };
     let shares: Vec<Share> = match config.medium {
         None => {
+            shared.take_over_files();
             let held_max = adopting.held_max(idle);
             let from = adopting.after.take();
             let mut shares = Vec::new();

@@ -385,6 +385,7 @@ impl Builder {
                 .dataset_name(&dataset)
                 .registry(registry)
                 .fallback_path(fallback)
+                .home(&home)
                 .max_retries(self.max_retries)
                 .retry_delay(self.retry_delay)
                 .clock(clock.clone())

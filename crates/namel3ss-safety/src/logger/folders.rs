@@ -5,9 +5,7 @@ use std::path::Path;
 
 use super::choices::JournalKind;
 use super::shared::Shared;
-use crate::notice::Level;
-use crate::register;
-use crate::sink::default_fallback_path;
+use crate::journal::{inspect, slug};
 
 impl Shared {
     /// Where orphans are looked for: under this logger's own root and, because a version before kept
@@ -29,19 +27,36 @@ impl Shared {
             JournalKind::Folder(path) => Some(&**path),
             _ => None,
         };
-        // Everybody looks into the usual folder.
-        let usual = default_fallback_path();
-        let fallback = config.sink().fallback_path().filter(|path| *path != usual);
-        for folder in journals.into_iter().chain(fallback) {
-            if let Err(error) = register::add(&config.home, folder) {
-                let text = format!(
-                    "the folder {} can't be entered in the register of {}: {error}; n3-safety finds \
-                     what is left there only where it is named",
-                    folder.display(),
-                    config.home.display()
-                );
-                config.notices.say(Level::Warning, "register", text);
-            }
+        let sink = config.sink();
+        for folder in journals.into_iter().chain(sink.fallback_path()) {
+            sink.enter_register(&config.home, folder);
+        }
+    }
+
+    /// Takes over the fallback files that a version before wrote to the folder in which it kept this
+    /// dataset's journals: it named no destination there, and each file was for that of the journals.
+    /// Where several datasets or destinations had the folder, the files wait for a person.
+    pub(super) fn take_over_files(&self) {
+        let sink = self.config.sink();
+        let Some(former) = sink.fallback_path().filter(|path| *path != self.config.root) else {
+            return;
+        };
+        if !sink.has_unnamed_files() {
+            return;
+        }
+        let ours = slug(&self.config.dataset);
+        let Ok(datasets) = std::fs::read_dir(former.join("journal")) else { return };
+        let datasets: Vec<_> = datasets.flatten().map(|dataset| dataset.file_name()).collect();
+        if datasets != [std::ffi::OsStr::new(&ours)] {
+            return;
+        }
+        let destination = sink.identity();
+        let mut journals = inspect::list(former).unwrap_or_default().into_iter();
+        let is_same = |found: inspect::Found| {
+            found.journal.is_ok_and(|info| info.header.place_of(&destination) == Some(0))
+        };
+        if journals.all(is_same) {
+            sink.take_over_files();
         }
     }
 }

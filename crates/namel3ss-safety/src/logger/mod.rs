@@ -286,7 +286,7 @@ impl SafetyEventLogger {
         // A worker that hangs in its adapter ends when the adapter does.
         let grace = Instant::now() + Duration::from_millis(100);
         shared.end_stop(starts, deadline.map(|deadline| deadline.max(grace)));
-        shared.say_dropped(Saying::All);
+        shared.say_rest();
         report
     }
 
@@ -324,6 +324,11 @@ impl SafetyEventLogger {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared().stats()
+    }
+
+    /// Says what was not said yet, for a host whose process ends: see [`notices`](Self::notices).
+    pub fn say_rest(&self) {
+        self.shared().say_rest();
     }
 
     /// Takes what the library has to say about itself.

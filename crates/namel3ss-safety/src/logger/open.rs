@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::branch::Branch;
 use super::choices::JournalKind;
@@ -146,6 +147,23 @@ impl Shared {
                 let place = lane.journal.folder().describe();
                 self.config.notices.say(Level::Critical, "ring", format!("{place}: {text}"));
             }
+        }
+    }
+
+    /// Says what was not said yet, because its process may end now: how many more rows are in fallback
+    /// files, and how many events nothing but memory has.
+    pub(super) fn say_rest(&self) {
+        self.say_dropped(Saying::All);
+        self.branches.iter().for_each(|branch| branch.sink.say_rest());
+        let in_memory = self.lanes().filter(|lane| lane.ground == Ground::Memory);
+        let pending = |lane: &Lane| lane.journal.last().0.saturating_sub(lane.acked().0);
+        let events: u64 = in_memory.map(pending).sum();
+        if self.said_unkept.swap(events, Ordering::Relaxed) != events && events > 0 {
+            let text = format!(
+                "{events} events are in memory only, and are lost when this process ends: no dataset, \
+                 no fallback file and no journal takes them"
+            );
+            self.config.notices.say(Level::Critical, "lost", text);
         }
     }
 

@@ -51,6 +51,8 @@ pub(super) struct Shared {
     requests: AtomicU64,
     pub(super) threads: Threads,
     pub(super) said: Said,
+    /// How many events were last said to be in memory only.
+    pub(super) said_unkept: AtomicU64,
 }
 
 impl Shared {
@@ -72,6 +74,7 @@ impl Shared {
             requests: AtomicU64::new(0),
             threads: Threads::default(),
             said: Said::default(),
+            said_unkept: AtomicU64::new(0),
             config,
         }
     }

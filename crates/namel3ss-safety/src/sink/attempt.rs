@@ -26,6 +26,13 @@ pub(super) struct Failed {
     pub(super) panicked: bool,
 }
 
+impl Failed {
+    /// A failure for no known reason.
+    pub(super) fn unknown(message: &str) -> Self {
+        Self { failure: Failure::Unknown, message: message.to_owned(), panicked: false }
+    }
+}
+
 /// Inserts `batch` once.
 pub(super) fn attempt(adapter: &dyn DatasetAdapter, batch: &Batch<'_>) -> Result<(), Failed> {
     // The message is made inside: an error's Display is the adapter's code as well. Nothing of

@@ -182,6 +182,7 @@ impl SafetyEventSink {
                 state.once = false;
                 state.kept = 0;
                 if self.breaker.close() {
+                    self.outage_over();
                     self.say(Level::Info, "recovered", "it takes rows again");
                 }
                 None
@@ -317,18 +318,17 @@ impl SafetyEventSink {
         let filings = doomed.into_iter().flat_map(|(rows, error)| {
             batch.slice(rows).rows().map(move |row| Filing { row, error })
         });
-        match fallback.write(filings, self.clock.wall(), &self.notices) {
+        let destination = self.identity();
+        match fallback.write(filings, &destination, self.clock.wall(), &self.notices) {
             Ok(path) => {
                 if outage {
+                    self.breaker.filed();
                     self.own.add(path.clone());
+                } else {
+                    self.own.leave(&path);
                 }
                 if !state.missing {
-                    let shown = path.display();
-                    let text = format!(
-                        "failed to {why}; {rows} rows are in {shown}, mend the cause and run \
-                         n3-safety replay on it"
-                    );
-                    self.say(Level::Error, "fallback", &text);
+                    self.say_filed(outage, rows as u64, &path, why);
                 }
                 Ok(path)
             }

@@ -1,12 +1,13 @@
 //! The folder of the fallback files: made by us, owned by us, opened once without following a
 //! link, and used through that handle, so that nobody can put another one in its place.
 
+use std::fmt;
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 /// Why a folder is not used.
@@ -46,6 +47,36 @@ pub(super) enum Trust {
     Nobody,
     /// A folder that the user chose: ours, or root's, and not open to everybody.
     Owner,
+    /// A folder whose files are replayed: ours, and nobody else may write to it.
+    Reading,
+    /// As before, but root trusts another owner's folder too, because it was named.
+    ReadingAnyOwner,
+}
+
+impl Trust {
+    fn is_for_reading(self) -> bool {
+        matches!(self, Self::Reading | Self::ReadingAnyOwner)
+    }
+
+    /// Whether what belongs to the user `owner` is trusted.
+    fn takes(self, owner: u32) -> bool {
+        let us = rustix::process::geteuid();
+        owner == us.as_raw()
+            // Root can read and change whatever it likes anyway.
+            || (self == Self::Owner && owner == 0)
+            || (self == Self::ReadingAnyOwner && us.is_root())
+    }
+}
+
+/// The lock of a folder, held by at most one [`Folder`] in all processes.
+#[derive(Debug)]
+pub(super) struct FolderLock<'f>(&'f File);
+
+impl Drop for FolderLock<'_> {
+    fn drop(&mut self) {
+        // Said, not left to the close: a forked child may have the same open file.
+        let _ = rustix::fs::flock(self.0, FlockOperation::Unlock);
+    }
 }
 
 /// A folder that was checked, and stays open.
@@ -95,18 +126,25 @@ impl Folder {
         }
     }
 
+    /// Opens `path`, which must be a folder that is trusted so far.
+    pub(super) fn open_trusted(path: &Path, trust: Trust) -> Result<Self, Refused> {
+        let folder = Self::open(path)?;
+        folder.check(trust)?;
+        Ok(folder)
+    }
+
     fn check(&self, trust: Trust) -> Result<(), Refused> {
         let stat = rustix::fs::fstat(&self.dir)?;
         let mode = mode(&stat);
         let shown = self.path.display();
-        let us = rustix::process::geteuid().as_raw();
-        let ours = stat.st_uid == us;
-        // Root can read and change whatever it likes anyway.
-        let trusted = ours || (trust == Trust::Owner && stat.st_uid == 0);
-        if !trusted {
+        if !trust.takes(stat.st_uid) {
             let text = format!("{shown} belongs to user {}: name a folder of our own", stat.st_uid);
             return Err(Refused::Foreign(text));
         }
+        if trust.is_for_reading() {
+            return only_the_owner_writes(mode, &shown).map_err(Refused::Foreign);
+        }
+        let ours = stat.st_uid == rustix::process::geteuid().as_raw();
         if trust == Trust::Nobody {
             if mode.intersects(Mode::RWXG | Mode::RWXO) {
                 rustix::fs::fchmod(&self.dir, OURS)?;
@@ -145,6 +183,55 @@ impl Folder {
             return Err(io::Error::other("it is no plain file"));
         }
         Ok(fd.into())
+    }
+
+    /// As [`Folder::read`], of a file that is trusted as far as its folder is.
+    pub(super) fn read_trusted(&self, name: &str, trust: Trust) -> io::Result<File> {
+        let file = self.read(name)?;
+        let stat = rustix::fs::fstat(&file)?;
+        if !trust.takes(stat.st_uid) {
+            let text = format!("it belongs to user {}: replay files of your own", stat.st_uid);
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        }
+        only_the_owner_writes(mode(&stat), &"it")
+            .map_err(|text| io::Error::new(io::ErrorKind::PermissionDenied, text))?;
+        Ok(file)
+    }
+
+    /// The names of all entries.
+    pub(super) fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.dir)? {
+            // A name that is no UTF-8 is none of ours.
+            if let Ok(name) = entry?.file_name().to_str()
+                && name != "."
+                && name != ".."
+            {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// The size of a plain file and when it was last written to; `None` for anything else.
+    pub(super) fn size_and_time(&self, name: &str) -> Option<(u64, i64)> {
+        let stat = rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let plain = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        plain.then_some((stat.st_size as u64, stat.st_mtime as i64))
+    }
+
+    /// Takes the folder's lock; `None` while another one has it. Where a file system has no such
+    /// locks, everybody gets it.
+    pub(super) fn try_lock(&self) -> Option<FolderLock<'_>> {
+        match rustix::fs::flock(&self.dir, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => None,
+            _ => Some(FolderLock(&self.dir)),
+        }
+    }
+
+    /// Moves `from` to `name` within it, over a file that is there.
+    pub(super) fn replace(&self, from: &str, name: &str) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.dir, from, &self.dir, name)?)
     }
 
     /// Whether `name` is still the file that `file` is open on.
@@ -223,6 +310,13 @@ impl Folder {
         folder.check(Trust::Owner)?;
         Ok(folder)
     }
+}
+
+fn only_the_owner_writes(mode: Mode, shown: &dyn fmt::Display) -> Result<(), String> {
+    if mode.intersects(Mode::WGRP | Mode::WOTH) {
+        return Err(format!("others than the owner may write to {shown}: run chmod go-w on it"));
+    }
+    Ok(())
 }
 
 /// A trailing slash would make the kernel follow a link after all.

@@ -8,6 +8,7 @@
 //! leader election; what lasts longer is an outage, and then a file on disk is worth more than a
 //! fourth attempt while the backlog grows.
 
+mod builder;
 mod deliver;
 mod bisect;
 mod attempt;
@@ -16,7 +17,10 @@ mod breaker;
 mod fallback;
 #[cfg_attr(not(unix), path = "folder_plain.rs")]
 mod folder;
+mod waiting;
+mod filed;
 mod replay;
+mod replay_rows;
 mod replay_error;
 mod own;
 
@@ -25,23 +29,30 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+pub use self::builder::SinkBuilder;
 pub(crate) use self::deliver::Unsettled;
 pub use self::deliver::{Delivering, Progress, Settled, Step};
-pub use self::fallback::{DESTINATION_NAME, ERROR_KEY, default_fallback_path};
+pub use self::fallback::{ERROR_KEY, default_fallback_path};
 pub use self::own::Replayed;
-pub use self::replay::{FILE_BYTES_MAX, REPLAYED, ReplayOptions, ReplayReport, replay_file};
+pub use self::replay::{
+    FILE_BYTES_MAX, REPLAYED, REPLAYED_BYTES_MAX, REPLAYED_FILES_MAX, ReplayOptions, ReplayReport,
+    replay_file,
+};
 pub use self::replay_error::ReplayError;
 pub use self::retry::WAIT_MAX;
+pub use self::waiting::{DESTINATION_NAME, FallbackFolder, usual_fallback_folders};
 
 use self::breaker::Breaker;
 use self::fallback::Fallback;
+use self::filed::Filed;
 use self::own::OwnFiles;
 use crate::adapter::{AdapterRegistry, Batching, DatasetAdapter, Registry};
 use crate::batch::Batch;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::Clock;
 use crate::id::Seq;
 use crate::locks::lock;
 use crate::notice::{Level, Notices};
+use crate::register;
 
 /// The dataset that is written to where no other is named.
 pub const DATASET_DEFAULT: &str = "safety_events";
@@ -82,6 +93,11 @@ pub struct SafetyEventSink {
     missing: AtomicBool,
     counters: Counters,
     own: OwnFiles,
+    filed: Filed,
+    /// Where the register is in which the fallback folder is entered with the first file that is
+    /// written without a logger.
+    home: Option<PathBuf>,
+    registered: AtomicBool,
     last_error: Mutex<Option<String>>,
 }
 
@@ -120,101 +136,7 @@ impl Outcome {
     }
 }
 
-/// Settings of a [`SafetyEventSink`].
-#[derive(Debug)]
-#[must_use = "a sink is there after build()"]
-pub struct SinkBuilder {
-    dataset_name: String,
-    registry: Arc<dyn Registry>,
-    fallback_path: Option<PathBuf>,
-    max_retries: u32,
-    retry_delay: Duration,
-    clock: Arc<dyn Clock>,
-    notices: Arc<Notices>,
-}
-
-impl SinkBuilder {
-    /// The dataset, by its name in the registry. Default: `safety_events`.
-    pub fn dataset_name(mut self, name: impl Into<String>) -> Self {
-        self.dataset_name = name.into();
-        self
-    }
-
-    /// Where adapters are looked up, anew for each attempt. Default: an empty one.
-    pub fn registry(mut self, registry: Arc<dyn Registry>) -> Self {
-        self.registry = registry;
-        self
-    }
-
-    /// The folder of the fallback files; `None`, the default, writes none.
-    pub fn fallback_path(mut self, path: Option<PathBuf>) -> Self {
-        self.fallback_path = path;
-        self
-    }
-
-    /// All attempts for one batch, the first included; zero means one. Default: 3.
-    pub fn max_retries(mut self, attempts: u32) -> Self {
-        self.max_retries = attempts;
-        self
-    }
-
-    /// The wait after the first failed attempt; it doubles up to a minute. Default: 1 s.
-    pub fn retry_delay(mut self, delay: Duration) -> Self {
-        self.retry_delay = delay;
-        self
-    }
-
-    /// The time. Default: the machine's.
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// Where the sink says what happens. Default: its own.
-    pub fn notices(mut self, notices: Arc<Notices>) -> Self {
-        self.notices = notices;
-        self
-    }
-
-    /// The sink. Nothing is opened or made before it is needed.
-    #[must_use]
-    pub fn build(self) -> SafetyEventSink {
-        let sink = SafetyEventSink {
-            name: self.dataset_name.clone(),
-            shown_name: attempt::showable(&self.dataset_name),
-            dataset_name: self.dataset_name,
-            registry: self.registry,
-            fallback: self.fallback_path.map(Fallback::new),
-            max_retries: AtomicU32::new(1),
-            retry_delay_nanos: AtomicU64::new(0),
-            clock: self.clock,
-            notices: self.notices,
-            breaker: Breaker::default(),
-            missing: AtomicBool::new(false),
-            counters: Counters::default(),
-            own: OwnFiles::default(),
-            last_error: Mutex::default(),
-        };
-        sink.set_max_retries(self.max_retries);
-        sink.set_retry_delay(self.retry_delay);
-        sink
-    }
-}
-
 impl SafetyEventSink {
-    /// Starts from the defaults.
-    pub fn builder() -> SinkBuilder {
-        SinkBuilder {
-            dataset_name: DATASET_DEFAULT.to_owned(),
-            registry: Arc::new(AdapterRegistry::default()),
-            fallback_path: None,
-            max_retries: MAX_RETRIES_DEFAULT,
-            retry_delay: RETRY_DELAY_DEFAULT,
-            clock: Arc::new(SystemClock::default()),
-            notices: Arc::new(Notices::default()),
-        }
-    }
-
     /// Delivers a batch that is in no journal, waiting between attempts; never raises. What
     /// neither the dataset nor a fallback file took is lost: counted, and said in one critical
     /// notice.
@@ -225,7 +147,10 @@ impl SafetyEventSink {
             match self.step(&mut state, batch, &mut outcome) {
                 Step::Again => {}
                 Step::Wait(wait) => self.clock.sleep(wait),
-                Step::Done => return outcome,
+                Step::Done => {
+                    self.register(&outcome);
+                    return outcome;
+                }
                 Step::Kept { error, .. } => {
                     let Unsettled { stored, filed, nowhere: lost } = state.unsettled();
                     outcome.stored += stored;
@@ -236,10 +161,67 @@ impl SafetyEventSink {
                     self.counters.lost.fetch_add(lost, Ordering::Relaxed);
                     let text = format!("lost {lost} of {} events: {error}", batch.len());
                     self.say(Level::Critical, "lost", &text);
+                    self.register(&outcome);
                     outcome.error = Some(error);
                     return outcome;
                 }
             }
+        }
+    }
+
+    /// Enters the fallback folder in the home's register, with the first file in it.
+    fn register(&self, outcome: &Outcome) {
+        let Some(fallback) = self.fallback.as_ref().filter(|_| !outcome.files.is_empty()) else {
+            return;
+        };
+        if self.registered.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let home = self.home.clone().unwrap_or_else(crate::home::home);
+        self.enter_register(&home, fallback.path());
+    }
+
+    /// Enters a folder in the register of `home`, unless everybody looks into it anyway.
+    pub(crate) fn enter_register(&self, home: &Path, folder: &Path) {
+        if folder == default_fallback_path() {
+            return;
+        }
+        if let Err(error) = register::add(home, folder) {
+            let text = format!(
+                "the folder {} can't be entered in the register of {}: {error}; n3-safety finds what \
+                 is left there only where it is named",
+                folder.display(),
+                home.display()
+            );
+            self.notices.say(Level::Warning, "register", text);
+        }
+    }
+
+    /// How long rows should be joined before they become the next batch: not at all, unless the dataset
+    /// is known to be failing, so that each batch would become a fallback file of its own.
+    pub(crate) fn join_for(&self) -> Duration {
+        let missing = self.missing.load(Ordering::Relaxed);
+        if self.breaker.is_open() || (missing && self.adapter().is_none()) {
+            return self.breaker.join_for();
+        }
+        Duration::ZERO
+    }
+
+    /// Whether files wait in the fallback folder itself, and it names no destination for them.
+    pub(crate) fn has_unnamed_files(&self) -> bool {
+        self.fallback.as_ref().is_some_and(Fallback::has_unnamed)
+    }
+
+    /// Gives the files that a version before wrote to the fallback folder to this sink's destination;
+    /// that version named none there.
+    pub(crate) fn take_over_files(&self) {
+        let destination = self.identity();
+        if let Some(fallback) = self.fallback.as_ref().filter(|_| !destination.is_empty())
+            && let Err(error) = fallback.take_over(&destination)
+        {
+            let shown = fallback.path().display();
+            let text = format!("the files in {shown} can't be taken over: {error}");
+            self.say(Level::Warning, "fallback_folder", &text);
         }
     }
 
@@ -312,14 +294,15 @@ impl SafetyEventSink {
         let sink = self.like_this(Arc::new(registry), self.notices.clone()).build();
         Self {
             shown_name: attempt::showable(&format!("{} at {destination}", self.dataset_name)),
-            fallback: self.fallback.as_ref().map(|fallback| fallback.within(&name, destination)),
+            fallback: self.fallback.as_ref().map(Fallback::within),
             name,
             ..sink
         }
     }
 
     fn like_this(&self, registry: Arc<dyn Registry>, notices: Arc<Notices>) -> SinkBuilder {
-        Self::builder()
+        let builder = Self::builder().home_or_default(self.home.clone());
+        builder
             .dataset_name(&self.dataset_name)
             .registry(registry)
             .fallback_path(self.fallback_path().map(Path::to_owned))

@@ -1,22 +1,23 @@
-//! The fallback files that this sink wrote itself, replayed when the dataset answers again.
+//! This sink's fallback files, replayed when the dataset takes rows: those that it wrote itself in an
+//! outage, and those that earlier runs have left for the same destination.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::SafetyEventSink;
-use super::replay::{ReplayOptions, ReplayReport, replay_file};
+use super::replay::{ReplayReport, replay_own_file};
 use super::replay_error::ReplayError;
 use super::retry;
 use crate::locks::lock;
 use crate::notice::Level;
 
-/// How many files are remembered; older ones are left for `n3-safety replay`.
+/// How many files are remembered; further ones are found when these are gone.
 const OWN_FILES_MAX: usize = 4096;
-/// How often a file is tried before it is left for a person.
+/// How often a file is tried, while the dataset takes other rows, before it is left for a person.
 const TRIES_MAX: u32 = 5;
 
 #[derive(Debug, Default)]
@@ -27,6 +28,8 @@ pub(super) struct OwnFiles {
 #[derive(Debug, Default)]
 struct Waiting {
     files: VecDeque<OwnFile>,
+    /// Files that are left for a person, as long as this process runs.
+    left: BTreeSet<PathBuf>,
     /// After a failure, nothing is replayed before this moment of the monotonic clock.
     not_before: Duration,
     failures: u32,
@@ -46,6 +49,25 @@ impl OwnFiles {
         }
         waiting.files.push_back(OwnFile { path, tries: 0 });
     }
+
+    /// Leaves a file for a person.
+    pub(super) fn leave(&self, path: &Path) {
+        let mut waiting = lock(&self.waiting);
+        if waiting.left.len() < OWN_FILES_MAX {
+            waiting.left.insert(path.to_owned());
+        }
+    }
+
+    fn find(&self, found: Vec<PathBuf>) {
+        let mut waiting = lock(&self.waiting);
+        let found: BTreeSet<PathBuf> = found.into_iter().collect();
+        waiting.left.retain(|path| found.contains(path));
+        let known: BTreeSet<&PathBuf> = waiting.files.iter().map(|file| &file.path).collect();
+        let room = OWN_FILES_MAX.saturating_sub(known.len());
+        let is_new = |path: &&PathBuf| !known.contains(path) && !waiting.left.contains(*path);
+        let new: Vec<PathBuf> = found.iter().filter(is_new).take(room).cloned().collect();
+        waiting.files.extend(new.into_iter().map(|path| OwnFile { path, tries: 0 }));
+    }
 }
 
 /// One file that was replayed, or was tried.
@@ -58,15 +80,24 @@ pub struct Replayed {
 }
 
 impl SafetyEventSink {
-    /// Replays the oldest fallback file that this sink wrote in an outage. `None` when there is
-    /// nothing to do now: no such file, the dataset is failing, or a replay has just failed and
+    /// Looks for fallback files that earlier runs have left for this sink's destination, and replays
+    /// them as its own from then on.
+    pub fn find_own_files(&self) {
+        let destination = self.identity();
+        if let Some(fallback) = self.fallback.as_ref().filter(|_| !destination.is_empty()) {
+            self.own.find(fallback.waiting_for(&destination));
+        }
+    }
+
+    /// Replays the oldest fallback file that this sink wrote in an outage, or found. `None` when there
+    /// is nothing to do now: no such file, the dataset is failing, or a replay has just failed and
     /// the next one must wait. A failure leaves the file, and says nothing about the dataset's
     /// health: batches do that.
     pub fn replay_next(&self) -> Option<Replayed> {
         if !self.healthy() {
             return None;
         }
-        let mut file = {
+        let file = {
             let mut waiting = lock(&self.own.waiting);
             if waiting.files.is_empty() || self.clock.monotonic() < waiting.not_before {
                 return None;
@@ -78,26 +109,21 @@ impl SafetyEventSink {
             waiting.files.push_front(file);
             return None;
         };
-        let result = replay_file(&file.path, &*adapter, ReplayOptions::default());
+        let result = replay_own_file(&file.path, &*adapter, self.clock.wall());
         let path = file.path.clone();
         match &result {
             Ok(report) => {
                 self.counters.replayed.fetch_add(report.rows, Ordering::Relaxed);
                 let text = format!("{} rows of {} have landed", report.rows, path.display());
                 self.say(Level::Info, "replayed", &text);
+                self.say_refused(report);
                 let mut waiting = lock(&self.own.waiting);
                 waiting.failures = 0;
                 waiting.not_before = Duration::ZERO;
             }
             // Somebody has replayed it by hand, or removed it.
             Err(ReplayError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                if let ReplayError::Move { .. } = error {
-                    // The rows are in the dataset; storing them again would only repeat that.
-                    file.tries = TRIES_MAX;
-                }
-                self.put_back(file, error);
-            }
+            Err(error) => self.put_back(file, error),
         }
         Some(Replayed { path, result })
     }
@@ -111,19 +137,43 @@ impl SafetyEventSink {
         files
     }
 
+    fn say_refused(&self, report: &ReplayReport) {
+        let Some(why) = &report.refused_because else { return };
+        let place = report.left_in.as_deref().unwrap_or(Path::new("(nowhere)"));
+        self.own.leave(place);
+        let text = format!(
+            "{} rows of a fallback file were refused: {why}; they are in {}, mend the cause and run \
+             n3-safety replay on it",
+            report.refused,
+            place.display()
+        );
+        self.say(Level::Warning, "replay", &text);
+    }
+
     fn put_back(&self, mut file: OwnFile, error: &ReplayError) {
-        file.tries += 1;
-        let path = file.path.display();
+        let wait = |failures| retry::kept_wait(self.retry_delay(), failures);
+        match error {
+            // The same would be said of it each time; or, at a move, its rows are in the dataset, and
+            // storing them again would only repeat that.
+            ReplayError::Refused { .. }
+            | ReplayError::Damaged { .. }
+            | ReplayError::TooLarge { .. }
+            | ReplayError::Move { .. } => file.tries = TRIES_MAX,
+            // Another process has it, and will soon be done.
+            ReplayError::Read { source, .. } if source.kind() == io::ErrorKind::WouldBlock => {}
+            // Until the dataset has taken something it is not known to be there at all.
+            ReplayError::Insert { .. } if self.stored() == 0 => {}
+            _ => file.tries += 1,
+        }
         if file.tries >= TRIES_MAX {
+            let path = file.path.display();
             let text = format!("failed to {error}; {path} stays there for n3-safety replay");
             self.say(Level::Warning, "replay", &text);
+            self.own.leave(&file.path);
         }
         let mut waiting = lock(&self.own.waiting);
         waiting.failures = waiting.failures.saturating_add(1);
-        waiting.not_before = self
-            .clock
-            .monotonic()
-            .saturating_add(retry::kept_wait(self.retry_delay(), waiting.failures));
+        waiting.not_before = self.clock.monotonic().saturating_add(wait(waiting.failures));
         if file.tries < TRIES_MAX {
             // At the back: one file that can't land must not hold up the others.
             waiting.files.push_back(file);

@@ -4,38 +4,50 @@
 //! two people start, stores each row once where the adapter can. Rows that a person wrote without
 //! them get a journal id that is made from the file's bytes: the same file, the same rows.
 //!
+//! One bad row costs one row: what can't be read, and what the dataset refuses by itself, is put into
+//! a new file beside the old one, with the reason.
+//!
 //! **Limits:** a file is read whole, up to [`FILE_BYTES_MAX`]; integers beyond 64 bits in metadata
 //! come back as floats, as JSON readers commonly do.
 
-use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read as _;
-use std::ops::Range;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
-use super::attempt::{attempt, batching};
-use super::fallback::ERROR_KEY;
-use super::folder::Folder;
+use super::attempt::{Failed, attempt, batching};
+use super::bisect::{Fate, Plan};
+use super::fallback::write_left_over;
+use super::folder::{Folder, Trust};
 use super::replay_error::ReplayError;
-use crate::adapter::{Batching, DatasetAdapter, Failure};
-use crate::batch::{Durability, RowBuffer};
-use crate::codec;
-use crate::id::{JournalId, Seq};
-use crate::parse;
+use super::replay_rows::{BadRow, GoodRow, Rows};
+use crate::adapter::{DatasetAdapter, Failure};
+use crate::batch::{Batch, Durability, RowBuffer};
+use crate::clock::Timestamp;
+use crate::id::JournalId;
 
 /// The largest file that is replayed: 1 GiB. The files that a sink writes are one batch each.
 pub const FILE_BYTES_MAX: u64 = 1 << 30;
 
-/// The folder, beside a file, that it is moved to when all of its rows have landed.
+/// The folder, beside a file, that it is moved to when its rows have landed.
 pub const REPLAYED: &str = "replayed";
+
+/// The most files that stay in `replayed/`: the oldest ones make room.
+pub const REPLAYED_FILES_MAX: usize = 1000;
+
+/// The most bytes that stay in `replayed/`, but for the newest file.
+pub const REPLAYED_BYTES_MAX: u64 = 256 << 20;
+
+/// How many rows without a success are refused by themselves before that is called an outage.
+const LONE_REFUSALS_MAX: usize = 3;
 
 /// How a file is replayed.
 #[derive(Default)]
 pub struct ReplayOptions<'p> {
     /// Only read and count: nothing is stored, nothing is moved.
     pub dry_run: bool,
+    /// Whether root may replay another user's file. Otherwise file and folder must be ours; in both
+    /// cases nobody but the owner may be able to write to them.
+    pub any_owner: bool,
     /// How durable the rows must be before the file is moved.
     pub durability: Durability,
     /// Called after each batch with the rows that are done and the rows that there are.
@@ -46,6 +58,7 @@ impl std::fmt::Debug for ReplayOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ReplayOptions")
             .field("dry_run", &self.dry_run)
+            .field("any_owner", &self.any_owner)
             .field("durability", &self.durability)
             .finish_non_exhaustive()
     }
@@ -61,12 +74,19 @@ pub struct ReplayReport {
     pub duplicates: u64,
     /// Batches that were inserted.
     pub batches: u64,
+    /// Rows that could not be read, or that the dataset refused by themselves.
+    pub refused: u64,
+    /// What is wrong with the first of these.
+    pub refused_because: Option<String>,
+    /// The file that these are in now.
+    pub left_in: Option<PathBuf>,
     /// Where the file is now; `None` in a dry run.
     pub moved_to: Option<PathBuf>,
 }
 
 /// Stores the rows of the fallback file `path` through `adapter`, and then moves the file to
-/// `replayed/` beside it, without overwriting one that is there.
+/// `replayed/` beside it, without overwriting one that is there. Rows that can't be read, or that the
+/// dataset refuses by themselves, are then in a new file in its place, with their reasons.
 ///
 /// # Errors
 /// See [`ReplayError`]. The file then stays where it is; rows that had landed are stored again
@@ -74,54 +94,217 @@ pub struct ReplayReport {
 pub fn replay_file(
     path: &Path,
     adapter: &dyn DatasetAdapter,
+    options: ReplayOptions<'_>,
+) -> Result<ReplayReport, ReplayError> {
+    let trust = if options.any_owner { Trust::ReadingAnyOwner } else { Trust::Reading };
+    replay(path, adapter, options, trust, Timestamp::now(), &|_| true)
+}
+
+/// As [`replay_file`], of a sink's own file. One in which each row was refused before is left for a
+/// person: it is [`ReplayError::Refused`].
+pub(super) fn replay_own_file(
+    path: &Path,
+    adapter: &dyn DatasetAdapter,
+    now: Timestamp,
+) -> Result<ReplayReport, ReplayError> {
+    let is_wanted = |rows: &Rows| rows.refused_before < rows.len();
+    replay(path, adapter, ReplayOptions::default(), Trust::Owner, now, &is_wanted)
+}
+
+fn replay(
+    path: &Path,
+    adapter: &dyn DatasetAdapter,
     mut options: ReplayOptions<'_>,
+    trust: Trust,
+    now: Timestamp,
+    is_wanted: &dyn Fn(&Rows) -> bool,
 ) -> Result<ReplayReport, ReplayError> {
     let unreadable = |source| ReplayError::Read { path: path.to_owned(), source };
-    let (folder, name) = place(path).map_err(unreadable)?;
-    let file = folder.read(name).map_err(unreadable)?;
-    let text = read(&file, path)?;
-    let rows = Rows::parse(&text, path)?;
-    drop(text);
-
-    let total = rows.len();
-    let mut report = ReplayReport { duplicates: rows.duplicates, ..ReplayReport::default() };
-    let mut buffer = RowBuffer::new(JournalId([0; 16]));
-    let batching = batching(adapter);
-    for (journal, run) in rows.runs(&batching) {
-        if !options.dry_run {
-            buffer.reset(journal, options.durability);
-            for (seq, payload) in &run {
-                // The payload was made by our own encoder a moment ago.
-                if let Err(error) = buffer.push(*seq, &rows.payloads[payload.clone()]) {
-                    debug_assert!(false, "an encoded event decodes: {error}");
-                }
-            }
-            attempt(adapter, &buffer.batch()).map_err(|failed| ReplayError::Insert {
-                stored: report.rows,
-                transient: matches!(failed.failure, Failure::Transient | Failure::Throttled(_)),
-                message: failed.message,
-            })?;
-        }
-        report.rows += run.len() as u64;
-        report.batches += 1;
-        if let Some(progress) = &mut options.progress {
-            progress(report.rows, total);
-        }
-    }
+    let (folder, name) = place(path, trust).map_err(unreadable)?;
+    let file = Claimed(folder.read_trusted(name, trust).map_err(unreadable)?);
     if !options.dry_run {
-        let moved = set_aside(&folder, name, &file);
-        let stuck = |source| ReplayError::Move { path: path.to_owned(), source };
-        report.moved_to = Some(moved.map_err(stuck)?);
+        file.claim(&folder, name).map_err(unreadable)?;
     }
+    let damaged = |bad: &BadRow| ReplayError::Damaged {
+        path: path.to_owned(),
+        line: bad.line,
+        offset: bad.offset,
+        message: bad.message.clone(),
+    };
+    let rows = Rows::parse(read(&file.0, path)?).map_err(|bad| damaged(&bad))?;
+    if let (0, Some(bad)) = (rows.len(), rows.bad.first()) {
+        return Err(damaged(bad));
+    }
+    let refused = |message: String| ReplayError::Refused { path: path.to_owned(), message };
+    if rows.len() > 0 && !is_wanted(&rows) {
+        return Err(refused("each of its rows was refused before".to_owned()));
+    }
+
+    let mut report = ReplayReport { duplicates: rows.duplicates, ..ReplayReport::default() };
+    let mut left = Vec::new();
+    for bad in &rows.bad {
+        report.refuse(format!("line {}: {}", bad.line, bad.message));
+        left.extend(rows.bad_row(bad));
+    }
+    let landing = Landing { rows: &rows, adapter, report: &mut report, alone: Vec::new() };
+    let refusals = landing.land(&mut options)?;
+    if let (0, Some((_, why))) = (report.rows, refusals.first()) {
+        return Err(refused(why.clone()));
+    }
+    for (row, why) in &refusals {
+        report.refuse(why.clone());
+        left.push(rows.refused_row(row, why));
+    }
+    if options.dry_run {
+        return Ok(report);
+    }
+    if !left.is_empty() {
+        let kept = write_left_over(&folder, &left, now);
+        let stuck = |source| ReplayError::LeftOver { path: path.to_owned(), source };
+        report.left_in = Some(kept.map_err(stuck)?);
+    }
+    let stuck = |source| ReplayError::Move { path: path.to_owned(), source };
+    report.moved_to = Some(set_aside(&folder, name, &file.0).map_err(stuck)?);
     Ok(report)
 }
 
+impl ReplayReport {
+    fn refuse(&mut self, why: String) {
+        self.refused += 1;
+        self.refused_because.get_or_insert(why);
+    }
+}
+
+/// A file that this replay alone works on, in all processes.
+struct Claimed(File);
+
+impl Claimed {
+    fn claim(&self, folder: &Folder, name: &str) -> io::Result<()> {
+        match self.0.try_lock() {
+            Err(std::fs::TryLockError::WouldBlock) => {
+                let text = "another process is replaying it";
+                return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
+            }
+            // Where a file system has no locks, two may replay it at once: each row is stored once
+            // where the adapter can.
+            Ok(()) | Err(std::fs::TryLockError::Error(_)) => {}
+        }
+        if folder.is_still(name, &self.0)? {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::NotFound, "it was replayed a moment ago"))
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        // Said, not left to the close: a forked child may have the same open file.
+        let _ = self.0.unlock();
+    }
+}
+
+/// The rows of a file on their way.
+struct Landing<'a> {
+    rows: &'a Rows,
+    adapter: &'a dyn DatasetAdapter,
+    report: &'a mut ReplayReport,
+    /// Runs of one row that failed for no known reason before anything had landed.
+    alone: Vec<(GoodRow, String)>,
+}
+
+impl Landing<'_> {
+    /// Stores the rows; which of them the dataset refused by themselves, and why.
+    fn land(
+        mut self,
+        options: &mut ReplayOptions<'_>,
+    ) -> Result<Vec<(GoodRow, String)>, ReplayError> {
+        let total = self.rows.len();
+        let mut buffer = RowBuffer::new(JournalId([0; 16]));
+        let mut refused = Vec::new();
+        let mut done = 0;
+        for (journal, run) in self.rows.runs(&batching(self.adapter)) {
+            let rows = run.len() as u64;
+            if options.dry_run {
+                self.report.rows += rows;
+            } else {
+                buffer.reset(journal, options.durability);
+                for (seq, row) in &run {
+                    // The payload was made by our own encoder a moment ago.
+                    if let Err(error) = buffer.push(*seq, self.rows.payload(row)) {
+                        debug_assert!(false, "an encoded event decodes: {error}");
+                    }
+                }
+                for (at, why) in self.land_run(&buffer.batch(), &run)? {
+                    refused.push((run[at].1.clone(), why));
+                }
+            }
+            self.report.batches += 1;
+            done += rows;
+            if let Some(progress) = &mut options.progress {
+                progress(done, total);
+            }
+        }
+        if self.report.rows == 0
+            && let Some((_, why)) = self.alone.first()
+        {
+            return Err(self.stopped(Failed::unknown(why)));
+        }
+        refused.extend(self.alone);
+        Ok(refused)
+    }
+
+    /// Stores one run; the positions of the rows that were refused, and why.
+    fn land_run(
+        &mut self,
+        batch: &Batch<'_>,
+        run: &[(crate::id::Seq, GoodRow)],
+    ) -> Result<Vec<(usize, String)>, ReplayError> {
+        let mut plan = Plan::new(batch.len());
+        while let Some(rows) = plan.next() {
+            let failed = match attempt(self.adapter, &batch.slice(rows.clone())) {
+                Ok(()) => {
+                    plan.stored();
+                    self.report.rows += rows.len() as u64;
+                    continue;
+                }
+                Err(failed) => failed,
+            };
+            match &failed.failure {
+                Failure::Poison(indices) => plan.poisoned(indices, &failed.message),
+                Failure::Unknown if run.len() == 1 => {
+                    // Alone it can't be told whether the row is to blame: that shows with others.
+                    self.alone.push((run[0].1.clone(), failed.message.clone()));
+                    if self.report.rows == 0 && self.alone.len() > LONE_REFUSALS_MAX {
+                        return Err(self.stopped(failed));
+                    }
+                    return Ok(Vec::new());
+                }
+                Failure::Unknown if !plan.unknown(true, &failed.message) => {}
+                _ => return Err(self.stopped(failed)),
+            }
+        }
+        let refused = plan.pieces().filter_map(|piece| match &piece.fate {
+            Fate::Condemned { error, .. } => Some((piece.rows.clone(), error)),
+            _ => None,
+        });
+        Ok(refused.flat_map(|(rows, why)| rows.map(|row| (row, why.clone()))).collect())
+    }
+
+    fn stopped(&self, failed: Failed) -> ReplayError {
+        ReplayError::Insert {
+            stored: self.report.rows,
+            transient: matches!(failed.failure, Failure::Transient | Failure::Throttled(_)),
+            message: failed.message,
+        }
+    }
+}
+
 /// The folder and the name of a file.
-fn place(path: &Path) -> std::io::Result<(Folder, &str)> {
+fn place(path: &Path, trust: Trust) -> io::Result<(Folder, &str)> {
     let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.ok_or_else(|| std::io::Error::other("it has no file name in UTF-8"))?;
+    let name = name.ok_or_else(|| io::Error::other("it has no file name in UTF-8"))?;
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
-    Ok((Folder::open(folder)?, name))
+    Ok((Folder::open_trusted(folder, trust)?, name))
 }
 
 fn read(file: &File, path: &Path) -> Result<Vec<u8>, ReplayError> {
@@ -137,9 +320,9 @@ fn read(file: &File, path: &Path) -> Result<Vec<u8>, ReplayError> {
 }
 
 /// Moves the file out of the way of the next replay.
-fn set_aside(folder: &Folder, name: &str, file: &File) -> std::io::Result<PathBuf> {
+fn set_aside(folder: &Folder, name: &str, file: &File) -> io::Result<PathBuf> {
     if !folder.is_still(name, file)? {
-        return Err(std::io::Error::other("another file has taken its name meanwhile"));
+        return Err(io::Error::other("another file has taken its name meanwhile"));
     }
     let replayed = folder.within(REPLAYED)?;
     let stem = name.strip_suffix(".json").unwrap_or(name);
@@ -150,187 +333,36 @@ fn set_aside(folder: &Folder, name: &str, file: &File) -> std::io::Result<PathBu
                 // The new name first: a power cut in between leaves two names, not none.
                 replayed.sync()?;
                 folder.sync()?;
+                make_room(&replayed, &to);
                 return Ok(replayed.path().join(to));
             }
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
     }
-    Err(std::io::Error::other("too many files of that name were replayed: remove some"))
+    Err(io::Error::other("too many files of that name were replayed: remove some"))
 }
 
-/// The rows of a file, as payloads in one buffer, by journal and in order.
-#[derive(Debug, Default)]
-struct Rows {
-    payloads: Vec<u8>,
-    journals: BTreeMap<JournalId, BTreeMap<Seq, Range<usize>>>,
-    duplicates: u64,
-}
-
-type Run = Vec<(Seq, Range<usize>)>;
-
-impl Rows {
-    /// Reads an array of rows.
-    fn parse(text: &[u8], path: &Path) -> Result<Self, ReplayError> {
-        let mut rows = Self::default();
-        let derived = derive_journal(text);
-        let mut at = Scanner { text, at: 0, path };
-        at.expect(b'[')?;
-        let mut index = 0;
-        if at.peek() == Some(b']') {
-            at.at += 1;
-            return at.end().map(|()| rows);
+/// Removes the oldest files of those that were replayed, while there are too many.
+fn make_room(replayed: &Folder, newest: &str) {
+    let mut files: Vec<(i64, String, u64)> = replayed
+        .names()
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|name| name.ends_with(".json") && name != newest)
+        .filter_map(|name| replayed.size_and_time(&name).map(|(size, at)| (at, name, size)))
+        .collect();
+    files.sort();
+    let mut bytes: u64 = files.iter().map(|(.., size)| size).sum();
+    let mut left = files.len() + 1;
+    for (_, name, size) in files {
+        if left <= REPLAYED_FILES_MAX && bytes <= REPLAYED_BYTES_MAX {
+            return;
         }
-        loop {
-            index += 1;
-            let start = at.skip_space();
-            let value = at.value()?;
-            rows.add(value, derived, index).map_err(|message| at.damaged(start, message))?;
-            match at.peek() {
-                Some(b',') => at.at += 1,
-                _ => break,
-            }
+        // Its rows are in their dataset. One that can't be removed stays; the next may go.
+        if replayed.remove(&name).is_ok() {
+            left -= 1;
+            bytes -= size;
         }
-        at.expect(b']')?;
-        at.end().map(|()| rows)
-    }
-
-    fn add(&mut self, value: Value, derived: JournalId, index: u64) -> Result<(), String> {
-        let Value::Object(mut fields) = value else {
-            return Err("a row is a JSON object".to_owned());
-        };
-        fields.remove(ERROR_KEY);
-        let (journal, seq) = match (fields.remove("journal_id"), fields.remove("seq")) {
-            (Some(journal), Some(seq)) if !journal.is_null() && !seq.is_null() => {
-                let id = journal.as_str().and_then(|text| text.parse().ok());
-                let seq = seq.as_u64().filter(|seq| *seq > 0);
-                (
-                    id.ok_or("journal_id is 32 hexadecimal digits")?,
-                    Seq(seq.ok_or("seq is a number from 1")?),
-                )
-            }
-            _ => (derived, Seq(index)),
-        };
-        let event = parse::stored_row(fields).event;
-        let rows = self.journals.entry(journal).or_default();
-        if rows.contains_key(&seq) {
-            self.duplicates += 1;
-            return Ok(());
-        }
-        let start = self.payloads.len();
-        codec::encode(&event, &mut self.payloads);
-        rows.insert(seq, start..self.payloads.len());
-        Ok(())
-    }
-
-    fn len(&self) -> u64 {
-        self.journals.values().map(|rows| rows.len() as u64).sum()
-    }
-
-    /// The rows as the adapter likes them. A run has no holes, so that its batch id names exactly
-    /// the rows in it, and never rows that had landed in another batch.
-    fn runs(&self, batching: &Batching) -> impl Iterator<Item = (JournalId, Run)> {
-        let batching = *batching;
-        self.journals.iter().flat_map(move |(journal, rows)| {
-            let mut rest = rows.iter().peekable();
-            std::iter::from_fn(move || {
-                let (first, payload) = rest.next()?;
-                let mut bytes = payload.len();
-                let mut run = vec![(*first, payload.clone())];
-                let mut last = *first;
-                while let Some((seq, payload)) = rest.next_if(|(seq, payload)| {
-                    last.0.checked_add(1) == Some(seq.0)
-                        && run.len() < batching.rows_max
-                        && bytes.saturating_add(payload.len()) <= batching.bytes_max
-                }) {
-                    bytes += payload.len();
-                    last = *seq;
-                    run.push((*seq, payload.clone()));
-                }
-                Some((*journal, run))
-            })
-        })
-    }
-}
-
-/// A journal id that the same bytes always give: four CRCs that start differently.
-fn derive_journal(text: &[u8]) -> JournalId {
-    let mut id = [0; 16];
-    for (seed, bytes) in (1_u32..).zip(id.chunks_exact_mut(4)) {
-        // A CRC is linear: the seed alone would leave the four words a constant apart. The length
-        // and the seed behind the text would as well, so each word sees the text cut elsewhere.
-        let cut = text.len() / 5 * seed as usize;
-        let (head, tail) = text.split_at(cut);
-        let crc = crc32c::crc32c_append(seed, tail);
-        bytes
-            .copy_from_slice(&crc32c::crc32c_append(crc.rotate_left(seed * 7), head).to_le_bytes());
-    }
-    JournalId(id)
-}
-
-/// Walks over the array; each value in it is `serde_json`'s.
-struct Scanner<'t> {
-    text: &'t [u8],
-    at: usize,
-    path: &'t Path,
-}
-
-impl Scanner<'_> {
-    fn skip_space(&mut self) -> usize {
-        let space = |b: &&u8| matches!(b, b' ' | b'\n' | b'\r' | b'\t');
-        self.at += self.text[self.at..].iter().take_while(space).count();
-        self.at
-    }
-
-    fn peek(&mut self) -> Option<u8> {
-        let at = self.skip_space();
-        self.text.get(at).copied()
-    }
-
-    fn expect(&mut self, wanted: u8) -> Result<(), ReplayError> {
-        match self.peek() {
-            Some(found) if found == wanted => {
-                self.at += 1;
-                Ok(())
-            }
-            Some(_) => Err(self.damaged(self.at, format!("expected {}", char::from(wanted)))),
-            None => Err(self.damaged(self.at, "the file ends here".to_owned())),
-        }
-    }
-
-    fn end(&mut self) -> Result<(), ReplayError> {
-        match self.peek() {
-            None => Ok(()),
-            Some(_) => Err(self.damaged(self.at, "expected the end of the file".to_owned())),
-        }
-    }
-
-    fn value(&mut self) -> Result<Value, ReplayError> {
-        let from = self.at;
-        let mut values = serde_json::Deserializer::from_slice(&self.text[from..]).into_iter();
-        match values.next() {
-            Some(Ok(value)) => {
-                self.at = from + values.byte_offset();
-                Ok(value)
-            }
-            Some(Err(error)) => {
-                // Its text never quotes the input.
-                let category = match error.classify() {
-                    serde_json::error::Category::Eof => "the file ends within a row",
-                    _ => "this row is not JSON",
-                };
-                let lines = self.text[from..].split_inclusive(|b| *b == b'\n');
-                let before: usize =
-                    lines.take(error.line().saturating_sub(1)).map(<[u8]>::len).sum();
-                Err(self.damaged(from + before + error.column(), category.to_owned()))
-            }
-            None => Err(self.damaged(from, "the file ends here".to_owned())),
-        }
-    }
-
-    fn damaged(&self, offset: usize, message: String) -> ReplayError {
-        let offset = offset.min(self.text.len());
-        let line = 1 + self.text[..offset].iter().filter(|b| **b == b'\n').count();
-        ReplayError::Damaged { path: self.path.to_owned(), line, offset, message }
     }
 }

@@ -23,7 +23,7 @@ pub enum ReplayError {
         /// Its size.
         bytes: u64,
     },
-    /// It is not an array of rows. Nothing of it was stored.
+    /// It is not an array of rows, or no row of it can be read. Nothing of it was stored.
     Damaged {
         /// Which file.
         path: PathBuf,
@@ -42,6 +42,20 @@ pub enum ReplayError {
         transient: bool,
         /// What the adapter said.
         message: String,
+    },
+    /// Every row of it was refused by itself, now or before: a person must mend the cause, or the row.
+    Refused {
+        /// Which file.
+        path: PathBuf,
+        /// Why the first of them was.
+        message: String,
+    },
+    /// Rows have landed, but those that were refused can't be written to a file of their own.
+    LeftOver {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
     /// All rows have landed, but the file can't be moved to `replayed/`.
     Move {
@@ -67,6 +81,14 @@ impl fmt::Display for ReplayError {
                  nothing was stored",
                 path.display()
             ),
+            Self::Refused { path, message } => {
+                write!(f, "store a row of {}: {message}", path.display())
+            }
+            Self::LeftOver { path, source } => write!(
+                f,
+                "write the refused rows of {} to a file of their own: {source}; replay it again",
+                path.display()
+            ),
             Self::Insert { stored, message, .. } => {
                 write!(f, "{message}; {stored} rows had landed, replay the file again")
             }
@@ -83,7 +105,9 @@ impl Error for ReplayError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             // Its own words are in the message.
-            Self::Read { source, .. } | Self::Move { source, .. } => source.source(),
+            Self::Read { source, .. }
+            | Self::Move { source, .. }
+            | Self::LeftOver { source, .. } => source.source(),
             _ => None,
         }
     }

@@ -74,18 +74,25 @@ pub(super) fn bench_with(
     let sink = SafetyEventSink::builder()
         .registry(Arc::new(registry))
         .fallback_path(fallback.then(|| folder.path().join("fallback")))
+        .home(folder.path().join("home"))
         .clock(clock.clone())
         .build();
     Bench { sink, adapter, clock, folder }
 }
 
 impl Bench {
+    /// A sink as the next run makes it.
+    pub(super) fn next_run(&self) -> SafetyEventSink {
+        self.sink.after_fork(Arc::default())
+    }
+
     pub(super) fn files(&self) -> Vec<std::path::PathBuf> {
         let Ok(entries) = std::fs::read_dir(self.folder.path().join("fallback")) else {
             return Vec::new();
         };
         let mut files: Vec<_> =
             entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
+        files.retain(|path| !path.ends_with(DESTINATION_NAME));
         files.sort();
         files
     }
@@ -158,7 +165,49 @@ fn all_tries_failed_is_one_file_and_an_open_breaker() {
     let before = bench.clock.monotonic();
     bench.sink.write(&rows(4..=5).batch());
     assert_eq!((bench.sink.attempts(), bench.clock.monotonic()), (4, before));
-    assert_eq!(bench.kinds(), ["retrying", "retrying", "fallback", "fallback"]);
+    assert_eq!(bench.kinds(), ["retrying", "retrying", "fallback"]);
+}
+
+/// Each batch of an outage was a critical line of its own: 8,640 a day, which hid everything else.
+#[test]
+fn an_outage_is_said_once_and_then_a_sum_a_minute() {
+    let down = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let answers = down.clone();
+    let bench =
+        bench(move |_| if answers.load(Ordering::SeqCst) { Err(transient()) } else { Ok(()) });
+    let said = || {
+        let notices = bench.sink.notices().take();
+        let of_files = notices.into_iter().filter(|notice| notice.kind == "fallback");
+        of_files.map(|notice| notice.text).collect::<Vec<_>>()
+    };
+    let mut seqs = 1_u64..;
+    let mut write = || {
+        let first = seqs.next().unwrap();
+        bench.sink.write(&rows(first..=first + seqs.next().map_or(0, |_| 1)).batch());
+    };
+    write();
+    assert_eq!(said().len(), 1);
+    for _ in 0..20 {
+        write();
+    }
+    assert_eq!(said(), [] as [String; 0]);
+    bench.clock.advance(Duration::from_secs(60));
+    write();
+    let sum = said();
+    assert!(sum[0].contains("42 more rows are in 21 more files"), "{sum:?}");
+    // What was not said yet is said when the outage is over, and the next one at once.
+    write();
+    down.store(false, Ordering::SeqCst);
+    write();
+    assert!(said()[0].contains("2 rows are in"));
+    down.store(true, Ordering::SeqCst);
+    write();
+    assert_eq!(said().len(), 1);
+    // The end of a logger says the rest.
+    write();
+    bench.sink.say_rest();
+    assert_eq!((said().len(), bench.sink.say_rest()), (1, ()));
+    assert_eq!(said(), [] as [String; 0]);
 }
 
 #[test]
@@ -283,6 +332,7 @@ fn without_an_adapter_there_is_a_file_and_one_warning() {
     let sink = SafetyEventSink::builder()
         .dataset_name("other")
         .fallback_path(bench.sink.fallback_path().map(Path::to_owned))
+        .home(bench.folder.path())
         .build();
     for seq in 1..=3 {
         assert_eq!(sink.write(&rows(seq..=seq).batch()).fell_back, 1);

@@ -35,7 +35,8 @@ fn many_writers_in_one_second_overwrite_nothing() {
         .map(|_| {
             let clock = Arc::new(ManualClock::default());
             let path = Some(folder.path().to_owned());
-            Arc::new(SafetyEventSink::builder().fallback_path(path).clock(clock).build())
+            let builder = SafetyEventSink::builder().fallback_path(path).clock(clock);
+            Arc::new(builder.home(folder.path()).build())
         })
         .collect();
     let threads: Vec<_> = (0..4_u64)
@@ -83,8 +84,10 @@ mod unix {
         let (buffer, notices) = (rows(1..=1), Notices::default());
         let batch = buffer.batch();
         let filings = batch.rows().map(|row| Filing { row, error: None });
-        let fallback = Fallback::new(folder.to_owned());
-        fallback.write(filings, Timestamp::default(), &notices).map_err(|error| error.to_string())
+        let fallback = Fallback::new(folder.to_owned(), DATASET_DEFAULT);
+        fallback
+            .write(filings, "scripted", Timestamp::default(), &notices)
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -171,6 +174,7 @@ mod unix {
     #[test]
     fn a_folder_that_cannot_be_made_keeps_the_batch() {
         let bench = bench(down);
+        fs::remove_dir(bench.folder.path().join("fallback")).unwrap();
         fs::write(bench.folder.path().join("fallback"), "a file").unwrap();
         let (buffer, mut state) = (rows(1..=2), bench.sink.begin());
         let mut outcome = Outcome::default();

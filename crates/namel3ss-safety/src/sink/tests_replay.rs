@@ -11,7 +11,8 @@ use crate::adapter::{AdapterError, MemoryAdapter};
 use crate::event::SafetyEvent;
 
 fn fallback_file(place: &Path) -> PathBuf {
-    let sink = SafetyEventSink::builder().fallback_path(Some(place.to_owned())).build();
+    let builder = SafetyEventSink::builder().fallback_path(Some(place.to_owned()));
+    let sink = builder.home(place).build();
     sink.write(&rows((1..=5).chain(8..=9)).batch()).files.remove(0)
 }
 
@@ -115,13 +116,197 @@ fn damage_is_located_and_nothing_moves() {
     };
     check("", 1);
     check("{}", 1);
-    check("[\n{},\n{\"event_id\": ", 3);
-    check("[\n{},\n{]\n", 3);
-    check("[\n{},\n7]\n", 3);
-    check("[\n{}\n{}]", 3);
-    check("[\n{}]\n]", 3);
+    check("[\n\n{\"event_id\": ", 3);
     check("[\n{\"journal_id\":\"no\",\"seq\":1}]", 2);
     check(&"[".repeat(100_000), 1);
+}
+
+/// One row that somebody had edited, or that a full disk had cut, kept the whole file from its dataset.
+#[test]
+fn a_row_that_cannot_be_read_costs_one_row() {
+    let check = |text: &str, stored: usize, line: usize, left: &str| {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("damaged.json");
+        fs::write(&file, text).unwrap();
+        let dataset = MemoryAdapter::default();
+        let report = replay_file(&file, &dataset, ReplayOptions::default()).unwrap();
+        assert_eq!((dataset.len(), report.rows, report.refused), (stored, stored as u64, 1));
+        let why = report.refused_because.unwrap();
+        assert!(why.starts_with(&format!("line {line}: ")), "{why}");
+        assert!(!file.exists());
+        assert_eq!(fs::read_to_string(report.moved_to.unwrap()).unwrap(), text);
+        match report.left_in {
+            None => assert_eq!(left, ""),
+            Some(path) => {
+                let rows = fs::read_to_string(&path).unwrap();
+                assert!(rows.starts_with(&format!("[\n{left}")), "{rows}");
+                // It is no row yet: nothing is stored of it, and it stays.
+                let again = replay_file(&path, &dataset, ReplayOptions::default());
+                assert!(matches!(again, Err(ReplayError::Damaged { .. })), "{again:?}");
+                assert!(path.exists());
+            }
+        }
+    };
+    check("[\n{},\n{\"event_id\": ", 1, 3, r#"{"_raw":"{\"event_id\":","_error":"the file ends"#);
+    check("[\n{},\n{]\n", 1, 3, r#"{"_raw":"{]","_error":"this row is not JSON""#);
+    check("[\n{},\n{]},\n{}\n]\n", 2, 3, r#"{"_raw":"{]}","_error""#);
+    check("[\n{},\n7]\n", 1, 3, r#"{"_raw":"7","_error":"a row is a JSON object"}"#);
+    let no_id = r#"{"journal_id":"no","seq":1}"#;
+    let left = r#"{"journal_id":"no","seq":1,"_error":"journal_id is 32"#;
+    check(&format!("[\n{no_id},\n{{}}\n]"), 1, 2, left);
+    check("[\n{}\n]\n]", 1, 4, r#"{"_raw":"]","_error":"it stands behind"#);
+    // Nothing is left of what was cut away.
+    check("[\n{}\n", 1, 3, "");
+}
+
+/// One row that the dataset refuses kept the others of its file from it, at each replay again.
+#[test]
+fn a_row_that_the_dataset_refuses_costs_one_row() {
+    let place = tempfile::tempdir().unwrap();
+    let file = fallback_file(place.path());
+    let bench = bench(super::tests::refuses(&[2, 8]));
+    let report = replay_file(&file, &*bench.adapter, ReplayOptions::default()).unwrap();
+    assert_eq!((report.rows, report.refused), (5, 2));
+    assert_eq!(*bench.adapter.stored.lock().unwrap(), [1, 3, 4, 5, 9]);
+    let left = report.left_in.unwrap();
+    assert_eq!(super::tests::seqs_in(&left), [2, 8]);
+    let text = fs::read_to_string(&left).unwrap();
+    assert_eq!(text.matches("\"_error\":\"insert: something\"").count(), 2);
+    // A file of nothing but such rows stays as it is.
+    let again = replay_file(&left, &*bench.adapter, ReplayOptions::default());
+    assert!(matches!(again, Err(ReplayError::Insert { .. } | ReplayError::Refused { .. })));
+    assert_eq!(fs::read_to_string(&left).unwrap(), text);
+    // Once the cause is mended they land, without their reasons.
+    let dataset = MemoryAdapter::default();
+    replay_file(&left, &dataset, ReplayOptions::default()).unwrap();
+    assert_eq!(dataset.len(), 2);
+    assert!(dataset.rows().iter().all(|row| row.event.metadata.is_empty()));
+}
+
+#[test]
+fn replayed_files_have_a_bound() {
+    let place = tempfile::tempdir().unwrap();
+    let replayed = place.path().join(REPLAYED);
+    fs::create_dir(&replayed).unwrap();
+    for n in 0..REPLAYED_FILES_MAX + 5 {
+        let path = replayed.join(format!("old_{n}.json"));
+        fs::write(&path, "[]").unwrap();
+        let day = Duration::from_secs(86_400 * (n as u64 + 1));
+        fs::File::open(path).unwrap().set_modified(std::time::UNIX_EPOCH + day).unwrap();
+    }
+    fs::write(replayed.join("note.txt"), "not ours").unwrap();
+    let file = fallback_file(place.path());
+    let report = replay_file(&file, &MemoryAdapter::default(), ReplayOptions::default()).unwrap();
+    assert!(report.moved_to.unwrap().exists());
+    let left = fs::read_dir(&replayed).unwrap().count();
+    assert_eq!(left, REPLAYED_FILES_MAX + 1, "and the one that is not ours");
+    assert!(!replayed.join("old_0.json").exists() && replayed.join("old_900.json").exists());
+}
+
+/// Two loggers with one folder put their files side by side, and a replay stored the rows of both in
+/// one dataset.
+#[test]
+fn files_for_different_destinations_are_never_mixed() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("fallback");
+    let failing = |identity: &'static str| {
+        let adapter = Named(identity);
+        let registry = AdapterRegistry::default();
+        registry.register(DATASET_DEFAULT, Arc::new(adapter));
+        let builder = SafetyEventSink::builder().registry(Arc::new(registry)).home(place.path());
+        let builder = builder.retry_delay(Duration::ZERO).max_retries(1);
+        builder.fallback_path(Some(folder.clone())).build()
+    };
+    let (one, two) = (failing("test:one"), failing("test:two"));
+    let destination = |file: &Path| FallbackFolder::open(file.parent().unwrap(), false).unwrap();
+    let check = |sink: &SafetyEventSink, seq: u64, itself: bool, to: Option<&str>| {
+        let file = sink.write(&rows([seq]).batch()).files.remove(0);
+        assert_eq!(file.parent() == Some(&folder), itself, "{}", file.display());
+        let found = destination(&file);
+        assert_eq!(found.destination(), to);
+        assert!(found.files().contains(&file));
+        file
+    };
+    let first = check(&one, 1, true, Some("test:one"));
+    let second = check(&two, 2, false, Some("test:two"));
+    check(&two, 3, false, Some("test:two"));
+    // No adapter: nobody knows where they go, so no folder says so.
+    let nobody = SafetyEventSink::builder().home(place.path());
+    let nobody = nobody.fallback_path(Some(folder.clone())).build();
+    check(&nobody, 4, false, None);
+    // An empty folder is anybody's.
+    fs::remove_file(first).unwrap();
+    check(&two, 5, true, Some("test:two"));
+    check(&one, 6, false, Some("test:one"));
+    // A folder whose files have no destination, as a version before wrote them, gets none.
+    fs::remove_file(folder.join(DESTINATION_NAME)).unwrap();
+    check(&two, 7, false, Some("test:two"));
+    // What stands in the place of the word, and is none, is left alone.
+    fs::create_dir(folder.join(DESTINATION_NAME)).unwrap();
+    check(&two, 8, false, Some("test:two"));
+    assert!(second.exists());
+}
+
+/// A dataset that takes nothing, and has a name.
+#[derive(Debug)]
+struct Named(&'static str);
+
+impl DatasetAdapter for Named {
+    fn insert(&self, _batch: &Batch<'_>) -> Result<(), AdapterError> {
+        Err(AdapterError::config("reach it"))
+    }
+
+    fn identity(&self) -> String {
+        self.0.to_owned()
+    }
+
+    fn delivery(&self) -> crate::adapter::Delivery {
+        crate::adapter::Delivery::AtLeastOnce
+    }
+}
+
+/// What a run had filed stayed there for ever unless somebody ran `n3-safety replay`.
+#[test]
+fn the_next_run_replays_what_an_earlier_one_has_left() {
+    let down = Arc::new(AtomicU32::new(1));
+    let answers = down.clone();
+    let bench = bench(move |seqs| match answers.load(Ordering::SeqCst) {
+        0 if seqs.contains(&3) => Err(AdapterError::new(crate::adapter::Failure::Unknown, "no")),
+        0 => Ok(()),
+        _ => Err(AdapterError::transient("reach it")),
+    });
+    bench.sink.write(&rows(1..=4).batch());
+    let next = bench.next_run();
+    next.find_own_files();
+    // The dataset is still down, which the next run finds out: no file is given up for that.
+    for _ in 0..20 {
+        bench.clock.advance(Duration::from_secs(61));
+        assert!(next.replay_next().is_some_and(|replayed| replayed.result.is_err()));
+    }
+    // Another process at the same file has it alone.
+    let file = fs::File::open(&bench.files()[0]).unwrap();
+    file.lock().unwrap();
+    down.store(0, Ordering::SeqCst);
+    bench.clock.advance(Duration::from_secs(61));
+    assert!(next.replay_next().unwrap().result.is_err());
+    drop(file);
+    bench.clock.advance(Duration::from_secs(61));
+    assert_eq!(next.replay_own(), 1);
+    assert_eq!((next.replayed(), next.fell_back()), (3, 0));
+    assert_eq!(*bench.adapter.stored.lock().unwrap(), [1, 2, 4]);
+    // The row that was refused is left for a person, in this run and in the next one.
+    assert_eq!(super::tests::seqs_in(&bench.files()[0]), [3]);
+    next.find_own_files();
+    assert!(next.replay_next().is_none());
+    let last = bench.next_run();
+    last.find_own_files();
+    let asked = bench.adapter.asked.lock().unwrap().len();
+    assert!(matches!(last.replay_next().unwrap().result, Err(ReplayError::Refused { .. })));
+    assert_eq!(bench.adapter.asked.lock().unwrap().len(), asked, "it is not even tried");
+    bench.clock.advance(Duration::from_secs(61));
+    last.find_own_files();
+    assert!(last.replay_next().is_none());
+    assert_eq!(bench.files().len(), 1);
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod fan_out_left;
 mod reentry;
 mod model;
 mod disk;
+mod outage;
 #[cfg(unix)]
 mod neighbours;
 #[cfg(unix)]

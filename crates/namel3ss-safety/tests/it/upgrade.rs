@@ -144,8 +144,46 @@ fn a_journal_under_the_fallback_path_is_delivered() {
     assert!((1..=21).all(|id| found.contains(&id)), "{found:?}");
     assert_eq!(logger.stats().total_recovered, 15);
     assert!(!journal.exists());
+    // The files in the folder itself named no destination: they are that of the journals there.
+    let mut found = found;
+    found.sort_unstable();
+    assert_eq!(found, (1..=21).chain(101..=103).collect::<Vec<_>>());
+    assert_eq!(logger.stats().total_replayed, 3);
+    let said = fs::read_to_string(fallback.join("destination")).unwrap();
+    assert_eq!(said, DESTINATIONS[0]);
     let folder = logger.journal_folder().unwrap();
     assert!(folder.starts_with(home.join("journal/safety_events")), "{}", folder.display());
     // What is outside the home is found by its register.
     assert_eq!(namel3ss_safety::register::folders(&home).unwrap(), [fallback]);
+}
+
+/// A further sink's files had a folder of their own, which said where they go.
+#[test]
+fn files_of_a_further_sink_are_replayed() {
+    let place = copied();
+    let (home, fallback) = (place.path().join("home"), place.path().join("fallback"));
+    let named = |file: &str, n: usize| {
+        let adapter = JsonAdapter::new(place.path().join(file)).unwrap();
+        Arc::new(Named(adapter, DESTINATIONS[n]))
+    };
+    let first = named("data/safety.jsonl", 0);
+    let logger = builder(first).also_to(named("b.jsonl", 1)).home(home).fallback_path(&fallback);
+    let logger = logger.threads(false).build().unwrap();
+    assert!(logger.flush(None).complete);
+    assert_eq!(ids(&place.path().join("b.jsonl")), [101, 102, 103]);
+    assert_eq!(ids(&place.path().join("data/safety.jsonl")).len(), 23);
+}
+
+/// A folder that another destination's journals were in, too, says nothing of its files.
+#[test]
+fn files_of_unknown_destination_wait_for_a_person() {
+    let place = copied();
+    let (home, fallback) = (place.path().join("home"), place.path().join("fallback"));
+    let dataset = Dataset::named("file:///data/elsewhere.jsonl", |_| Ok(()));
+    let logger = builder(dataset.clone()).home(home).fallback_path(&fallback).threads(false);
+    let logger = logger.build().unwrap();
+    assert!(logger.flush(None).complete);
+    assert_eq!(dataset.len(), 0);
+    assert!(!fallback.join("destination").exists());
+    assert!(fallback.join("journal/safety_events").join(JOURNAL.to_string()).exists());
 }

@@ -143,23 +143,31 @@ impl Tally {
         let [one] = &fed.sinks[..] else {
             for sink in &fed.sinks {
                 let text = format!("{}: {} stored", sink.destination, sink.flushed);
-                let text = with_counts(text, &rest(sink.fallback, sink.pending, sink.dropped));
+                let text = with_counts(
+                    text,
+                    &rest(sink.fallback, sink.pending, sink.dropped, fed.in_memory),
+                );
                 context.out.text(text)?;
             }
             let text = with_counts(format!("logged {} events", fates.logged), &rows);
             return context.out.text(text);
         };
         let text = format!("logged {} events, {} stored", fates.logged, one.flushed);
-        let text = with_counts(text, &rest(fates.fallback, fates.pending, fates.dropped));
+        let text =
+            with_counts(text, &rest(fates.fallback, fates.pending, fates.dropped, fed.in_memory));
         context.out.text(with_counts(text, &rows))
     }
 }
 
 /// What was not stored, and where it is.
-fn rest(fallback: u64, pending: u64, dropped: u64) -> [(u64, &'static str); 3] {
+fn rest(fallback: u64, pending: u64, dropped: u64, in_memory: bool) -> [(u64, &'static str); 3] {
+    let waiting = match in_memory {
+        true => "lost: they were in memory only, no place took them",
+        false => "waiting in the journal: see n3-safety journal ls",
+    };
     [
         (fallback, "in fallback files: see n3-safety replay"),
-        (pending, "waiting in the journal: see n3-safety journal ls"),
+        (pending, waiting),
         (dropped, "dropped"),
     ]
 }

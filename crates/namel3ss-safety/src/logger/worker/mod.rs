@@ -23,7 +23,7 @@ use super::adopt::Share;
 use super::branch::Branch;
 use super::config::Config;
 use super::keeper;
-use super::lane::Lane;
+use super::lane::{Ground, Lane};
 use super::report::Saying;
 use super::shared::{Shared, lock};
 use crate::adapter::Batching;
@@ -55,6 +55,8 @@ pub(super) struct Worker {
     buffered_since: [Option<Duration>; 2],
     /// Since when handed-over rows wait for more of them.
     gathering_since: Option<Duration>,
+    /// When the last batch of an orphan was begun.
+    orphan_at: Option<Duration>,
     last_progress: Duration,
     idle: bool,
 }
@@ -93,6 +95,7 @@ impl Worker {
             resume_due: Duration::ZERO,
             buffered_since: [None; 2],
             gathering_since: None,
+            orphan_at: None,
             last_progress: config.clock.monotonic(),
             idle: false,
         }
@@ -265,7 +268,9 @@ impl Worker {
                     self.flight = Some(flight);
                     return Duration::ZERO;
                 }
-                let text = format!("undelivered events stay in the journal: {error}");
+                let in_memory = lane.is_some_and(|lane| lane.ground == Ground::Memory);
+                let place = if in_memory { "memory only" } else { "the journal" };
+                let text = format!("undelivered events stay in {place}: {error}");
                 let text = branch.sink.wrong(&text);
                 config.notices.say_rarely(Level::Warning, "kept", branch.sink.name(), text);
                 flight.not_before = now + wait;
@@ -310,8 +315,15 @@ impl Worker {
         now: Duration,
     ) -> io::Result<Next> {
         let batching = branch.sink.batching();
+        let flushing = shared.flushing.load(Ordering::SeqCst) > 0;
+        let join_for = if flushing { Duration::ZERO } else { branch.sink.join_for() };
+        // In an outage each journal is worth a fallback file now and then, and no more: it keeps its
+        // events as well as a file would.
+        let begun = self.orphan_at.filter(|_| !self.orphans.is_empty());
+        let held =
+            begun.map(|at| (at + join_for).saturating_sub(now)).filter(|wait| !wait.is_zero());
         // Earlier runs first: then a dataset is in the order in which things happened.
-        while let Some(share) = self.orphans.front_mut() {
+        while let Some(share) = self.orphans.front_mut().filter(|_| held.is_none()) {
             let Share { orphan, cursor, place, .. } = share;
             if cursor.front() > orphan.last {
                 Ledger::of_orphan(shared, branch, cursor).settle_through(orphan.last);
@@ -344,17 +356,22 @@ impl Worker {
             if self.rows.is_empty() {
                 continue;
             }
+            self.orphan_at = Some(now);
             let flight = self.launch(branch, Origin::Orphan, through);
             self.flight = Some(flight);
             self.count_recovering(branch);
             return Ok(self.flight.take().map_or(Next::Again, Next::Batch));
         }
         for (index, lane) in shared.lanes().enumerate() {
-            if let Some(next) = self.next_of_lane(shared, branch, index, lane, &batching, now)? {
-                return Ok(next);
+            match self.next_of_lane(shared, branch, index, lane, &batching, now)? {
+                Some(Next::Gathering(wait)) => {
+                    return Ok(Next::Gathering(held.map_or(wait, |held| held.min(wait))));
+                }
+                Some(next) => return Ok(next),
+                None => {}
             }
         }
-        Ok(Next::Nothing)
+        Ok(held.map_or(Next::Nothing, Next::Gathering))
     }
 
     fn next_of_lane(
@@ -391,8 +408,14 @@ impl Worker {
         let waiting = upto.0 + 1 - front.0;
         let since = *self.gathering_since.get_or_insert(now);
         let waited = now.saturating_sub(since);
-        if !urged && waiting < batching.rows_max as u64 && waited < batching.wait_max {
-            return Ok(Some(Next::Gathering(batching.wait_max - waited)));
+        let is_full = waiting >= batching.rows_max as u64 || reader.is_full();
+        // Before it is frozen a batch may still grow; one that only memory has is better off in a file.
+        let joins = lane.ground != Ground::Memory
+            && lane.journal.bytes_from(front) < batching.bytes_max as u64;
+        let join_for = if joins { branch.sink.join_for() } else { Duration::ZERO };
+        let wait_max = batching.wait_max.max(join_for);
+        if !urged && !is_full && waited < wait_max {
+            return Ok(Some(Next::Gathering(wait_max - waited)));
         }
         let (store, cursor) = (lane.journal.store(), &reader.cursor);
         let source = Source { store, cursor, branch, lane: Some(lane) };

@@ -24,6 +24,9 @@ impl Worker {
             self.take_shares(branch);
         }
         if due {
+            if config.adopt && config.medium.is_none() {
+                branch.sink.find_own_files();
+            }
             self.scan_due = (config.adopt && config.medium.is_none()).then_some(now + SCAN_EVERY);
         }
         if !self.more_orphans {

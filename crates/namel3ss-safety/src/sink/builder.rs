@@ -1,0 +1,136 @@
+//! How a sink is made.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::attempt;
+use super::breaker::Breaker;
+use super::fallback::Fallback;
+use super::filed::Filed;
+use super::own::OwnFiles;
+use super::{Counters, DATASET_DEFAULT, MAX_RETRIES_DEFAULT, RETRY_DELAY_DEFAULT, SafetyEventSink};
+use crate::adapter::{AdapterRegistry, Registry};
+use crate::clock::{Clock, SystemClock};
+use crate::notice::Notices;
+
+/// Settings of a [`SafetyEventSink`].
+#[derive(Debug)]
+#[must_use = "a sink is there after build()"]
+pub struct SinkBuilder {
+    dataset_name: String,
+    registry: Arc<dyn Registry>,
+    fallback_path: Option<PathBuf>,
+    home: Option<PathBuf>,
+    max_retries: u32,
+    retry_delay: Duration,
+    clock: Arc<dyn Clock>,
+    notices: Arc<Notices>,
+}
+
+impl SinkBuilder {
+    /// The dataset, by its name in the registry. Default: `safety_events`.
+    pub fn dataset_name(mut self, name: impl Into<String>) -> Self {
+        self.dataset_name = name.into();
+        self
+    }
+
+    /// Where adapters are looked up, anew for each attempt. Default: an empty one.
+    pub fn registry(mut self, registry: Arc<dyn Registry>) -> Self {
+        self.registry = registry;
+        self
+    }
+
+    /// The folder of the fallback files; `None`, the default, writes none. It is made with the sink. A
+    /// relative path means what it means now.
+    pub fn fallback_path(mut self, path: Option<PathBuf>) -> Self {
+        // Only an empty path, or a folder that was removed under us, has no absolute one.
+        self.fallback_path = path.map(|path| std::path::absolute(&path).unwrap_or(path));
+        self
+    }
+
+    /// The home whose register names the fallback folder, so that `n3-safety` finds it; default
+    /// [`crate::home::home`].
+    pub fn home(mut self, path: impl Into<PathBuf>) -> Self {
+        self.home = Some(path.into());
+        self
+    }
+
+    /// As [`SinkBuilder::home`], or the default.
+    pub(super) fn home_or_default(mut self, path: Option<PathBuf>) -> Self {
+        self.home = path;
+        self
+    }
+
+    /// All attempts for one batch, the first included; zero means one. Default: 3.
+    pub fn max_retries(mut self, attempts: u32) -> Self {
+        self.max_retries = attempts;
+        self
+    }
+
+    /// The wait after the first failed attempt; it doubles up to a minute. Default: 1 s.
+    pub fn retry_delay(mut self, delay: Duration) -> Self {
+        self.retry_delay = delay;
+        self
+    }
+
+    /// The time. Default: the machine's.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Where the sink says what happens. Default: its own.
+    pub fn notices(mut self, notices: Arc<Notices>) -> Self {
+        self.notices = notices;
+        self
+    }
+
+    /// The sink, and the folder of its fallback files; where that can't be had, a notice says so.
+    #[must_use]
+    pub fn build(self) -> SafetyEventSink {
+        let fallback = self.fallback_path.map(|path| Fallback::new(path, &self.dataset_name));
+        if let Some(fallback) = &fallback {
+            fallback.prepare(&self.notices);
+        }
+        let sink = SafetyEventSink {
+            name: self.dataset_name.clone(),
+            shown_name: attempt::showable(&self.dataset_name),
+            dataset_name: self.dataset_name,
+            registry: self.registry,
+            fallback,
+            max_retries: AtomicU32::new(1),
+            retry_delay_nanos: AtomicU64::new(0),
+            clock: self.clock,
+            notices: self.notices,
+            breaker: Breaker::default(),
+            missing: AtomicBool::new(false),
+            counters: Counters::default(),
+            own: OwnFiles::default(),
+            filed: Filed::default(),
+            home: self.home,
+            registered: AtomicBool::new(false),
+            last_error: Mutex::default(),
+        };
+        sink.set_max_retries(self.max_retries);
+        sink.set_retry_delay(self.retry_delay);
+        sink
+    }
+}
+
+impl SafetyEventSink {
+    /// Starts from the defaults.
+    pub fn builder() -> SinkBuilder {
+        SinkBuilder {
+            dataset_name: DATASET_DEFAULT.to_owned(),
+            registry: Arc::new(AdapterRegistry::default()),
+            fallback_path: None,
+            home: None,
+            max_retries: MAX_RETRIES_DEFAULT,
+            retry_delay: RETRY_DELAY_DEFAULT,
+            clock: Arc::new(SystemClock::default()),
+            notices: Arc::new(Notices::default()),
+        }
+    }
+}

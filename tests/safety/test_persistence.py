@@ -848,7 +848,8 @@ class TestSafetyEventDatabaseWriter:
 
     @pytest.mark.asyncio
     async def test_raises_one_error_that_says_what_to_do(self, tmp_path: Path) -> None:
-        writer = SafetyEventDatabaseWriter(f"sqlite:///{tmp_path}/missing/a.db")
+        (tmp_path / "a.db").mkdir()
+        writer = SafetyEventDatabaseWriter(f"sqlite:///{tmp_path}/a.db")
         with pytest.raises(SafetyEventWriteError, match="failed to"):
             await writer.write_events(events(1))
 

@@ -111,7 +111,8 @@ impl Place {
 
     /// From a URL, or a path told by its ending or, failing that, its first bytes.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
-        let path = Path::new(text.strip_prefix("file://").unwrap_or(text));
+        let path = ["file://", "file:"].iter().find_map(|scheme| text.strip_prefix(scheme));
+        let path = Path::new(path.unwrap_or(text));
         #[cfg(feature = "delta")]
         if DeltaPlace::is_table(path) {
             let place = DeltaPlace::in_folder(path);
@@ -151,7 +152,7 @@ fn is_by_day(text: &str, path: &Path) -> bool {
     let year = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("year=");
     let has_years = std::fs::read_dir(path)
         .is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|e| year(&e.file_name()))));
-    let says_so = text.starts_with("file://") && text.ends_with('/');
+    let says_so = text.starts_with("file:") && text.ends_with('/');
     let has_journals = || journals::folders(path).is_ok_and(|found| !found.is_empty());
     has_years || (says_so && !has_journals())
 }

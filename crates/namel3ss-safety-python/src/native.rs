@@ -27,6 +27,12 @@ impl Native {
     fn of(adapter: impl DatasetAdapter + 'static) -> Self {
         Self { adapter: Arc::new(adapter), memory: None }
     }
+
+    /// With its folder made, or refused at once.
+    fn prepared(adapter: impl DatasetAdapter + 'static) -> PyResult<Self> {
+        adapter.prepare().map_err(wrong)?;
+        Ok(Self::of(adapter))
+    }
 }
 
 fn wrong(error: impl std::fmt::Display) -> PyErr {
@@ -37,12 +43,12 @@ fn wrong(error: impl std::fmt::Display) -> PyErr {
 impl Native {
     #[staticmethod]
     fn csv(path: PathBuf) -> PyResult<Self> {
-        CsvAdapter::new(path).map(Self::of).map_err(wrong)
+        Self::prepared(CsvAdapter::new(path).map_err(wrong)?)
     }
 
     #[staticmethod]
     fn json(path: PathBuf) -> PyResult<Self> {
-        JsonAdapter::new(path).map(Self::of).map_err(wrong)
+        Self::prepared(JsonAdapter::new(path).map_err(wrong)?)
     }
 
     #[staticmethod]
@@ -55,6 +61,7 @@ impl Native {
     #[staticmethod]
     fn open(url: &str) -> PyResult<Self> {
         let adapter = namel3ss_safety_stores::open(url).map_err(wrong)?;
+        adapter.prepare().map_err(wrong)?;
         Ok(Self { adapter, memory: None })
     }
 
@@ -74,7 +81,7 @@ impl Native {
     /// Objects in a bucket or folder: parquet, json, jsonl or csv.
     #[staticmethod]
     fn object_store(bucket: &str, prefix: &str, format: &str) -> PyResult<Self> {
-        ObjectStoreAdapter::new(bucket, prefix, format).map(Self::of).map_err(wrong)
+        Self::prepared(ObjectStoreAdapter::new(bucket, prefix, format).map_err(wrong)?)
     }
 
     #[staticmethod]

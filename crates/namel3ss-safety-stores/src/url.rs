@@ -113,6 +113,9 @@ pub fn parse(url: &str) -> Result<Target, OpenError> {
     if let Some(table) = delta(url) {
         return table;
     }
+    if let Some(file) = file(url) {
+        return file;
+    }
     if let Some(objects) = objects(url) {
         return objects;
     }
@@ -125,7 +128,9 @@ pub fn parse(url: &str) -> Result<Target, OpenError> {
         "file" => {
             let (path, options) = query(rest)?;
             if !path.starts_with('/') {
-                return Err(OpenError::Malformed("write file:/// and an absolute path"));
+                return Err(OpenError::Malformed(
+                    "write file:/// and an absolute path, or file: and a relative one",
+                ));
             }
             by_extension(PathBuf::from(percent_decoded(path)?), options)
         }
@@ -142,6 +147,24 @@ pub fn parse(url: &str) -> Result<Target, OpenError> {
 
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// `file:` without two slashes: a relative path, or an absolute one behind a single slash.
+fn file(url: &str) -> Option<Result<Target, OpenError>> {
+    let (scheme, rest) = url.split_once(':')?;
+    let meant = scheme.eq_ignore_ascii_case("file") && !rest.starts_with("//");
+    meant.then(|| {
+        if rest.starts_with('/') {
+            return parse(&format!("file://{rest}"));
+        }
+        let (path, parameters) = rest.split_at(rest.find('?').unwrap_or(rest.len()));
+        let path = percent_decoded(path)?;
+        if path.ends_with('/') {
+            return parse(&format!("{path}{parameters}"));
+        }
+        let (_, options) = query(rest)?;
+        by_extension(PathBuf::from(path), options)
+    })
 }
 
 /// A URL of an object store, or a folder: they end in a slash.
@@ -307,6 +330,16 @@ mod tests {
         check("sqlite+aiosqlite:///rel.db", sqlite("rel.db", "safety_events"));
         check("x.sqlite3", sqlite("x.sqlite3", "safety_events"));
         check("file:///a%20b.csv", Ok(Target::Csv("/a b.csv".into())));
+        check("file:x.jsonl", Ok(Target::Json("x.jsonl".into())));
+        check("FILE:./a%20b/x.csv", Ok(Target::Csv("./a b/x.csv".into())));
+        check("file:/a/x.json", Ok(Target::Json("/a/x.json".into())));
+        check("file:x.db?table=t_1", sqlite("x.db", "t_1"));
+        check("file://x.jsonl", Err("file: and a relative one"));
+        check("file:x.txt", Err("name a file .csv"));
+        #[cfg(feature = "parquet")]
+        for (folder, same) in [("file:a%20b/", "a b/"), ("file:d/?format=csv", "d/?format=csv")] {
+            assert_eq!(parse(folder).unwrap(), parse(same).unwrap());
+        }
         check("dir/x.NDJSON", Ok(Target::Json("dir/x.NDJSON".into())));
         check("sqlite:rel.db", sqlite("rel.db", "safety_events"));
         check("sqlite://rel.db?table=t", sqlite("rel.db", "t"));

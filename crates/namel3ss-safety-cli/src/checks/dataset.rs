@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use namel3ss_safety::Delivery;
-use namel3ss_safety::home::home;
 
 use super::{Finding, shell};
 use crate::destination;
@@ -115,20 +114,15 @@ fn readable(place: &Place, remedy: &str, findings: &mut Vec<Finding>) {
 }
 
 fn not_yet(path: &Path, findings: &mut Vec<Finding>) {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or_else(|| Path::new("."));
-    let made_by_logger = parent == home();
-    if !parent.exists() && !made_by_logger {
+    // Missing folders are made with it.
+    let there = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = there.ancestors().skip(1).find(|folder| folder.exists());
+    let there = there.unwrap_or_else(|| Path::new("/"));
+    if !there.is_dir() || !is_writable(there) {
         findings.push(Finding::config(
             "dataset",
-            format!("the folder {} does not exist", parent.display()),
-            format!("mkdir -p {}", shell(parent)),
-        ));
-    } else if parent.exists() && !is_writable(parent) {
-        findings.push(Finding::config(
-            "dataset",
-            format!("{} can't be made: its folder can't be written to", path.display()),
-            format!("let this user write to {}", shell(parent)),
+            format!("{} can't be made: {} can't be written to", path.display(), there.display()),
+            format!("let this user write to {}", shell(there)),
         ));
     } else {
         findings.push(Finding::note(

@@ -93,6 +93,7 @@ fn one_that_is_down_is_filed_and_replayed_by_itself() {
 fn an_orphan_is_recovered_to_each_of_its_destinations() {
     let bench = Bench::new();
     orphan(&bench, &["--to", "one.jsonl", "--to", "later/two.jsonl"]);
+    std::fs::create_dir_all(bench.path("later/two.jsonl")).unwrap();
     let json = bench.run(["journal", "ls", "-o", "json"]).exits(0).json();
     let sinks = json["journals"][0]["sinks"].as_array().unwrap().clone();
     assert_eq!(sinks.len(), 2, "{json}");

@@ -42,6 +42,68 @@ fn every_format_goes_into_every_dataset() {
     }
 }
 
+#[test]
+fn a_file_url_without_slashes_is_a_relative_path() {
+    let bench = Bench::new();
+    let file = bench.file("a.jsonl", events(3));
+    bench.run(["ingest", &file, "--to", "file:new/x%20y.jsonl"]).exits(0);
+    assert!(crate::exists(bench.path("new/x y.jsonl")));
+    for from in ["file:new/x%20y.jsonl", "new/x y.jsonl"] {
+        let lines = bench.run(["tail", "-o", "json", "--from", from]).exits(0).json_lines();
+        assert_eq!(lines.len(), 3, "{from}");
+    }
+}
+
+/// A dataset in a folder that did not exist filed every batch.
+#[test]
+fn a_missing_folder_is_made_or_refused_at_once() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let bench = Bench::new();
+    let file = bench.file("a.jsonl", events(3));
+    bench.file("taken", "");
+    let kinds = [
+        "x.jsonl",
+        "x.json",
+        "x.csv",
+        "x.db",
+        #[cfg(feature = "parquet")]
+        "x/",
+        #[cfg(feature = "delta")]
+        "delta",
+    ];
+    for (n, kind) in kinds.iter().enumerate() {
+        let url = |folder: &str| match *kind {
+            "delta" => format!("delta+file://{}", bench.path(folder).join("x").display()),
+            name => bench.path(folder).join(name).display().to_string(),
+        };
+        let folder = format!("new{n}/deep");
+        bench.run(["doctor"]).exits(0);
+        bench.run(["ingest", &file, "--to", &url(&folder)]).exits(0);
+        for folder in [format!("new{n}"), folder.clone()] {
+            let mode = std::fs::metadata(bench.path(&folder)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o700, "{kind} {folder}");
+        }
+        let ran = bench.run(["ingest", &file, "--to", &url("taken/deep")]).exits(5);
+        ran.says("make the folder");
+    }
+}
+
+/// A JSON array that lost its end between two elements was read as if that were all.
+#[test]
+fn a_json_array_without_its_end_is_reported() {
+    let bench = Bench::new();
+    let file = bench.file("a.jsonl", events(3));
+    bench.run(["ingest", &file, "--to", "out.json"]).exits(0);
+    let whole = std::fs::read_to_string(bench.path("out.json")).unwrap();
+    let second = whole.match_indices(",\n{").nth(1).unwrap().0;
+    for cut in [second, second + 1, second + 2] {
+        bench.file("cut.json", &whole[..cut]);
+        let ran = bench.run(["tail", "-o", "json", "--from", "cut.json"]).exits(4);
+        assert_eq!(ran.says("the array has no end").json_lines().len(), 2);
+        bench.run(["ingest", "cut.json", "--to", "again.jsonl"]).exits(4);
+    }
+}
+
 #[cfg(feature = "delta")]
 #[test]
 fn events_land_in_a_delta_table() {

@@ -71,6 +71,7 @@ fn recover_can_deliver_to_another_place() {
     let bench = Bench::new();
     orphan(&bench, &["--to", "out.jsonl"]);
     bench.run(["recover", "--to", "nonsense://x"]).exits(2);
+    std::fs::create_dir_all(bench.path("missing/there.db")).unwrap();
     let ran = bench.run(["recover", "--to", "missing/there.db"]).exits(1).says("failed to recover");
     let ran = ran.says("missing/there.db");
     ran.prints("delivered 0 of 3");

@@ -381,6 +381,10 @@ impl DatasetAdapter for ObjectStoreAdapter {
         cut(batch).iter().try_for_each(|part| self.store_part(part, batch))
     }
 
+    fn prepare(&self) -> Result<(), AdapterError> {
+        self.place.prepare()
+    }
+
     fn identity(&self) -> String {
         self.place.identity()
     }

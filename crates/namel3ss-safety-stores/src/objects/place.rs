@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use namel3ss_safety::adapter::make_folder;
 use namel3ss_safety::nearest::nearest;
 use namel3ss_safety::{AdapterError, Batching};
 
@@ -183,6 +184,15 @@ impl Place {
     #[cfg(feature = "object")]
     pub(super) fn option(&self, name: &str) -> Option<&str> {
         self.options.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Makes the folder of a dataset in one, for its owner alone.
+    pub(super) fn prepare(&self) -> Result<(), AdapterError> {
+        match &self.root {
+            Root::Folder(root) => make_folder(root),
+            #[cfg(feature = "object")]
+            _ => Ok(()),
+        }
     }
 
     /// The local folder with its partitions, where it is one.

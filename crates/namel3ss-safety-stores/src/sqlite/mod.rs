@@ -27,6 +27,7 @@ use std::fs::symlink_metadata;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use namel3ss_safety::adapter::{make_folder, real_path};
 use namel3ss_safety::{
     AdapterError, Batch, DatasetAdapter, Delivery, Durability, Failure, PerProcess,
 };
@@ -45,6 +46,7 @@ const REDONE_MAX: usize = 5;
 #[derive(Debug)]
 pub struct SqliteAdapter {
     path: PathBuf,
+    prepared: AtomicBool,
     table: Table,
     /// A connection must not be used across a fork, nor closed by the child: that would take away
     /// the parent's locks.
@@ -69,7 +71,8 @@ struct Open {
 }
 
 impl SqliteAdapter {
-    /// A dataset in `table` of the file at `path`; connects at the first insert.
+    /// A dataset in `table` of the file at `path`; connects at the first insert. A missing folder is
+    /// made by [`prepare`](DatasetAdapter::prepare) or the first insert.
     ///
     /// # Errors
     /// For a path that names no file, and for an SQLite that is too old.
@@ -77,14 +80,12 @@ impl SqliteAdapter {
         let path = path.as_ref();
         check_version(rusqlite::version_number(), rusqlite::version())
             .map_err(|wrong| AdapterError::config(format!("open {}: {wrong}", path.display())))?;
-        let wrong = || AdapterError::config(format!("use {path:?} as a database: name a file"));
-        let name = path.file_name().ok_or_else(wrong)?;
-        let absolute = std::path::absolute(path).map_err(|_| wrong())?;
-        let folder = absolute.parent().ok_or_else(wrong)?;
-        // A folder that does not exist yet keeps the name that it was given.
-        let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        let path = real_path(path).map_err(|_| {
+            AdapterError::config(format!("use {path:?} as a database: name a file"))
+        })?;
         Ok(Self {
-            path: folder.join(name),
+            path,
+            prepared: AtomicBool::new(false),
             table,
             state: PerProcess::new(None),
             writing: AtomicU32::new(0),
@@ -287,7 +288,16 @@ impl DatasetAdapter for SqliteAdapter {
         // A panic of another thread rolled its transaction back.
         let mut state = self.state.lock(|| None);
         let _writing = Writing::begin(&self.writing, pid);
+        self.prepare()?;
         self.insert_with(&mut state, batch)
+    }
+
+    fn prepare(&self) -> Result<(), AdapterError> {
+        if !self.prepared.load(Ordering::Relaxed) {
+            self.path.parent().map_or(Ok(()), make_folder)?;
+            self.prepared.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     fn release(&self) {

@@ -3,7 +3,7 @@
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::{AdapterError, Failure};
@@ -45,16 +45,38 @@ impl FileId {
     }
 }
 
-/// Makes the folder of `path` for its owner alone, with those above it, unless it is there.
-pub(super) fn make_parent(path: &Path) -> Result<(), AdapterError> {
-    let Some(folder) = path.parent().filter(|folder| !folder.is_dir()) else { return Ok(()) };
+/// The absolute path of a file, with its folder's real name: as far as there is one yet.
+///
+/// # Errors
+/// For a path that names no file.
+pub fn real_path(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let absolute = std::path::absolute(path)?;
+    let folder = absolute.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let there = folder.ancestors().find_map(|there| Some((there, there.canonicalize().ok()?)));
+    let real = there.map(|(there, real)| match folder.strip_prefix(there) {
+        Ok(rest) if rest.as_os_str().is_empty() => real,
+        Ok(rest) => real.join(rest),
+        Err(_) => folder.to_owned(),
+    });
+    Ok(real.unwrap_or_else(|| folder.to_owned()).join(name))
+}
+
+/// Makes a folder for its owner alone (0700), with those above it, unless it is there.
+///
+/// # Errors
+/// If it can't be made: says which one.
+pub fn make_folder(folder: &Path) -> Result<(), AdapterError> {
+    if folder.is_dir() {
+        return Ok(());
+    }
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder).map_err(|error| {
-        let error = AdapterError::io(format_args!("make the folder {}", folder.display()), error);
-        AdapterError::config(format!("{error}; make it, or name another path"))
+        let text = format!("make the folder {}: {error}; name another path", folder.display());
+        AdapterError::config(text).with_source(error)
     })
 }
 

@@ -14,9 +14,10 @@ use std::fs::{File, symlink_metadata};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::delivered::{Run, extend, holds};
-use super::disk::{FileId, Writes, append_at, lock, make_parent, open, sync_folder};
+use super::disk::{FileId, Writes, append_at, lock, make_folder, open, real_path, sync_folder};
 use super::ledger::Ledger;
 use super::per_process::PerProcess;
 use super::tail::Walked;
@@ -102,6 +103,7 @@ pub(super) struct FileDataset<F> {
     identity: String,
     /// The format before it has learned anything.
     format: F,
+    prepared: AtomicBool,
     state: PerProcess<State<F>>,
 }
 
@@ -146,20 +148,16 @@ enum Attempt {
 
 impl<F: Format> FileDataset<F> {
     pub(super) fn new(path: &Path, format: F) -> Result<Self, AdapterError> {
-        let wrong = || AdapterError::config(format!("use {path:?} as a dataset: name a file"));
-        let name = path.file_name().ok_or_else(wrong)?;
-        let absolute = std::path::absolute(path).map_err(|_| wrong())?;
-        make_parent(&absolute)?;
-        let folder = absolute.parent().ok_or_else(wrong)?;
-        let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        let path = real_path(path)
+            .map_err(|_| AdapterError::config(format!("use {path:?} as a dataset: name a file")))?;
         let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
+        hidden.push(path.file_name().unwrap_or_default());
         hidden.push(".ledger");
-        let path = folder.join(name);
         Ok(Self {
             identity: format!("file://{}", path.display()),
-            sidecar: folder.join(hidden),
+            sidecar: path.with_file_name(hidden),
             path,
+            prepared: AtomicBool::new(false),
             state: PerProcess::new(State::new(format.clone())),
             format,
         })
@@ -173,6 +171,15 @@ impl<F: Format> FileDataset<F> {
         self.identity.clone()
     }
 
+    /// Makes the folder, once.
+    pub(super) fn prepare(&self) -> Result<(), AdapterError> {
+        if !self.prepared.load(Ordering::Relaxed) {
+            self.path.parent().map_or(Ok(()), make_folder)?;
+            self.prepared.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// What it has to report; empty while an insert is under way.
     pub(super) fn notices(&self) -> Vec<Notice> {
         let state = self.state.try_lock(|| State::new(self.format.clone()));
@@ -183,6 +190,7 @@ impl<F: Format> FileDataset<F> {
         if batch.is_empty() {
             return Ok(());
         }
+        self.prepare()?;
         // A forked child shares its parent's file locks, so it opens the files anew.
         let mut state = self.state.lock(|| State::new(self.format.clone()));
         let State { format, open, out, notices } = &mut *state;

@@ -16,5 +16,5 @@
 //! - The 4,096 runs of seqs that were used last are remembered (a journal without holes has one); a
 //!   replay of an older one is looked up in the file. **Limit:** not in those that stood there before.
 //! - A file may have several names: a hard link, or the mount of a file into a container.
-//! - A missing folder is made when the adapter is. It and new files are their owner's alone; a
+//! - A missing folder is made, once, when the dataset is opened. It and new files are their owner's alone; a
 //!   symbolic link in place of the file is refused.

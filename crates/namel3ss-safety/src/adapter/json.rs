@@ -45,12 +45,11 @@ pub struct JsonAdapter {
 }
 
 impl JsonAdapter {
-    /// A dataset at `path`. Its folder is made, for its owner alone, if it is missing; the file is not
-    /// opened before the first insert.
+    /// A dataset at `path`; nothing is opened, and a missing folder not made, before
+    /// [`prepare`](DatasetAdapter::prepare) or the first insert.
     ///
     /// # Errors
-    /// For a path whose extension is none of `.json`, `.jsonl` and `.ndjson`, or whose folder can't
-    /// be made.
+    /// For a path whose extension is none of `.json`, `.jsonl` and `.ndjson`.
     pub fn new(path: impl AsRef<Path>) -> Result<Self, AdapterError> {
         let path = path.as_ref();
         let shape = shape(path)?;
@@ -67,6 +66,10 @@ impl JsonAdapter {
 impl DatasetAdapter for JsonAdapter {
     fn insert(&self, batch: &Batch<'_>) -> Result<(), AdapterError> {
         self.file.insert(batch)
+    }
+
+    fn prepare(&self) -> Result<(), AdapterError> {
+        self.file.prepare()
     }
 
     fn identity(&self) -> String {

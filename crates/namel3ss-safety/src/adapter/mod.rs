@@ -20,6 +20,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use self::csv::CsvAdapter;
+pub use self::disk::{make_folder, real_path};
 pub use self::error::{AdapterError, Failure};
 pub use self::json::JsonAdapter;
 pub use self::memory::{MemoryAdapter, StoredRow};
@@ -43,6 +44,16 @@ pub trait DatasetAdapter: fmt::Debug + Send + Sync {
     /// # Errors
     /// Says why, so that the sink can decide: see [`Failure`].
     fn insert(&self, batch: &Batch<'_>) -> Result<(), AdapterError>;
+
+    /// Makes what must be there before the first row, such as the folder of a file. Whoever makes the
+    /// adapter for a user calls it, so that a wrong path shows at once; without it the first insert
+    /// does so. What vanishes later is not made again.
+    ///
+    /// # Errors
+    /// If it can't be made.
+    fn prepare(&self) -> Result<(), AdapterError> {
+        Ok(())
+    }
 
     /// Where rows land, without secrets: what a crashed process left goes to the same place only.
     fn identity(&self) -> String;

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use namel3ss_safety::conformance::plain_event;
-use namel3ss_safety::{DatasetAdapter, JournalId, Level, RowBuffer, Seq};
+use namel3ss_safety::{JournalId, Level, RowBuffer, Seq};
 
 use crate::adapters::{FILES, each, insert, open, read, rows, seqs, sidecar};
 
@@ -314,17 +314,27 @@ fn sidecars_of_the_first_version_are_read() {
 fn a_missing_folder_is_made_for_its_owner_alone() {
     for name in FILES {
         let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("link")).unwrap();
         let path = folder.path().join("new/deep").join(name);
-        let adapter: std::sync::Arc<dyn DatasetAdapter> = open(&path);
+        // By another name of its folder, of which a part is there.
+        let adapter = open(&folder.path().join("link/new/deep").join(name));
+        let identity = adapter.identity();
+        assert!(!path.parent().unwrap().exists());
+        adapter.prepare().unwrap();
         for folder in [path.parent().unwrap(), &folder.path().join("new")] {
             assert_eq!(fs::metadata(folder).unwrap().mode() & 0o777, 0o700);
         }
+        assert_eq!(open(&path).identity(), identity);
         insert(&*adapter, &rows(JournalId::generate(), 1, 1)).unwrap();
         assert_eq!(seqs(&path), [1]);
+        // What vanishes later is an outage: perhaps of a disk that is to be mounted there.
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        insert(&*adapter, &rows(JournalId::generate(), 2, 1)).unwrap_err();
+        insert(&*open(&path), &rows(JournalId::generate(), 2, 1)).unwrap();
     }
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
-    let error = namel3ss_safety::CsvAdapter::new(file.join("safety.csv")).unwrap_err();
+    let error = open(&file.join("safety.csv")).prepare().unwrap_err();
     assert!(error.to_string().contains("make the folder"), "{error}");
 }

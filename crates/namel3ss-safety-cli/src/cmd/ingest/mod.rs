@@ -178,6 +178,9 @@ struct Run<'a> {
 impl Ingest {
     pub(crate) fn run(&self, context: &mut Context) -> Result<Exit, Error> {
         let adapters = destination::open(&self.to)?;
+        for adapter in &adapters {
+            adapter.prepare().map_err(|error| Error::config(error.to_string()))?;
+        }
         let known = self.known(&adapters)?;
         context.interrupt.arm();
         let (reader, bytes) = self.reader(context)?;

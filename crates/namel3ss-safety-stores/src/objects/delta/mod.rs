@@ -237,6 +237,10 @@ impl DatasetAdapter for DeltaAdapter {
         done
     }
 
+    fn prepare(&self) -> Result<(), AdapterError> {
+        self.place.place.prepare()
+    }
+
     fn identity(&self) -> String {
         self.place.identity()
     }

@@ -70,11 +70,11 @@ pub struct CsvAdapter {
 }
 
 impl CsvAdapter {
-    /// A dataset at `path`, whatever its extension. Its folder is made, for its owner alone, if it is
-    /// missing; the file is not opened before the first insert.
+    /// A dataset at `path`, whatever its extension; nothing is opened, and a missing folder not made, before
+    /// [`prepare`](DatasetAdapter::prepare) or the first insert.
     ///
     /// # Errors
-    /// For a path that names no file, or whose folder can't be made.
+    /// For a path that names no file.
     pub fn new(path: impl AsRef<Path>) -> Result<Self, AdapterError> {
         Ok(Self { file: FileDataset::new(path.as_ref(), Csv::default())? })
     }
@@ -89,6 +89,10 @@ impl CsvAdapter {
 impl DatasetAdapter for CsvAdapter {
     fn insert(&self, batch: &Batch<'_>) -> Result<(), AdapterError> {
         self.file.insert(batch)
+    }
+
+    fn prepare(&self) -> Result<(), AdapterError> {
+        self.file.prepare()
     }
 
     fn identity(&self) -> String {

@@ -30,10 +30,17 @@ impl Tally {
     /// Counts a dataset by reading it, a page in memory at a time.
     pub(crate) fn of(place: &Place) -> Result<Self, Error> {
         let mut tally = Self::default();
-        tally.unreadable = source::open(place).poll(&mut |record| {
+        let mut source = source::open(place);
+        let mut unreadable = source.poll(&mut |record| {
             tally.record(&record);
             Ok(())
         })?;
+        let lacks = source.lacks(&mut |record| {
+            tally.record(&record);
+            Ok(())
+        })?;
+        unreadable += u64::from(lacks.is_some());
+        tally.unreadable = unreadable;
         Ok(tally)
     }
 

@@ -74,10 +74,11 @@ impl Tail {
         }
         let mut last = VecDeque::new();
         let mut unreadable = 0;
+        let mut lacks = None;
         if self.follow && !place.is_there() {
             context.err.note(&format!("waiting for {} to appear", place.shown()));
         } else {
-            unreadable += source.poll(&mut |record| {
+            let mut take = |record| {
                 if self.shows(&record) {
                     if last.len() >= lines {
                         last.pop_front();
@@ -87,7 +88,11 @@ impl Tail {
                     }
                 }
                 Ok(())
-            })?;
+            };
+            unreadable += source.poll(&mut take)?;
+            if !self.follow {
+                lacks = source.lacks(&mut take)?;
+            }
         }
         for record in last.drain(..) {
             show(context, &record)?;
@@ -101,9 +106,14 @@ impl Tail {
             })?;
         }
         context.out.flush()?;
+        if let Some(lacks) = &lacks {
+            context.err.say(Style::Warn, "warning:", lacks);
+        }
         if unreadable > 0 {
             let text = format!("{unreadable} rows could not be read and were left out");
             context.err.say(Style::Warn, "warning:", &text);
+        }
+        if lacks.is_some() || unreadable > 0 {
             return Ok(Exit::Partial);
         }
         Ok(Exit::Ok)

@@ -230,6 +230,11 @@ pub(crate) trait Follow: Scanner {
 
     /// Forgets what came behind the last whole row: it will be pushed again.
     fn rewind(&mut self);
+
+    /// What is missing, if this was the end of the file.
+    fn lacks(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ pub(crate) struct Objects {
     junk: bool,
     /// Lists that are open around the objects.
     lists: u64,
+    /// And how many were behind the last whole row.
+    lists_whole: u64,
     list: List,
     line: u64,
     began: u64,
@@ -67,6 +69,7 @@ impl Default for Objects {
             too_long: false,
             junk: false,
             lists: 0,
+            lists_whole: 0,
             list: List::None,
             line: 1,
             began: 1,
@@ -111,8 +114,16 @@ impl Follow for Objects {
 
     fn rewind(&mut self) {
         self.partial.clear();
-        (self.depth, self.seen) = (0, self.whole);
+        (self.depth, self.seen, self.lists) = (0, self.whole, self.lists_whole);
         (self.in_string, self.escaped, self.too_long, self.junk) = (false, false, false, false);
+    }
+
+    fn lacks(&self) -> Option<&'static str> {
+        match (self.depth, self.lists) {
+            (0, 0) => None,
+            (0, _) => Some("the array has no end"),
+            _ => Some("its last row has no end"),
+        }
     }
 }
 
@@ -128,7 +139,7 @@ impl Objects {
         (self.too_long, self.in_string, self.escaped) = (false, false, false);
         self.depth = 0;
         self.list = List::None;
-        self.whole = self.seen;
+        (self.whole, self.lists_whole) = (self.seen, self.lists);
     }
 
     fn bad(&mut self, wrong: &str) {

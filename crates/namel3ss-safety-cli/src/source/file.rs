@@ -3,6 +3,7 @@
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::{Each, Source};
 use crate::error::Error;
@@ -10,6 +11,8 @@ use crate::input::{Csv, Follow, Objects};
 use crate::record::Record;
 
 const CHUNK_BYTES: usize = 256 << 10;
+/// How long to wait for a batch that is being written.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// A file and how far it was read.
 pub(crate) struct Growing<S> {
@@ -85,6 +88,22 @@ impl<S: Follow> Source for Growing<S> {
             unreadable += self.drain(each)?;
         }
         Ok(unreadable)
+    }
+
+    fn lacks(&mut self, each: Each<'_>) -> Result<Option<String>, Error> {
+        if self.scanner.lacks().is_none() {
+            return Ok(None);
+        }
+        // Perhaps a batch was being written: whoever writes one holds this lock.
+        let file = File::open(&self.path).map_err(|e| self.failed(&e))?;
+        let start = Instant::now();
+        while file.try_lock_shared().is_err() && start.elapsed() < LOCK_WAIT_MAX {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.poll(each)?;
+        Ok(self.scanner.lacks().map(|lacks| {
+            format!("{}: {lacks}, its last batch was not written wholly", self.path.display())
+        }))
     }
 }
 

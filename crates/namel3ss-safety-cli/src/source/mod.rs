@@ -24,6 +24,12 @@ pub(crate) trait Source {
     /// Gives every record that it has not given yet; returns how many rows could not be read.
     fn poll(&mut self, each: Each<'_>) -> Result<u64, Error>;
 
+    /// After the last poll: what the dataset lacks at its end, though nobody is writing to it. Gives
+    /// what was written meanwhile.
+    fn lacks(&mut self, _each: Each<'_>) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
+
     /// The first poll need give no more than the last so many, if that is less work.
     fn only_newest(&mut self, _rows: u32) {}
 

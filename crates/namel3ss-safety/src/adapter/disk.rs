@@ -76,7 +76,7 @@ pub fn make_folder(folder: &Path) -> Result<(), AdapterError> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder).map_err(|error| {
         let text = format!("make the folder {}: {error}; name another path", folder.display());
-        AdapterError::config(text).with_source(error)
+        AdapterError::config(text)
     })
 }
 

@@ -156,6 +156,16 @@ impl Cursor {
         })
     }
 
+    /// Goes on in a new file, where its folder was made anew.
+    ///
+    /// # Errors
+    /// The medium's own.
+    pub fn renew(&self, folder: &dyn Folder, name: &str) -> io::Result<()> {
+        let file = folder.create(&cursor_name(name), 2 * SLOT_BYTES as u64)?;
+        self.lock().file = Some(file);
+        self.save(|_| {})
+    }
+
     /// Whether its file holds a whole slot, or none yet; otherwise it begins at the beginning,
     /// though segments from there may have been delivered and removed.
     ///

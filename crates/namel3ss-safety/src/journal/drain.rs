@@ -149,7 +149,7 @@ impl Drainer {
     /// Reads committed frames in the order of their seqs, from the ring or a spill file, whichever
     /// has the next one.
     fn collect(&mut self, parts: &Parts<'_>) -> io::Result<()> {
-        if parts.ring.is_damaged() {
+        if parts.ring.is_lost() {
             return self.collect_damaged(parts);
         }
         let batch = &mut self.batch;

@@ -267,6 +267,22 @@ impl Journal {
         self.ring.is_damaged()
     }
 
+    /// Where somebody has removed the journal's folder: makes it anew and goes on there; true then,
+    /// and the cursors need new files as well. What was in segments that are removed is missing.
+    ///
+    /// # Errors
+    /// The medium's own; the next call tries again.
+    pub fn restore(&self) -> io::Result<bool> {
+        let Some(held) = self.folder.restore()? else { return Ok(false) };
+        *lock(&self._lock) = Some(held);
+        // Its file is nobody's any more: what is in it is moved, and more does not come.
+        self.ring.check();
+        self.ring.give_up();
+        self.spill.leave_file();
+        lock(&self.drainer).leave_files(&self.parts())?;
+        Ok(true)
+    }
+
     /// Looks at the ring's file, for a thread in the background about once a second; what is wrong
     /// with it, once each.
     #[must_use]
@@ -275,7 +291,7 @@ impl Journal {
         let first = |said: &AtomicBool| !said.swap(true, Ordering::Relaxed);
         if self.is_damaged() && first(&self.said_damaged) {
             return Some(
-                "the ring's file was cut, overwritten, or can't be read: events go to plain files, \
+                "the ring's file was removed, cut, overwritten, or can't be read: events go to plain files, \
                  and what was in the ring alone may be lost",
             );
         }

@@ -209,7 +209,8 @@ impl Ring {
         let bytes = HEADER_BYTES as u64 + self.limit.load(Ordering::Acquire) + SPARE_BYTES;
         let short = self.file.size().is_ok_and(|size| size < bytes);
         let epoch = self.mapping.words()[EPOCH_WORD].load(Ordering::Relaxed);
-        if short || epoch != self.epoch {
+        let removed = self.file.is_removed().unwrap_or(false);
+        if short || removed || epoch != self.epoch {
             self.mapping.mark_damaged();
         }
     }
@@ -223,10 +224,19 @@ impl Ring {
         }
     }
 
+    /// Whether it takes no more frames, or should not.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.is_damaged() || self.given_up.load(Ordering::Acquire) > 0
+    }
+
     /// Of a ring that was given up: the frames from `position` on that are whole, in order, with
     /// their payloads.
     #[must_use]
     pub fn salvage(&self, position: u64) -> Vec<(Header, Vec<u8>)> {
+        if self.capacity == 0 {
+            return Vec::new();
+        }
         let bytes = self.given_up.load(Ordering::SeqCst) as usize;
         let words = &self.mapping.words()[HEADER_BYTES / 8..];
         let words = &words[..words.len().min(bytes / 8)];

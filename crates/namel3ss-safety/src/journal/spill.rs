@@ -122,7 +122,15 @@ impl Spill {
         loop {
             if reader.walk.is_none() {
                 let Some(segment) = lock(&self.files).front().cloned() else { break };
-                let file = folder.open(&segment.name)?;
+                let file = match folder.open(&segment.name) {
+                    Ok(file) => file,
+                    // Somebody removed it; what was in it is missed by its seqs.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        lock(&self.files).pop_front();
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
                 let walk = Walk::new(file, segment.epoch, HEADER_BYTES as u64, segment.end());
                 reader.walk = Some((segment, walk));
             }
@@ -156,6 +164,13 @@ impl Spill {
             return Ok(Spilled::Void);
         }
         Ok(Spilled::Nothing)
+    }
+
+    /// Goes on in another file: that of now was removed.
+    pub fn leave_file(&self) {
+        if let Some(mut left) = lock(&self.writer).current.take() {
+            left.seal();
+        }
     }
 
     /// The last seq that was given out, at a moment at which no frame was being written here: each

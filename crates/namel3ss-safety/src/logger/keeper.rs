@@ -30,6 +30,8 @@ const SYNC_EVERY: Duration = Duration::from_millis(50);
 /// The most that one event is held up; a thread then logs 20,000 a second, far below what any
 /// healthy dataset takes.
 const BRAKE_MAX: Duration = Duration::from_micros(50);
+/// How often the journals' files are looked at.
+pub(super) const CHECK_EVERY: Duration = Duration::from_millis(200);
 /// How often storage that failed is tried again.
 pub(super) const RESUME_EVERY: Duration = Duration::from_secs(1);
 
@@ -45,13 +47,16 @@ struct Watch {
 pub(super) fn run(shared: &Arc<Shared>) {
     // One for each lane that there can be.
     let mut watches = [Watch::default(), Watch::default()];
-    let (mut wait, mut resume_at) = (BUSY, None);
+    let (mut wait, mut resume_at, mut check_at) = (BUSY, None, None);
     loop {
         let now = Instant::now();
         if resume_at.is_none_or(|at| now >= at) {
             resume_at = Some(now + RESUME_EVERY);
             shared.try_resume();
             shared.say_dropped(Saying::Due);
+        }
+        if check_at.is_none_or(|at| now >= at) {
+            check_at = Some(now + CHECK_EVERY);
             shared.check_journals();
         }
         let mut turns = || {

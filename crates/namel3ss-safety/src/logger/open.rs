@@ -140,9 +140,36 @@ impl Shared {
         true
     }
 
-    /// Says what is wrong with the journals' rings.
+    /// After a journal's folder was made anew.
+    fn renew(&self, lane: &Lane) {
+        let (folder, header) = (lane.journal.folder(), lane.journal.header());
+        for branch in &self.branches {
+            let name = header.cursor_at(branch.index, self.config.sink().dataset_name());
+            if let Err(error) = branch.reader(lane).cursor.renew(&**folder, &name) {
+                let text = format!("the cursor can't be written: {error}");
+                self.config.notices.say(Level::Warning, "journal", text);
+            }
+        }
+        let text = format!(
+            "{} was removed while it was in use, and is made anew: undelivered events whose files \
+             were removed are lost",
+            folder.describe()
+        );
+        self.config.notices.say(Level::Critical, "ring", text);
+    }
+
+    /// Says what is wrong with the journals' rings, and makes folders anew that were removed.
     pub(super) fn check_journals(&self) {
         for lane in self.lanes() {
+            match lane.journal.restore() {
+                Ok(false) => {}
+                Ok(true) => self.renew(lane),
+                Err(error) => {
+                    let place = lane.journal.folder().describe();
+                    let text = format!("{place} was removed, and can't be made anew: {error}");
+                    self.config.notices.say(Level::Warning, "journal", text);
+                }
+            }
             if let Some(text) = lane.journal.check() {
                 let place = lane.journal.folder().describe();
                 self.config.notices.say(Level::Critical, "ring", format!("{place}: {text}"));

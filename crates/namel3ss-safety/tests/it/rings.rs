@@ -107,3 +107,70 @@ fn a_ring_that_is_overwritten_is_given_up() {
     assert!(stats.total_flushed + stats.total_dropped == stats.total_logged, "{stats:?}");
     assert!(dataset.ids().contains(&"5000".to_owned()), "{stats:?}");
 }
+
+/// A cleaner removed the state folder under a running logger: from then on nothing was delivered, and
+/// the logger asked for room on the disk.
+#[test]
+fn a_journal_whose_folder_is_removed_is_made_anew_and_goes_on() {
+    let place = Place::new();
+    let path = place.folder.path().join("safety.jsonl");
+    let logger =
+        builder(open(&path)).home(place.home()).no_fallback().buffer_size(10).build().unwrap();
+    logger.start();
+    (1..=500).for_each(|n| _ = logger.log(&event(n)));
+    assert!(logger.flush(Some(Duration::from_secs(20))).complete);
+    let folder = logger.journal_folder().unwrap();
+    for round in 1..=2 {
+        fs::remove_dir_all(place.home()).unwrap();
+        (1..=2000).for_each(|n| {
+            assert!(matches!(logger.log(&event(10_000 * round + n)), Logged::Journaled(_)));
+        });
+        until("the folder", || folder.join("lock").exists());
+        (2001..=4000).for_each(|n| _ = logger.log(&event(10_000 * round + n)));
+        assert!(logger.flush(Some(Duration::from_secs(20))).complete);
+    }
+    let stats = logger.stats();
+    adds_up(&stats);
+    assert_eq!((stats.total_logged, stats.total_flushed), (8500, 8500), "{stats:?}");
+    let names: Vec<_> = fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(names.iter().any(|name| name.to_string_lossy().starts_with("cursor-")), "{names:?}");
+    assert!(logger.notices().iter().any(|n| n.kind == "ring" && n.text.contains("was removed")));
+    assert!(logger.stop(Some(Duration::from_secs(20))).complete);
+    drop(logger);
+    assert_eq!(read(&path).len(), 8500);
+}
+
+/// What was not delivered when the folder went is in the segment of now, by its descriptor, and in
+/// the ring: it is not lost, and the next run finds it in the new folder.
+#[test]
+fn undelivered_events_move_to_the_folder_that_is_made_anew() {
+    let place = Place::new();
+    let dead = Dataset::dead();
+    let build = |dataset: &std::sync::Arc<Dataset>| {
+        builder(dataset.clone()).home(place.home()).no_fallback().buffer_size(10)
+    };
+    let killed = crate::life::fork(|| {
+        let logger = build(&dead).build().unwrap();
+        logger.start();
+        (1..=50).for_each(|n| _ = logger.log(&event(n)));
+        let _ = logger.flush(Some(Duration::from_millis(300)));
+        let folder = logger.journal_folder().unwrap();
+        fs::remove_dir_all(place.home()).unwrap();
+        (51..=60).for_each(|n| _ = logger.log(&event(n)));
+        until("the folder", || folder.join("lock").exists());
+        // The next look sees to it that all is moved.
+        until("a segment", || {
+            let names = fs::read_dir(&folder).unwrap().flatten().map(|e| e.file_name());
+            names.into_iter().any(|name| name.to_string_lossy().starts_with("seg"))
+        });
+        logger.sync().unwrap();
+        std::mem::forget(logger);
+        true
+    });
+    assert!(killed());
+    let healthy = Dataset::healthy();
+    let logger = build(&healthy).build().unwrap();
+    logger.start();
+    assert!(logger.flush(Some(Duration::from_secs(20))).complete);
+    assert_eq!(healthy.len(), 60, "{:?}", logger.notices());
+}

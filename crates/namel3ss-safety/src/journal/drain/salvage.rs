@@ -6,8 +6,9 @@ use std::io;
 use std::time::Duration;
 
 use super::super::frame::Header;
+use super::super::header::HEADER_BYTES;
 use super::super::spill::Spilled;
-use super::{Batch, Drainer, Parts, WRITE_BYTES, push_void};
+use super::{Batch, Drainer, Parts, Unsynced, WRITE_BYTES, push_void};
 use crate::id::Seq;
 
 /// What is done with a ring that is damaged.
@@ -98,6 +99,22 @@ impl Drainer {
         self.drained = last;
         self.salvage.lost_runs.push((first, last));
         parts.ring.release(&[], last, last);
+        Ok(())
+    }
+
+    /// Goes on in another segment: the names of all files were removed. What is in the segment of now
+    /// is moved there, by its descriptor; if that fails, readers miss it.
+    pub(in crate::journal) fn leave_files(&mut self, parts: &Parts<'_>) -> io::Result<()> {
+        self.unsynced.clear();
+        let Some(mut old) = self.writer.take() else { return Ok(()) };
+        let part = Unsynced {
+            segment: old.segment.clone(),
+            file: Some(old.file()),
+            from: HEADER_BYTES as u64,
+            end: old.place().position,
+        };
+        old.seal();
+        self.writer = Some(self.rewrite(parts, &part)?);
         Ok(())
     }
 }

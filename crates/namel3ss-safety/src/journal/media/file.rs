@@ -4,21 +4,23 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use super::{Folder, Mapping, MediumFile};
 use crate::home::make_private;
 use crate::journal::cursor::CURSOR_PREFIX;
 use crate::journal::recovery::ASIDE_SUFFIX;
 use crate::limits::check_file_size;
+use crate::locks::lock;
 use crate::process::{ForgottenInChild, forget_in_child};
 
 /// A folder whose files can be mapped, if `mapped` was asked for and the file system can.
 #[derive(Debug)]
 pub struct DiskFolder {
+    /// Another one once it was made anew.
     #[cfg(unix)]
-    dir: File,
+    dir: Mutex<Arc<File>>,
     path: PathBuf,
     mapped: bool,
     /// Set once the file system turned out not to know fallocate: files are sparse then, and
@@ -65,6 +67,7 @@ impl DiskFolder {
         if stat.st_mode & 0o077 != 0 {
             rustix::fs::fchmod(&dir, Mode::RWXU)?;
         }
+        let dir = Mutex::new(Arc::new(dir));
         Ok(Self { dir, path: path.to_owned(), mapped, sparse: AtomicBool::new(false) })
     }
 
@@ -98,7 +101,7 @@ impl DiskFolder {
 
     #[cfg(unix)]
     fn is_still_named(&self, file: &File, name: &str) -> bool {
-        let named = rustix::fs::statat(&self.dir, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
+        let named = rustix::fs::statat(&*self.dir(), name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
         let opened = rustix::fs::fstat(file);
         matches!((named, opened), (Ok(a), Ok(b)) if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
     }
@@ -107,6 +110,11 @@ impl DiskFolder {
     fn is_still_named(&self, _file: &File, _name: &str) -> bool {
         // An open file can't be removed here.
         true
+    }
+
+    #[cfg(unix)]
+    fn dir(&self) -> Arc<File> {
+        lock(&self.dir).clone()
     }
 
     fn disk_file(&self, file: File) -> DiskFile {
@@ -125,7 +133,7 @@ impl DiskFolder {
         // Without waiting: somebody may have put a pipe there.
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | extra;
         let mode = Mode::RUSR | Mode::WUSR;
-        let file = File::from(rustix::fs::openat(&self.dir, name, flags, mode)?);
+        let file = File::from(rustix::fs::openat(&*self.dir(), name, flags, mode)?);
         if file.metadata()?.is_file() {
             return Ok(file);
         }
@@ -192,7 +200,7 @@ impl Folder for DiskFolder {
         #[cfg(unix)]
         {
             let mut names = Vec::new();
-            for entry in rustix::fs::Dir::read_from(&self.dir)? {
+            for entry in rustix::fs::Dir::read_from(&*self.dir())? {
                 // A name that is no UTF-8 is none of ours.
                 if let Ok(name) = entry?.file_name().to_str()
                     && name != "."
@@ -212,7 +220,7 @@ impl Folder for DiskFolder {
     fn remove(&self, name: &str) -> io::Result<()> {
         #[cfg(unix)]
         {
-            Ok(rustix::fs::unlinkat(&self.dir, name, rustix::fs::AtFlags::empty())?)
+            Ok(rustix::fs::unlinkat(&*self.dir(), name, rustix::fs::AtFlags::empty())?)
         }
         #[cfg(not(unix))]
         std::fs::remove_file(self.path.join(name))
@@ -221,7 +229,7 @@ impl Folder for DiskFolder {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         #[cfg(unix)]
         {
-            Ok(rustix::fs::renameat(&self.dir, from, &self.dir, to)?)
+            Ok(rustix::fs::renameat(&*self.dir(), from, &*self.dir(), to)?)
         }
         #[cfg(not(unix))]
         std::fs::rename(self.path.join(from), self.path.join(to))
@@ -229,7 +237,7 @@ impl Folder for DiskFolder {
 
     fn sync(&self) -> io::Result<()> {
         #[cfg(unix)]
-        self.dir.sync_all()?;
+        self.dir().sync_all()?;
         Ok(())
     }
 
@@ -246,6 +254,20 @@ impl Folder for DiskFolder {
         let _ = self.remove("lock");
         // What was set aside is a person's to remove.
         if kept.is_empty() { std::fs::remove_dir(&self.path) } else { Ok(()) }
+    }
+
+    #[cfg(unix)]
+    fn restore(&self) -> io::Result<Option<FolderLock>> {
+        // Moved it has its name still, and goes on there.
+        if rustix::fs::fstat(&*self.dir())?.st_nlink > 0 {
+            return Ok(None);
+        }
+        let anew = Self::create(&self.path, self.mapped)?;
+        let Some(held) = anew.lock()? else {
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, "another process has locked it"));
+        };
+        *lock(&self.dir) = anew.dir();
+        Ok(Some(held))
     }
 
     fn describe(&self) -> String {
@@ -313,6 +335,11 @@ impl MediumFile for DiskFile {
 
     fn size(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
+    }
+
+    #[cfg(unix)]
+    fn is_removed(&self) -> io::Result<bool> {
+        Ok(std::os::unix::fs::MetadataExt::nlink(&self.file.metadata()?) == 0)
     }
 }
 

@@ -70,6 +70,15 @@ pub trait Folder: fmt::Debug + Send + Sync {
     /// The medium's own.
     fn remove_all(&self) -> io::Result<()>;
 
+    /// Where somebody has removed the folder: makes it anew, empty, and takes its lock. `None` where
+    /// it is there.
+    ///
+    /// # Errors
+    /// The medium's own.
+    fn restore(&self) -> io::Result<Option<FolderLock>> {
+        Ok(None)
+    }
+
     /// Where it is, for people.
     fn describe(&self) -> String;
 }
@@ -100,6 +109,14 @@ pub trait MediumFile: fmt::Debug + Send + Sync {
     /// # Errors
     /// The medium's own, `StorageFull` among them.
     fn allocate(&self, len: u64) -> io::Result<()>;
+
+    /// Whether its name was removed; what is written to it then goes with this process.
+    ///
+    /// # Errors
+    /// The medium's own.
+    fn is_removed(&self) -> io::Result<bool> {
+        Ok(false)
+    }
 
     /// How long it is.
     ///

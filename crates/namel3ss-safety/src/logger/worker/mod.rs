@@ -197,6 +197,7 @@ impl Worker {
             self.resume_due = now + keeper::RESUME_EVERY;
             shared.try_resume();
             shared.say_dropped(Saying::Due);
+            shared.check_journals();
         }
         self.settle_dropped(shared, branch);
         let config = &shared.config;

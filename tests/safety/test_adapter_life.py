@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import children
@@ -244,3 +245,36 @@ assert logger.get_stats()["panics"] == 0, logger.get_stats()
         children.assert_once(ended, children.numbers(20) | inner)
 
     children.each(tmp_path, 4, case)
+
+
+def test_own_code_that_logs_its_own_object_is_bounded(tmp_path: Path) -> None:
+    """An object whose ``__str__`` logs the object twice made 2^n calls, and filled the disk."""
+
+    def case(python: str, home: Path) -> None:
+        body = """
+import logging
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+class Loud:
+    calls = 0
+    def __str__(self):
+        Loud.calls += 1
+        for _ in range(2):
+            logger.log({"action": "block", "reason": self})
+        return "loud"
+for n in range(5):
+    logger.log({"event_id": str(n), "action": "block", "reason": Loud()})
+logger.stop_sync(20)
+say(f"calls={Loud.calls}")
+say(f"logged={logger.get_stats()['total_logged']}")
+"""
+        ended = children.run(python, home, body, "logger = made(JSONAdapter(HOME + '/rows.jsonl'))")
+        ended.check()
+        # An event of a mapping is read twice, for native datasets and for own adapters: two
+        # calls for each of the five, and two for each of the two events that each call logs.
+        assert "calls=50" in ended.said
+        assert "logged=105" in ended.said
+        assert ended.out.count("own code") == 1, ended.out
+        reasons = [json.loads(line)["reason"] for line in (home / "rows.jsonl").open()]
+        assert reasons.count("loud") == 5 + 5 * 2 * 2
+
+    children.each(tmp_path, 1, case)

@@ -127,3 +127,78 @@ assert logger.get_stats()["total_flushed"] == 400, logger.get_stats()
         assert ended.ids() == dict.fromkeys(children.numbers(20), 20)
 
     children.each(tmp_path, 4, case)
+
+
+RAISED_BY_HANDLERS = {
+    "Ctrl-C": ("KeyboardInterrupt", "signal.SIGINT", ""),
+    "a time limit": (
+        "TimeoutError",
+        "signal.SIGALRM",
+        "def late(*_): raise TimeoutError('late')\nsignal.signal(signal.SIGALRM, late)",
+    ),
+    "a method": (
+        "TimeoutError",
+        "signal.SIGALRM",
+        (
+            "class Limit:\n    def late(self, *_): raise TimeoutError('late')\n"
+            "signal.signal(signal.SIGALRM, Limit().late)"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", RAISED_BY_HANDLERS)
+@pytest.mark.parametrize("own", ["__str__", "to_dict"])
+def test_what_a_handler_raises_in_an_events_own_code_is_raised(
+    what: str, own: str, tmp_path: Path
+) -> None:
+    """It was swallowed as if the event's own code had raised it: the user had to press it again."""
+    error, number, handler = RAISED_BY_HANDLERS[what]
+    event = {"__str__": "{'event_id': '0', 'action': 'block', 'reason': Own()}", "to_dict": "Own()"}
+
+    def case(python: str, home: Path) -> None:
+        setup = "logger = made(JSONAdapter(HOME + '/rows.jsonl'))"
+        body = f"""
+{handler}
+class Own:
+    def {own}(self):
+        os.kill(os.getpid(), {number})
+        time.sleep(10)
+        return {{}}
+try:
+    logger.log({event[own]})
+    say("lost")
+except {error}:
+    say("raised")
+logger.log(event(1))
+logger.stop_sync(20)
+say(logger.get_stats()["total_logged"])
+"""
+        ended = children.run(python, home, body, setup).check()
+        assert ended.said == ["raised", "2"]
+        # One that could not even be read is counted, as any that is no event.
+        kept = children.numbers(2) if own == "__str__" else {"1"}
+        children.assert_once(ended, kept)
+
+    children.each(tmp_path, 1, case)
+
+
+def test_what_an_events_own_code_raises_is_its_own_affair(tmp_path: Path) -> None:
+    """Also where a handler for signals is set, and whatever it raises."""
+
+    def case(python: str, home: Path) -> None:
+        body = """
+def late(*_): raise TimeoutError('late')
+signal.signal(signal.SIGALRM, late)
+class Own:
+    def __str__(self): raise self.error
+for error in (TimeoutError(), SystemExit(3), GeneratorExit(), ValueError()):
+    Own.error = error
+    logger.log({"event_id": type(error).__name__, "action": "block", "reason": Own()})
+logger.stop_sync(20)
+"""
+        ended = children.run(python, home, body, "logger = made(JSONAdapter(HOME + '/rows.jsonl'))")
+        names = {"TimeoutError", "SystemExit", "GeneratorExit", "ValueError"}
+        children.assert_once(ended.check(), names)
+
+    children.each(tmp_path, 1, case)

@@ -11,7 +11,7 @@ use crate::field::{self, Slots};
 use crate::gate::Inside;
 use crate::name::{self, Meaning};
 use crate::warning::Misspelt;
-use crate::{raw, text, value};
+use crate::{own_code, raw, text, value};
 
 /// One as it was found: values of the 17 fields, all others, and the order of both.
 pub(crate) struct Foreign<'py> {
@@ -100,7 +100,7 @@ impl<'py> Foreign<'py> {
             return Ok(());
         }
         if let Some(method) = object.getattr_opt(pyo3::intern!(py, "to_dict"))? {
-            let given = method.call0()?;
+            let given = own_code::run(py, || method.call0())?;
             self.take(&as_dict(&given)?, None);
             return Ok(());
         }

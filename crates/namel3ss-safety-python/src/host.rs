@@ -5,9 +5,9 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use namel3ss_safety::SafetyEventLogger;
 use namel3ss_safety::codec::Payload;
 use namel3ss_safety::parse::Remark;
+use namel3ss_safety::{SafetyEventLogger, process};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -17,19 +17,15 @@ use crate::done::done;
 use crate::draft::Draft;
 use crate::event::SafetyEvent;
 use crate::gate::{self, Inside};
+use crate::own_code;
 use crate::rows::{Encoded, with_draft};
 use crate::warning::Kinds;
 
-/// How often this process was forked from its first: a child's own number differs from the one that
-/// its parent's loggers have seen.
-static FORKS: AtomicU64 = AtomicU64::new(0);
-
-/// In a forked child: every logger finds out at its next call; random numbers begin anew.
+/// In a forked child: random numbers begin anew. Every logger finds out by itself at its next call.
 #[pyfunction]
 pub(crate) fn after_fork_in_child(seed: u64) {
     fastrand::seed(seed);
     gate::after_fork();
-    FORKS.fetch_add(1, Ordering::SeqCst);
 }
 
 /// See the module.
@@ -70,6 +66,7 @@ impl Host {
         autostart: bool,
         strict: bool,
     ) -> Self {
+        process::count_forks();
         Self {
             logger,
             disabled,
@@ -77,14 +74,14 @@ impl Host {
             strict,
             kinds: Kinds::default(),
             starts_itself: AtomicBool::new(autostart && !disabled),
-            forks: AtomicU64::new(FORKS.load(Ordering::SeqCst)),
+            forks: AtomicU64::new(process::forks()),
             helper: PyOnceLock::new(),
             panics: AtomicU64::new(0),
         }
     }
 
-    /// Logs. Raises only what Ctrl-C raises while it waits, and where it is strict. Returns what is
-    /// to be awaited.
+    /// Logs. Raises only what Ctrl-C raises while it waits, what a signal handler raises while the
+    /// event's own code runs, and where it is strict. Returns what is to be awaited.
     #[inline]
     pub(crate) fn log(
         &self,
@@ -100,6 +97,7 @@ impl Host {
         }
         // Nothing of ours is half-changed when it panics: the journal takes an event wholly or not.
         match catch_unwind(AssertUnwindSafe(|| self.try_log(event, bound))) {
+            Ok(Ok(true)) if own_code::has_raised() => own_code::take().map(|()| done(py)),
             Ok(Ok(true)) => Ok(done(py)),
             Ok(Ok(false)) => self.log_slowly(event, bound),
             Ok(Err(error)) => Err(error),
@@ -179,14 +177,14 @@ impl Host {
     #[inline]
     fn is_quiet(&self) -> bool {
         self.starts_itself.load(Ordering::Relaxed)
-            || self.forks.load(Ordering::Relaxed) != FORKS.load(Ordering::Relaxed)
+            || self.forks.load(Ordering::Relaxed) != process::forks()
     }
 
     /// Starts it, or gives a forked child's the threads of Python's that it needs.
     #[cold]
     pub(crate) fn wake_up(&self, py: Python<'_>) {
         let _inside = Inside::enter(py);
-        let forks = FORKS.load(Ordering::SeqCst);
+        let forks = process::forks();
         let forked = self.forks.swap(forks, Ordering::SeqCst) != forks;
         let starts = self.starts_itself.swap(false, Ordering::SeqCst);
         let Some(helper) = self.helper.get(py) else { return };

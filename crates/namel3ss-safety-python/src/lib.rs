@@ -2,6 +2,7 @@
 //! is made in the library that it translates, or in Python's own side of the package.
 
 mod gate;
+mod own_code;
 mod text;
 mod raw;
 mod moment;

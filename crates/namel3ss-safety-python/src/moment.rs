@@ -7,7 +7,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyType};
 
 use crate::gate::Inside;
-use crate::{raw, text};
+use crate::{own_code, raw, text};
 
 /// What a datetime said of its time zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +111,8 @@ fn offset_micros(
     // All but `datetime.timezone` may be classes of the app's own.
     let is_fixed = zone.get_type().is(known.fixed.bind(py));
     let _inside = (!is_fixed).then(|| Inside::enter(py));
-    let offset = zone.call_method1(pyo3::intern!(py, "utcoffset"), (moment,))?;
+    let offset =
+        own_code::run(py, || zone.call_method1(pyo3::intern!(py, "utcoffset"), (moment,)))?;
     if offset.is_none() {
         return Ok(None);
     }

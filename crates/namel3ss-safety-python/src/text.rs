@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::gate::Inside;
+use crate::own_code;
 
 /// The most characters of a text that are looked at: far more than an event can keep.
 const CHARS_MAX: usize = 512 << 10;
@@ -51,7 +52,7 @@ fn shown(object: &Bound<'_, PyAny>) -> String {
     {
         return of_str(text).into_owned();
     }
-    match object.str() {
+    match own_code::run(object.py(), || object.str()) {
         Ok(text) => of_str(&text).into_owned(),
         Err(_) => {
             let name = object.get_type().qualname().map(|name| of_str(&name).into_owned());

@@ -9,7 +9,7 @@ use pyo3::types::{
 };
 
 use crate::gate::Inside;
-use crate::text;
+use crate::{own_code, text};
 
 /// Writes one value: JSON's kinds as they are, tuples and sets as lists, mappings as objects, and
 /// anything else as its `str()`.
@@ -42,7 +42,7 @@ fn int(slot: Slot<'_, '_>, number: &Bound<'_, PyInt>) {
         slot.uint(n);
     } else {
         let _inside = Inside::enter(number.py());
-        match number.str() {
+        match own_code::run(number.py(), || number.str()) {
             // An int of a class of somebody's own may say anything.
             Ok(digits) => slot.number(&text::of_str(&digits)),
             // Python writes out no more than 4,300 digits.
@@ -93,7 +93,8 @@ pub(crate) fn copied<'py>(value: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict
         return None;
     }
     let entries = PyDict::new(py);
-    entries.as_any().call_method1(pyo3::intern!(py, "update"), (value,)).ok()?;
+    own_code::run(py, || entries.as_any().call_method1(pyo3::intern!(py, "update"), (value,)))
+        .ok()?;
     Some(entries)
 }
 
@@ -104,7 +105,8 @@ pub(crate) fn dumped<'py>(value: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict
     if !value.get_type().hasattr(name).unwrap_or(false) {
         return None;
     }
-    value.call_method0(name).ok()?.cast_into::<PyDict>().ok()
+    let fields = own_code::run(value.py(), || value.call_method0(name));
+    fields.ok()?.cast_into::<PyDict>().ok()
 }
 
 /// The most bytes of an array that are looked at: far more than an event can keep.
@@ -125,7 +127,7 @@ pub(crate) fn unboxed<'py>(value: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny
     if is_moment || bytes.is_some_and(|bytes| bytes > ARRAY_BYTES_MAX) {
         return None;
     }
-    let plain = value.call_method0(pyo3::intern!(py, "tolist")).ok()?;
+    let plain = own_code::run(py, || value.call_method0(pyo3::intern!(py, "tolist"))).ok()?;
     (is_plain(&plain) || plain.is_exact_instance_of::<PyList>()).then_some(plain)
 }
 

@@ -48,6 +48,7 @@ class Handle:
 
     def ready(self) -> None:
         """Have the threads that deliver and tell."""
+        _life.look_for_fork()
         # Also after the end has begun, since somebody asks for it now.
         _core.set_exiting(False)
         for connection in self.connections():
@@ -111,6 +112,7 @@ class _Helper:
         if word == "start":
             handle.start()
         elif word == "revive":
+            _life.look_for_fork()
             if handle.core.is_started():
                 handle.ready()
         elif event is not None:

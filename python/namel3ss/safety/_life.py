@@ -45,13 +45,16 @@ class _Later:
 connections: _Later = _Later()
 handles: _Later = _Later()
 _prepared = False
+# Whose process the threads and locks of this module's are.
+_pid = os.getpid()
 
 
 def _prepare() -> None:
-    global _prepared  # noqa: PLW0603
+    global _prepared, _pid  # noqa: PLW0603
     if _prepared:
         return
     _prepared = True
+    _pid = os.getpid()
     import atexit
 
     # Its own hooks for forks come first, then.
@@ -82,7 +85,18 @@ def _after_fork_in_parent() -> None:
         handle.core.resume()  # type: ignore[attr-defined]
 
 
+def look_for_fork() -> None:
+    """Do what is to be done in a forked child, where nobody told Python of the fork.
+
+    uWSGI forks its workers by itself, and calls Python's hooks only where it is asked to.
+    """
+    if _prepared and os.getpid() != _pid:
+        _after_fork_in_child()
+
+
 def _after_fork_in_child() -> None:
+    global _pid  # noqa: PLW0603
+    _pid = os.getpid()
     _core.after_fork_in_child(int.from_bytes(os.urandom(8), "little"))
     for connection in connections.all():
         connection.after_fork()  # type: ignore[attr-defined]

@@ -36,6 +36,23 @@ pub fn forget_in_child(file: &File) -> ForgottenInChild {
     }
 }
 
+/// How often the process has become another one by a fork, since [`count_forks`] was first called; a
+/// child differs from its parent, whoever called `fork`. Always 0 where there are no forks.
+#[inline]
+#[must_use]
+pub fn forks() -> u64 {
+    #[cfg(unix)]
+    return table::FORKS.load(std::sync::atomic::Ordering::Relaxed);
+    #[cfg(not(unix))]
+    0
+}
+
+/// Has [`forks`] count from now on.
+pub fn count_forks() {
+    #[cfg(unix)]
+    table::handle_forks();
+}
+
 #[cfg(unix)]
 impl Drop for ForgottenInChild {
     fn drop(&mut self) {
@@ -66,6 +83,15 @@ mod table {
 
     static TABLE: [Entry; ENTRIES] = [const { Entry::new() }; ENTRIES];
     static HANDLER: Once = Once::new();
+    pub(super) static FORKS: AtomicU64 = AtomicU64::new(0);
+
+    pub(super) fn handle_forks() {
+        HANDLER.call_once(|| {
+            // SAFETY: the handler is a function of this program that calls only what may be called
+            // in a forked child of a program with threads.
+            let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        });
+    }
 
     impl Entry {
         const fn new() -> Self {
@@ -78,11 +104,7 @@ mod table {
     }
 
     pub(super) fn insert(file: &File) -> Option<&'static Entry> {
-        HANDLER.call_once(|| {
-            // SAFETY: the handler is a function of this program that calls only what may be called
-            // in a forked child of a program with threads.
-            let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-        });
+        handle_forks();
         let fd = file.as_raw_fd();
         let (device, inode) = identity(fd)?;
         let claim = |entry: &&Entry| {
@@ -112,6 +134,7 @@ mod table {
     /// Runs in every forked child, before anything else of it does. Only system calls: another
     /// thread may have held any lock at the fork.
     extern "C" fn in_child() {
+        FORKS.fetch_add(1, Ordering::Relaxed);
         let mut null = -1;
         for entry in &TABLE {
             let fd = entry.state.load(Ordering::Acquire) - 1;

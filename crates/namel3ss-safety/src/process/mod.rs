@@ -9,7 +9,7 @@ mod fork;
 use std::io;
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
-pub use self::fork::{ForgottenInChild, forget_in_child};
+pub use self::fork::{ForgottenInChild, count_forks, forget_in_child, forks};
 
 /// Starts a thread in which all asynchronous signals are blocked, from its first instruction on: a
 /// signal that the application masks, waits for or handles must not go to a thread of ours.

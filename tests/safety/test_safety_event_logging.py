@@ -792,6 +792,35 @@ class TestOverflow:
             stats = logger.get_stats()
         assert (stats["total_flushed"], stats["total_dropped"]) == (5000, 0)
 
+    @pytest.mark.parametrize("in_loop", [False, True])
+    @pytest.mark.asyncio
+    async def test_a_slow_dataset_loses_nothing(self, in_loop: bool) -> None:  # noqa: FBT001
+        # One that had confirmed nothing for 500 ms counted as dead, and cost events.
+        class Slow:
+            rows = 0
+
+            def insert(self, rows: list[dict[str, Any]]) -> None:
+                threading.Event().wait(1.0)
+                self.rows += len(rows)
+
+        adapter = Slow()
+        logger = logger_to(adapter, backlog_limit_bytes=500_000)
+        event = SafetyEvent(reason="x" * 300)
+
+        def burst() -> None:
+            for _ in range(4000):
+                logger.log(event)
+
+        if in_loop:
+            for _ in range(4000):
+                await logger.log(event)
+        else:
+            await asyncio.to_thread(burst)
+        await logger.stop()
+        stats = logger.get_stats()
+        assert (adapter.rows, stats["total_dropped"]) == (4000, 0)
+        assert_balanced(stats)
+
     def test_the_backlog_limit_is_a_limit(self) -> None:
         release = threading.Event()
 

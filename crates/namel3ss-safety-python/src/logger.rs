@@ -121,6 +121,11 @@ impl Logger {
         self.host.logger.is_full()
     }
 
+    /// For how long a call is held up now, because a destination is slower than those who log.
+    fn held_up_seconds(&self) -> f64 {
+        self.host.logger.held_up().as_secs_f64()
+    }
+
     /// Keeps an event beyond the limit; false where the journal can't.
     fn overfill(&self, py: Python<'_>, event: &Encoded) -> bool {
         py.detach(|| self.host.logger.overfill(&event.0).is_some())

@@ -120,15 +120,25 @@ class _Helper:
         return _core.DONE
 
 
+def _room(core: _core.Logger) -> Callable[[], bool]:
+    """Whether the buffer has room, and a call has waited for as long as the backlog asks for."""
+    began = time.monotonic()
+
+    def over() -> bool:
+        return not core.is_full() and time.monotonic() - began >= core.held_up_seconds()
+
+    return over
+
+
 def _wait(handle: Handle, event: _core.Encoded) -> object:
-    """Log an event that finds the buffer full, and the strategy is to wait."""
+    """Log an event that has to wait: for room, or for a dataset that is slower than its callers."""
     core = handle.core
     handle.ready()
     started = core.is_started()
     if core.overfill(event):
         # It is kept, and in its order; what waits is only its caller, until there is room.
         over: Callable[[], bool]
-        over = (lambda: not core.is_full()) if started else core.begin_make_room().done
+        over = _room(core) if started else core.begin_make_room().done
     else:
         over = core.begin_log(event).done
     if _waiting.in_event_loop():

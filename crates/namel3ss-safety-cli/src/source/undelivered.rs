@@ -26,7 +26,7 @@ pub(crate) fn events(identity: &str, each: Each<'_>) -> Result<u64, Error> {
         let mut stopped = None;
         let read = journals::events(&path, sink.state.acked.next(), &mut |seq: Seq, payload| {
             match codec::decode(payload) {
-                _ if stopped.is_some() => {}
+                _ if stopped.is_some() || sink.state.are_settled(seq, seq) => {}
                 Ok(event) => {
                     let record = Record { event: event.to_event(), place: Some((id, seq)) };
                     stopped = each(record).err();

@@ -37,9 +37,40 @@ pub struct CursorState {
     pub dropped: [u64; DropReason::ALL.len()],
     /// Events that were dropped before they got a seq (they are counted in `dropped` too).
     pub unsequenced: u64,
+    /// Behind the batch that is on its way: the first seq that was dropped, and the next one that was
+    /// not; (0, 0) if none was. What is delivered goes on there.
+    pub skip: (Seq, Seq),
 }
 
 impl CursorState {
+    /// Whether all of `first..=last` are settled: up to `acked`, or dropped behind the batch that is
+    /// on its way.
+    #[must_use]
+    pub fn are_settled(&self, first: Seq, last: Seq) -> bool {
+        last <= self.acked || (self.skip.0 <= first && last < self.skip.1)
+    }
+
+    /// `skip`, seen from `acked`: how far it begins behind it, and how long it is.
+    fn skip_word(&self) -> u64 {
+        let (first, next) = self.skip;
+        let behind = first.0.saturating_sub(self.acked.0);
+        let seqs = next.0.saturating_sub(first.0).min(u64::from(u32::MAX));
+        match u32::try_from(behind) {
+            Ok(1..) if seqs > 0 => behind | seqs << 32,
+            // A batch of so many is none; what was dropped is then delivered.
+            _ => 0,
+        }
+    }
+
+    fn skip_of(acked: Seq, word: u64) -> (Seq, Seq) {
+        let (behind, seqs) = (word & u64::from(u32::MAX), word >> 32);
+        if behind == 0 || seqs == 0 {
+            return (Seq(0), Seq(0));
+        }
+        let first = acked.0.saturating_add(behind);
+        (Seq(first), Seq(first.saturating_add(seqs)))
+    }
+
     fn words(&self, number: u64) -> [u64; WORDS] {
         let mut words = [0; WORDS];
         let head = [
@@ -50,7 +81,7 @@ impl CursorState {
             self.flushed,
             self.fallback,
             self.unsequenced,
-            0,
+            self.skip_word(),
         ];
         words[..8].copy_from_slice(&head);
         words[8..].copy_from_slice(&self.dropped);
@@ -92,6 +123,7 @@ impl CursorState {
             flushed: words[4],
             fallback: words[5],
             unsequenced: words[6],
+            skip: Self::skip_of(Seq(words[1]), words[7]),
             dropped,
         };
         Some((words[0], state))
@@ -117,6 +149,8 @@ impl CursorState {
 #[derive(Debug)]
 pub struct Cursor {
     front: AtomicU64,
+    /// The last seq of the batch that was last taken for delivery.
+    on_its_way: AtomicU64,
     saved: Mutex<Saved>,
 }
 
@@ -125,8 +159,8 @@ struct Saved {
     state: CursorState,
     number: u64,
     file: Option<Arc<dyn MediumFile>>,
-    /// As much of `state.acked` as is in the file.
-    written: Seq,
+    /// As much of `state` as is in the file.
+    written: CursorState,
 }
 
 /// The file of the cursor of the sink called `name`.
@@ -152,7 +186,8 @@ impl Cursor {
         let (number, state) = CursorState::read(&*file)?;
         Ok(Self {
             front: AtomicU64::new(state.acked.0 + 1),
-            saved: Mutex::new(Saved { state, number, file: Some(file), written: state.acked }),
+            on_its_way: AtomicU64::new(0),
+            saved: Mutex::new(Saved { state, number, file: Some(file), written: state }),
         })
     }
 
@@ -186,11 +221,36 @@ impl Cursor {
         Seq(self.front.load(Ordering::Acquire))
     }
 
+    /// The last seq of the batch that was last taken for delivery.
+    #[must_use]
+    pub fn on_its_way(&self) -> Seq {
+        Seq(self.on_its_way.load(Ordering::Acquire))
+    }
+
     /// Takes everything from `from` to `last`; false if somebody else took some of it meanwhile.
     #[must_use]
     pub fn take(&self, from: Seq, last: Seq) -> bool {
         let (from, next) = (from.0, last.0 + 1);
-        self.front.compare_exchange(from, next, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        let taken = self.front.compare_exchange(from, next, Ordering::AcqRel, Ordering::Acquire);
+        if taken.is_ok() {
+            self.on_its_way.store(last.0, Ordering::Release);
+        }
+        taken.is_ok()
+    }
+
+    /// Passes over what was dropped behind the batch that comes next, as its file says; up to where
+    /// the reader may go then.
+    #[must_use]
+    pub fn skip_dropped(&self, last: Seq) -> Seq {
+        let (first, next) = self.state().skip;
+        if first.0 == 0 {
+            return last;
+        }
+        if self.front() >= first {
+            let _ = self.take_before(next);
+            return last;
+        }
+        last.min(Seq(first.0 - 1))
     }
 
     /// Takes what is before `seq`; how many seqs that were.
@@ -212,22 +272,29 @@ impl Cursor {
     pub fn save(&self, change: impl FnOnce(&mut CursorState)) -> io::Result<()> {
         let mut saved = self.lock();
         change(&mut saved.state);
+        let (acked, last) = (saved.state.acked, Seq(self.on_its_way.load(Ordering::Acquire)));
+        let front = self.front();
+        if last > acked && front > last.next() {
+            saved.state.skip = (last.next(), front);
+        } else if saved.state.skip.0 <= acked {
+            saved.state.skip = (Seq(0), Seq(0));
+        }
         saved.number += 1;
         let slot = saved.state.to_slot(saved.number);
         let at = (saved.number % 2) * SLOT_BYTES as u64;
         if let Some(file) = &saved.file {
             file.write_at(&slot, at)?;
         }
-        saved.written = saved.state.acked;
+        saved.written = saved.state;
         Ok(())
     }
 
-    /// Up to where everything is settled and written down: what lies before may be removed. After
+    /// What is written down: what is settled there may be removed. After
     /// a crash recovery would miss what was removed sooner, and call it damaged.
     ///
     /// # Errors
     /// With `Power`, if storage does not confirm it.
-    pub fn written(&self, durability: Durability) -> io::Result<Seq> {
+    pub fn written(&self, durability: Durability) -> io::Result<CursorState> {
         let saved = self.lock();
         if let (Durability::Power, Some(file)) = (durability, &saved.file) {
             file.sync()?;
@@ -255,6 +322,32 @@ mod tests {
         assert_eq!((reopened.state().acked, reopened.front()), (Seq(9), Seq(10)));
         folder.edit(&cursor_name("safety_events"), |bytes| bytes[20] ^= 1);
         assert_eq!(Cursor::open(&folder, "safety_events").unwrap().state().acked, Seq(5));
+    }
+
+    #[test]
+    fn what_was_dropped_behind_a_batch_is_passed_over_in_the_next_run() {
+        let folder = MemoryFolder::default();
+        let cursor = Cursor::open(&folder, "s").unwrap();
+        assert!(cursor.take(Seq(1), Seq(10)));
+        cursor.save(|state| state.frozen = (Seq(1), Seq(10))).unwrap();
+        assert_eq!(cursor.take_before(Seq(31)), 20);
+        cursor.save(|state| state.acked = Seq(4)).unwrap();
+        let next = Cursor::open(&folder, "s").unwrap();
+        assert_eq!((next.front(), next.state().skip), (Seq(5), (Seq(11), Seq(31))));
+        assert!(next.state().are_settled(Seq(11), Seq(30)));
+        assert!(!next.state().are_settled(Seq(10), Seq(30)));
+        assert!(!next.state().are_settled(Seq(11), Seq(31)));
+        assert_eq!(next.skip_dropped(Seq(50)), Seq(10));
+        assert!(next.take(Seq(5), Seq(10)));
+        // It ends again, before and after the batch has settled.
+        next.save(|state| state.frozen = (Seq(5), Seq(10))).unwrap();
+        assert_eq!(Cursor::open(&folder, "s").unwrap().state().skip, (Seq(11), Seq(31)));
+        next.save(|state| state.acked = Seq(10)).unwrap();
+        let last = Cursor::open(&folder, "s").unwrap();
+        assert_eq!((last.front(), last.skip_dropped(Seq(50))), (Seq(11), Seq(50)));
+        assert_eq!(last.front(), Seq(31));
+        last.save(|state| state.acked = Seq(40)).unwrap();
+        assert_eq!(last.state().skip, (Seq(0), Seq(0)));
     }
 
     #[test]

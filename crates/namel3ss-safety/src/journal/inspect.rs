@@ -143,7 +143,7 @@ fn describe(folder: &Arc<dyn Folder>, scan: Scan) -> Result<JournalInfo, Recover
     let mut damage = scan.damage.clone();
     let mut least = None;
     for (name, state) in cursors {
-        let (events, met) = count_after(&store, &scan, state.acked)?;
+        let (events, met) = count_after(&store, &scan, &state)?;
         if damage.len() == scan.damage.len() {
             damage.extend(met);
         }
@@ -152,7 +152,7 @@ fn describe(folder: &Arc<dyn Folder>, scan: Scan) -> Result<JournalInfo, Recover
     }
     let pending = match least {
         Some(events) => events,
-        None => count_after(&store, &scan, Seq(0))?.0,
+        None => count_after(&store, &scan, &CursorState::default())?.0,
     };
     Ok(JournalInfo {
         last,
@@ -168,12 +168,13 @@ fn describe(folder: &Arc<dyn Folder>, scan: Scan) -> Result<JournalInfo, Recover
     })
 }
 
-/// Events after `acked`, each verified, and the damage that was met among them.
-fn count_after(store: &Store, scan: &Scan, acked: Seq) -> io::Result<(u64, Vec<Damage>)> {
+/// Events that are not settled in `state`, each verified, and the damage that was met among them.
+fn count_after(store: &Store, scan: &Scan, state: &CursorState) -> io::Result<(u64, Vec<Damage>)> {
     let mut events = 0;
     let mut damage = Vec::new();
-    read_store(store, acked.next(), &mut damage, &mut |_, _| events += 1)?;
-    scan.read_loose(acked.next(), &mut |_, _| events += 1)?;
+    let mut count = |seq: Seq, _: &[u8]| events += u64::from(!state.are_settled(seq, seq));
+    read_store(store, state.acked.next(), &mut damage, &mut count)?;
+    scan.read_loose(state.acked.next(), &mut count)?;
     Ok((events, damage))
 }
 

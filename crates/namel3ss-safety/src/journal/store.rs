@@ -105,23 +105,24 @@ impl Store {
         self.lock().iter().map(share).sum()
     }
 
-    /// Whether [`trim`](Self::trim) would remove anything.
+    /// Whether [`trim`](Self::trim) would remove anything; `is_done` is asked for a segment's first
+    /// and last seq.
     #[must_use]
-    pub fn can_trim(&self, front: Seq) -> bool {
-        self.lock().front().is_some_and(|first| first.is_sealed() && first.last() < front)
+    pub fn can_trim(&self, is_done: impl Fn(Seq, Seq) -> bool) -> bool {
+        let is_done = |segment: &Arc<Segment>| is_done(segment.first, segment.last());
+        self.lock().iter().any(|segment| segment.is_sealed() && is_done(segment))
     }
 
-    /// Removes the sealed segments that hold nothing from `front` on.
-    pub fn trim(&self, front: Seq) {
+    /// Removes the sealed segments whose events are all done.
+    pub fn trim(&self, is_done: impl Fn(Seq, Seq) -> bool) {
         loop {
             let segment = {
                 let mut segments = self.lock();
-                match segments.front() {
-                    Some(first) if first.is_sealed() && first.last() < front => {
-                        segments.pop_front()
-                    }
-                    _ => None,
-                }
+                let is_done = |segment: &Arc<Segment>| {
+                    segment.is_sealed() && is_done(segment.first, segment.last())
+                };
+                let at = segments.iter().position(is_done);
+                at.and_then(|at| segments.remove(at))
             };
             let Some(segment) = segment else { return };
             if segment.is_unreadable() {

@@ -103,7 +103,10 @@ pub(super) struct Share {
 impl Share {
     /// Events that it has yet to deliver, voids among them.
     pub(super) fn pending(&self) -> u64 {
-        (self.orphan.last.0 + 1).saturating_sub(self.cursor.front().0)
+        let front = self.cursor.front();
+        let (first, next) = self.cursor.state().skip;
+        let skipped = if front <= first { next.0 - first.0 } else { 0 };
+        (self.orphan.last.0 + 1).saturating_sub(front.0 + skipped)
     }
 
     /// Says that this share is settled. With the last one of ours the journal goes, unless it has

@@ -1,7 +1,7 @@
 //! One sink of a logger and all that is its own: its worker, its thread, its counters, and what a
 //! waiting `flush` wants to know of it. No branch ever waits for another.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -23,8 +23,11 @@ pub(super) struct Branch {
     pub(super) sink: Arc<SafetyEventSink>,
     pub(super) counters: Arc<SinkCounters>,
     pub(super) worker: Mutex<Worker>,
-    /// When a batch last settled, in nanoseconds of the monotonic clock; 0 if never.
-    pub(super) settled_at: AtomicU64,
+    /// When the first attempt at the present batch began, in nanoseconds of the monotonic clock;
+    /// 0 while there is none.
+    batch_since: AtomicU64,
+    /// An attempt at the present batch has failed.
+    failing: AtomicBool,
     /// What earlier runs left for it, until its worker takes it.
     pub(super) left: Mutex<Vec<Share>>,
     pub(super) call: Mutex<Call>,
@@ -51,9 +54,6 @@ pub(super) struct Progress {
     pub(super) kept: u64,
 }
 
-/// For how long after its last batch a healthy dataset is taken to be catching up.
-const CATCHING_UP: Duration = Duration::from_millis(500);
-
 impl Branch {
     pub(super) fn new(index: usize, sink: Arc<SafetyEventSink>, config: &Config) -> Self {
         Self {
@@ -61,7 +61,8 @@ impl Branch {
             sink,
             counters: Arc::default(),
             worker: Mutex::new(Worker::new(config)),
-            settled_at: AtomicU64::new(0),
+            batch_since: AtomicU64::new(0),
+            failing: AtomicBool::new(false),
             left: Mutex::default(),
             call: Mutex::default(),
             called: Condvar::new(),
@@ -99,11 +100,29 @@ impl Branch {
         }
     }
 
-    /// Whether its dataset is healthy and has just taken something.
-    pub(super) fn is_catching_up(&self, now: Duration) -> bool {
-        let nanos = self.settled_at.load(Ordering::Acquire);
-        let since = now.saturating_sub(Duration::from_nanos(nanos));
-        nanos > 0 && self.sink.healthy() && since < CATCHING_UP
+    /// Whether it is delivering: its last batch was confirmed, no attempt at the present one has
+    /// failed, and that one is within its deadline.
+    pub(super) fn is_delivering(&self, now: Duration, deadline: Duration) -> bool {
+        let since = self.batch_since.load(Ordering::Acquire);
+        let late = since > 0 && now.saturating_sub(Duration::from_nanos(since)) > deadline;
+        self.sink.healthy() && !self.failing.load(Ordering::Acquire) && !late
+    }
+
+    /// Says that an attempt at its batch begins.
+    pub(super) fn attempts(&self, now: Duration) {
+        let nanos = (now.as_nanos() as u64).max(1);
+        let _ = self.batch_since.compare_exchange(0, nanos, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Says that an attempt has failed.
+    pub(super) fn failed(&self) {
+        self.failing.store(true, Ordering::Release);
+    }
+
+    /// Says that its batch has settled.
+    pub(super) fn batch_settled(&self) {
+        self.batch_since.store(0, Ordering::Release);
+        self.failing.store(false, Ordering::Release);
     }
 
     /// Whether everything accepted up to `targets` (one seq a lane) has settled here.

@@ -33,6 +33,7 @@ pub(super) struct Config {
     pub(super) autostart: bool,
     /// `None` is Rust's default.
     pub(super) worker_stack_bytes: Option<usize>,
+    pub(super) adapter_timeout: Duration,
     /// The first one and further ones; never empty.
     pub(super) sinks: Vec<Arc<SafetyEventSink>>,
     pub(super) clock: Arc<dyn Clock>,
@@ -48,6 +49,9 @@ impl Config {
         &self.sinks[0]
     }
 }
+
+/// How long one batch may take while its destination counts as delivering.
+const ADAPTER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
 /// Collects what a logger is told; made by [`SafetyEventLogger::builder`].
 #[derive(Debug)]
@@ -65,6 +69,7 @@ pub struct Builder {
     threads: bool,
     autostart: bool,
     worker_stack_bytes: Option<usize>,
+    adapter_timeout: Duration,
     sink: Option<Arc<SafetyEventSink>>,
     further: Vec<Arc<dyn DatasetAdapter>>,
     registry: Option<Arc<dyn Registry>>,
@@ -100,6 +105,7 @@ impl Default for Builder {
             threads: true,
             autostart: true,
             worker_stack_bytes: None,
+            adapter_timeout: ADAPTER_TIMEOUT_DEFAULT,
             sink: None,
             further: Vec::new(),
             registry: None,
@@ -143,7 +149,11 @@ impl Builder {
         self
     }
 
-    /// How many bytes of journal may wait for the dataset; default 1 GiB.
+    /// How many bytes of journal may wait for a destination; default 1 GiB. A destination that keeps
+    /// delivering may have up to twice as many, and those who log are held up then, by 50 µs at the
+    /// limit and by up to 500 ms at twice it. Beyond that, and at the limit once a destination stops
+    /// delivering, the overflow strategy applies. The disk holds at most three times the limit, and
+    /// the ring.
     #[must_use]
     pub fn backlog_limit_bytes(mut self, bytes: u64) -> Self {
         self.backlog_bytes_max = bytes;
@@ -281,6 +291,14 @@ impl Builder {
         self
     }
 
+    /// How long a destination counts as delivering while it is at one batch; default 60 s. At the
+    /// limit of the backlog the overflow strategy applies to one that is later than that.
+    #[must_use]
+    pub fn adapter_timeout(mut self, timeout: Duration) -> Self {
+        self.adapter_timeout = timeout;
+        self
+    }
+
     /// The clock, for tests.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -408,6 +426,7 @@ impl Builder {
             threads: self.threads,
             autostart: self.autostart,
             worker_stack_bytes: self.worker_stack_bytes,
+            adapter_timeout: self.adapter_timeout,
             sinks,
             clock,
             notices,

@@ -10,8 +10,8 @@ pub(super) trait Host {
     fn start(&self);
     /// Whether somebody else than the caller delivers.
     fn has_worker(&self) -> bool;
-    /// Whether the dataset of a reader is healthy and has just taken something.
-    fn is_catching_up(&self, reader: usize) -> bool;
+    /// Looks whether the backlog is at its limit, unless somebody else does.
+    fn look(&self);
     /// Whether the logger is going away.
     fn is_closing(&self) -> bool;
     /// Whether the caller is an adapter, or was called by one, in the midst of a delivery: it must

@@ -12,9 +12,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::branch::Branch;
-use super::lane::Lane;
+use super::lane::{Gate, Lane};
+use super::limits::Backlog;
 use super::report::Saying;
 use super::shared::Shared;
+use super::worker::save_dropped;
 use crate::batch::Durability;
 use crate::id::Seq;
 use crate::notice::Level;
@@ -27,9 +29,6 @@ const MOVED_BUSY: u64 = 64;
 const IDLE: Duration = Duration::from_millis(60);
 /// How often storage is synced where power cuts count.
 const SYNC_EVERY: Duration = Duration::from_millis(50);
-/// The most that one event is held up; a thread then logs 20,000 a second, far below what any
-/// healthy dataset takes.
-const BRAKE_MAX: Duration = Duration::from_micros(50);
 /// How often the journals' files are looked at.
 pub(super) const CHECK_EVERY: Duration = Duration::from_millis(200);
 /// How often storage that failed is tried again.
@@ -103,22 +102,31 @@ fn is_unsynced(shared: &Shared, lane: &Lane) -> bool {
         && lane.journal.synced() < lane.journal.last()
 }
 
-/// Tells the lane whether its backlog is at its limit.
+/// Tells the lane whether its backlog is at its limit, unless somebody else does at this moment.
 pub(super) fn gate(shared: &Shared, lane: &Lane) -> bool {
+    let Some(gating) = lane.gating() else { return lane.is_backlog_full() };
     let config = &shared.config;
-    let (mut full, mut brake_wait) = (false, Duration::ZERO);
+    let has_workers = config.threads && shared.life.is_started();
+    let now = config.clock.monotonic();
+    let mut gate = Gate::default();
     for branch in &shared.branches {
         let reader = branch.reader(lane);
-        let front = reader.cursor.front();
-        let backlog = lane.journal.bytes_from(front);
+        let acked = reader.cursor.state().acked;
+        let backlog = Backlog {
+            bytes: lane.journal.bytes_from(acked.next()),
+            untaken: lane.journal.bytes_from(reader.cursor.front()),
+            limit: config.backlog_bytes_max,
+            delivering: has_workers && branch.is_delivering(now, config.adapter_timeout),
+        };
         // The buffer is no backlog, however large: while nothing is handed over, it can be.
-        let at_limit = lane.handed() >= front && backlog >= config.backlog_bytes_max;
-        reader.set_full(at_limit);
-        full |= at_limit;
-        let wait = brake(backlog, config.backlog_bytes_max, branch.sink.healthy());
-        brake_wait = brake_wait.max(wait);
+        let at_limit = lane.handed() >= reader.cursor.front() && backlog.is_full();
+        gate.full |= at_limit;
+        gate.wait = gate.wait.max(backlog.wait());
+        if reader.set(at_limit, backlog.is_pressed()) && has_workers {
+            branch.call();
+        }
     }
-    if full && !lane.is_backlog_full() {
+    if gate.full && !lane.is_backlog_full() {
         let behind = shared.branches.iter().filter(|branch| branch.reader(lane).is_full());
         let behind: Vec<&str> = behind.map(|branch| branch.sink.shown_name()).collect();
         let text = format!(
@@ -129,20 +137,9 @@ pub(super) fn gate(shared: &Shared, lane: &Lane) -> bool {
         );
         config.notices.say_rarely(Level::Warning, "backlog", "", text);
     }
-    lane.set_brake(brake_wait);
-    lane.set_gate(full);
+    let full = gate.full;
+    lane.set_gate(gating, gate);
     full
-}
-
-/// How long each event is held up so that a dataset that is healthy, and only slower than the loop
-/// that logs, is never the cause of a drop: nothing up to half of the limit, then ever more.
-fn brake(backlog: u64, most: u64, healthy: bool) -> Duration {
-    let over = backlog.saturating_sub(most / 2);
-    if over == 0 || !healthy {
-        return Duration::ZERO;
-    }
-    let share = over as f64 / (most / 2) as f64;
-    BRAKE_MAX.mul_f64(share.min(1.0))
 }
 
 /// Moves what is committed; says once that it can't, and once that it can again.
@@ -150,8 +147,10 @@ fn drain(shared: &Arc<Shared>, lane: &Lane, watch: &mut Watch) -> u64 {
     // What was dropped need not be written, but only once that is written down: after a crash
     // recovery would miss it in the segments, and call it damaged.
     for branch in &shared.branches {
-        if let Ok(worker) = branch.worker.try_lock() {
-            worker.settle_dropped(shared, branch);
+        match branch.worker.try_lock() {
+            Ok(worker) => worker.settle_dropped(shared, branch),
+            // It is at a batch.
+            Err(_) => save_dropped(shared, branch, lane),
         }
     }
     let result = lane.journal.drain(lane.acked().next());
@@ -165,7 +164,8 @@ fn drain(shared: &Arc<Shared>, lane: &Lane, watch: &mut Watch) -> u64 {
         }
         Err(error) => {
             // What is delivered makes room.
-            lane.journal.store().trim(lane.acked().next());
+            let acked = lane.acked();
+            lane.journal.store().trim(|_, last| last <= acked);
             if !std::mem::replace(&mut watch.failing, true) {
                 let text = format!("the journal can't be written: {error}; make room on its disk");
                 notices.say(Level::Warning, "journal", text);
@@ -213,7 +213,7 @@ fn hand_over(
         return backlog_full && lane.handed() >= lane.front();
     }
     let due = now.saturating_duration_since(since) >= shared.config.flush_interval;
-    if !(flushing || due || buffered >= shared.config.buffer_size) {
+    if !(flushing || due || lane.is_pressed() || buffered >= shared.config.buffer_size) {
         return false;
     }
     hand(lane);
@@ -226,6 +226,15 @@ pub(super) fn hand(lane: &Lane) -> Seq {
     let seq = lane.journal.drained();
     lane.hand_over(seq);
     seq
+}
+
+/// Hands everything over; with what one worker hands over it calls the others, who may have looked
+/// before.
+pub(super) fn hand_by_worker(shared: &Shared, branch: &Branch, lane: &Lane) {
+    let before = lane.handed();
+    if hand(lane) > before {
+        shared.call_others(branch);
+    }
 }
 
 /// For how long something has been pending in a branch without progress; zero while its worker is at

@@ -13,7 +13,6 @@ use super::host::Host;
 use super::life::Life;
 use super::merged::Merged;
 use super::reader::Reader;
-use super::waits::Waits;
 use crate::id::Seq;
 use crate::journal::{AppendError, DropReason, Journal};
 use crate::locks::lock;
@@ -48,14 +47,26 @@ pub(super) struct Lane {
     /// Held while `gated` is decided, so that the last decision stands.
     gating: Mutex<()>,
     backlog_full: AtomicBool,
-    /// How long each event is held up, while a healthy dataset falls far behind.
-    brake_nanos: AtomicU64,
+    /// How long each event is held up, while a destination that delivers is far behind.
+    wait_nanos: AtomicU64,
+    /// When the journal last took nothing in spite of all that was tried, in nanoseconds of `born`.
+    refused_at: AtomicU64,
+    born: Instant,
     /// Held by callers at a full buffer, and by nobody else for long.
     admission: Mutex<()>,
     room: Condvar,
     buffer_size: u64,
     overflow: OverflowStrategy,
     voids: Mutex<Vec<Seq>>,
+}
+
+/// What a look at the backlog came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Gate {
+    /// The overflow strategy applies.
+    pub(super) full: bool,
+    /// How long each call is held up.
+    pub(super) wait: Duration,
 }
 
 /// Whether the caller can wait for room.
@@ -71,8 +82,20 @@ pub(super) enum Patience {
 
 /// How often those who wait for room look for themselves.
 const ROOM_POLL: Duration = Duration::from_millis(20);
-/// How many old events one new one may push out where the disk is full.
+/// How many old events one new one may push out where the disk is full, and for how long it tries.
 const PUSH_OUT_MAX: u32 = 4096;
+const PUSH_OUT_TIME: Duration = Duration::from_millis(250);
+/// For how long after such a try has failed others are shorter.
+const REFUSED_NANOS: u64 = 100_000_000;
+/// From which wait on a caller that may not wait is refused.
+const REFUSE_FROM: Duration = Duration::from_millis(1);
+/// How often those who log look at the limit while the keeper is behind: every so many events, and
+/// at each large one.
+const LOOK_EVERY: u64 = 64;
+const LARGE_BYTES: usize = 4096;
+/// How a caller that is held up sleeps: ever longer, since the wait may become shorter meanwhile.
+const SLEEP_FIRST: Duration = Duration::from_micros(100);
+const SLEEP_MAX: Duration = Duration::from_millis(10);
 
 impl Lane {
     pub(super) fn new(
@@ -94,8 +117,10 @@ impl Lane {
             life,
             gated: AtomicBool::new(true),
             gating: Mutex::default(),
-            brake_nanos: AtomicU64::new(0),
             backlog_full: AtomicBool::new(false),
+            wait_nanos: AtomicU64::new(0),
+            refused_at: AtomicU64::new(0),
+            born: Instant::now(),
             admission: Mutex::default(),
             room: Condvar::new(),
             buffer_size: config.buffer_size,
@@ -120,10 +145,20 @@ impl Lane {
             Ok(seq) => {
                 if seq.0.wrapping_sub(self.handed.load(Ordering::Relaxed)) >= self.buffer_size {
                     host.buffer_full();
+                    self.look_now_and_then(seq, payload, host);
                 }
                 Some(self.logged(seq))
             }
             Err(error) => self.accept_full(payload, error, patience, host),
+        }
+    }
+
+    /// The keeper may not come to it for long on a busy machine, while those who log fill the disk:
+    /// then they look at the limit themselves.
+    #[inline]
+    fn look_now_and_then(&self, seq: Seq, payload: &[u8], host: &dyn Host) {
+        if seq.0.is_multiple_of(LOOK_EVERY) || payload.len() >= LARGE_BYTES {
+            host.look();
         }
     }
 
@@ -138,30 +173,22 @@ impl Lane {
         if self.life.wants_start() && !host.is_delivering() {
             host.start();
         }
-        if patience == Patience::Wait && !host.is_delivering() {
-            self.brake();
+        let may_wait = !host.is_delivering();
+        match patience {
+            Patience::Wait if may_wait => self.hold_up(),
+            Patience::Refuse if may_wait && !self.is_shut() && self.wait() >= REFUSE_FROM => {
+                return None;
+            }
+            _ => {}
         }
         let mut admission = lock(&self.admission);
-        let mut waits = Waits::default();
         loop {
             // Started, with room: the worker will come for it.
-            if !self.is_shut()
-                || patience == Patience::Overfill
-                || self.buffered() < self.buffer_size
-            {
+            if !self.is_shut() || self.buffered() < self.buffer_size {
                 break;
             }
-            // A dataset that is only slower than the loop takes its next batch in a moment.
-            let behind = self.is_backlog_full() && self.is_worth_waiting(host);
-            if behind && !host.is_delivering() && waits.go_on() {
-                if patience == Patience::Refuse {
-                    return None;
-                }
-                host.buffer_full();
-                admission = self.wait_for_room(admission);
-                continue;
-            }
             match self.overflow {
+                OverflowStrategy::Block if patience == Patience::Overfill => break,
                 OverflowStrategy::DropOldest => break,
                 OverflowStrategy::DropNewest => {
                     self.drop_unsequenced(DropReason::DropNewest);
@@ -191,20 +218,17 @@ impl Lane {
         }
         match self.journal.append(payload) {
             Ok(seq) => {
-                let over = self.buffered().saturating_sub(self.buffer_size);
-                if self.is_shut() && over > 0 && self.overflow == OverflowStrategy::DropOldest {
-                    // Whom it was worth waiting for is waited for first, whoever is behind by now.
-                    let may_spare = self.readers.len() > 1 && !waits.is_over();
-                    let dropped = self.drop_oldest(over, self.buffer_size, |i| {
-                        may_spare && host.is_catching_up(i)
-                    });
-                    if dropped > 0 {
+                let over = self.buffered() > self.buffer_size;
+                if self.is_shut() && over && self.overflow == OverflowStrategy::DropOldest {
+                    // One new event costs one old one, however many were accepted beyond the limit.
+                    if self.drop_oldest(1, self.buffer_size) > 0 {
                         host.dropped(DropReason::DropOldest);
                     }
                 }
                 if self.life.is_started() && self.buffered() >= self.buffer_size {
                     host.buffer_full();
                 }
+                self.look_now_and_then(seq, payload, host);
                 Some(self.logged(seq))
             }
             Err(error) => {
@@ -212,20 +236,6 @@ impl Lane {
                 self.accept_full(payload, error, patience, host)
             }
         }
-    }
-
-    /// Whether a dataset that is catching up would make room, or be spared a drop. One that is dead
-    /// is not waited for, but neither does it cost a healthy one an event.
-    fn is_worth_waiting(&self, host: &dyn Host) -> bool {
-        if self.overflow == OverflowStrategy::DropOldest {
-            let out = (self.buffered() + 1).saturating_sub(self.buffer_size).max(1);
-            let fronts = self.dropping().map(|(_, reader)| reader.cursor.front());
-            let next = Seq(fronts.min().unwrap_or_default().0 + out);
-            let would_lose = |reader: &Reader| reader.cursor.front() < next;
-            return self.dropping().any(|(i, r)| would_lose(r) && host.is_catching_up(i));
-        }
-        let mut full = self.readers.iter().enumerate().filter(|(_, reader)| reader.is_full());
-        full.all(|(i, _)| host.is_catching_up(i))
     }
 
     fn wait_for_room<'a>(&'a self, admission: MutexGuard<'a, ()>) -> MutexGuard<'a, ()> {
@@ -251,12 +261,18 @@ impl Lane {
             return Some(Logged::Dropped(DropReason::JournalFull));
         }
         let mut waited = 0_u32;
+        let began = Instant::now();
+        // Where all that could be tried has just failed, the next call need not try it again.
+        let since = self.refused_at.load(Ordering::Relaxed);
+        let since =
+            since > 0 && began.duration_since(self.born).as_nanos() as u64 <= since + REFUSED_NANOS;
         loop {
             match self.overflow {
                 OverflowStrategy::DropNewest => break,
                 OverflowStrategy::DropOldest => {
                     waited += 1;
-                    if waited > PUSH_OUT_MAX || self.drop_oldest(1, 0, |_| false) == 0 {
+                    let late = waited > PUSH_OUT_MAX || began.elapsed() >= PUSH_OUT_TIME;
+                    if late || (since && waited > 1) || self.drop_oldest(1, 0) == 0 {
                         break;
                     }
                     host.dropped(DropReason::DropOldest);
@@ -291,6 +307,8 @@ impl Lane {
                 Err(_) => {}
             }
         }
+        let now = self.born.elapsed().as_nanos() as u64;
+        self.refused_at.store(now.max(1), Ordering::Relaxed);
         self.drop_unsequenced(DropReason::JournalFull);
         host.dropped(DropReason::JournalFull);
         Some(Logged::Dropped(DropReason::JournalFull))
@@ -358,34 +376,69 @@ impl Lane {
         !self.life.may_hand_over() || self.is_backlog_full()
     }
 
-    /// Tells the lane whether its backlog is at its limit, and that the logger's life has changed.
-    pub(super) fn set_gate(&self, backlog_full: bool) {
-        let _gating = lock(&self.gating);
+    /// Held by whoever looks whether the backlog is at its limit; `None` where somebody else does.
+    pub(super) fn gating(&self) -> Option<MutexGuard<'_, ()>> {
+        self.gating.try_lock().ok()
+    }
+
+    /// Tells the lane what the look at its backlog came to.
+    pub(super) fn set_gate(&self, gating: MutexGuard<'_, ()>, gate: Gate) {
         let was_shut = self.is_shut();
-        self.backlog_full.store(backlog_full, Ordering::Release);
-        let shut = self.is_shut();
-        let braked = self.brake_nanos.load(Ordering::Acquire) > 0;
-        let quiet = !self.life.is_started() || self.life.wants_start();
-        self.gated.store(shut || braked || quiet, Ordering::Release);
-        if was_shut && !shut {
+        self.backlog_full.store(gate.full, Ordering::Release);
+        self.wait_nanos.store(gate.wait.as_nanos() as u64, Ordering::Release);
+        self.decide();
+        drop(gating);
+        if was_shut && !self.is_shut() {
             self.wake_waiting();
         }
     }
 
-    /// Holds each event up for `wait` from the next [`set_gate`](Self::set_gate) on.
-    pub(super) fn set_brake(&self, wait: Duration) {
-        self.brake_nanos.store(wait.as_nanos() as u64, Ordering::Release);
+    /// Tells the lane that the logger was started or stopped.
+    pub(super) fn life_changed(&self) {
+        let gating = lock(&self.gating);
+        self.decide();
+        drop(gating);
+        if !self.is_shut() {
+            self.wake_waiting();
+        }
     }
 
-    /// Holds the caller up: too briefly for a sleep, long enough for the dataset to catch up.
-    fn brake(&self) {
-        let nanos = self.brake_nanos.load(Ordering::Acquire);
-        if nanos > 0 {
-            let until = Instant::now() + Duration::from_nanos(nanos);
-            while Instant::now() < until {
+    fn decide(&self) {
+        let held_up = self.wait_nanos.load(Ordering::Acquire) > 0;
+        let quiet = !self.life.is_started() || self.life.wants_start();
+        self.gated.store(self.is_shut() || held_up || quiet, Ordering::Release);
+    }
+
+    /// For how long a call is held up now.
+    pub(super) fn wait(&self) -> Duration {
+        Duration::from_nanos(self.wait_nanos.load(Ordering::Acquire))
+    }
+
+    /// Holds the caller up, so that a destination that is only slower than its callers catches up.
+    fn hold_up(&self) {
+        if self.wait().is_zero() {
+            return;
+        }
+        let began = Instant::now();
+        let mut sleep = SLEEP_FIRST;
+        loop {
+            let left = self.wait().saturating_sub(began.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            // A short wait is too short for a sleep.
+            if left < SLEEP_FIRST {
                 std::thread::yield_now();
+            } else {
+                std::thread::sleep(left.min(sleep));
+                sleep = (sleep * 2).min(SLEEP_MAX);
             }
         }
+    }
+
+    /// Whether what gathers goes out at once.
+    pub(super) fn is_pressed(&self) -> bool {
+        self.readers.iter().any(Reader::is_pressed)
     }
 
     pub(super) fn is_backlog_full(&self) -> bool {

@@ -6,7 +6,7 @@ mod reader;
 mod merged;
 mod host;
 mod life;
-mod waits;
+mod limits;
 mod lane;
 mod branch;
 mod shared;
@@ -133,15 +133,20 @@ impl SafetyEventLogger {
     /// Keeps an event: when it returns, the event survives the end of the process, however it
     /// comes (with the default journal; **not** a power cut: see [`sync`](Self::sync)).
     ///
-    /// It never fails and never waits for storage, the network or the worker; only the strategy
-    /// `block` waits, when the buffer is full.
+    /// It never fails, and waits for a bounded time: not at all where the backlog is below half of
+    /// `backlog_limit_bytes`; above that for a destination that is only slower than its callers, up
+    /// to 50 µs at the limit and up to 500 ms at twice the limit; for a full or failing disk, some
+    /// 500 ms. Only the strategy `block` waits for as long as the buffer is full. In asynchronous
+    /// code use [`try_log`](Self::try_log), which refuses where this would wait for long.
     #[inline]
     pub fn log(&self, event: &impl Source) -> Logged {
         self.accept(event, Patience::Wait).unwrap_or_else(never_refused)
     }
 
-    /// As [`log`](Self::log), but never waits: where that would, nothing is kept and it is `None`.
-    /// For callers that hold a lock which a delivery may need, as a Python thread does.
+    /// As [`log`](Self::log), but where that would wait for a millisecond or more, or for room as
+    /// `block` does, nothing is kept and it is `None`. It still waits for the disk where the ring is
+    /// full, and where the disk is full too, for the bound of `log`. For callers that hold a lock
+    /// which a delivery may need, as a Python thread does, and for asynchronous code.
     #[inline]
     pub fn try_log(&self, event: &impl Source) -> Option<Logged> {
         self.accept(event, Patience::Refuse)
@@ -231,6 +236,13 @@ impl SafetyEventLogger {
     /// Ends a [`pause`](Self::pause).
     pub fn resume(&self) {
         self.shared().paused.store(false, Ordering::SeqCst);
+    }
+
+    /// For how long [`log`](Self::log) would hold its caller up now, because a destination is slower
+    /// than those who log.
+    #[must_use]
+    pub fn held_up(&self) -> Duration {
+        self.shared().lane().map_or(Duration::ZERO, lane::Lane::wait)
     }
 
     /// Whether [`log`](Self::log) would wait now, as `block` does at a full buffer.
@@ -424,7 +436,10 @@ impl Drop for Generation {
                     std::thread::sleep(Duration::from_millis(1));
                 }
                 // Somebody hangs in an adapter. The journal has everything.
-                Err(_) => return,
+                Err(still) => {
+                    still.save_dropped();
+                    return;
+                }
             }
         }
     }

@@ -12,10 +12,10 @@ use super::reader::Reader;
 use super::report::Saying;
 use super::shared::{Shared, lock};
 use crate::id::JournalId;
-use crate::journal::Journal;
 use crate::journal::account::{self, Account};
 use crate::journal::cursor::Cursor;
 use crate::journal::media::{DiskFolder, Folder, FolderLock, MemoryFolder};
+use crate::journal::{self, Journal};
 use crate::notice::Level;
 
 impl Shared {
@@ -100,7 +100,11 @@ impl Shared {
         let config = &self.config;
         let destinations = self.destinations();
         let names = (config.dataset.as_str(), &*destinations);
-        let journal = Journal::create(folder.clone(), lock, id, names, config.options.clone())?;
+        // What was dropped leaves the disk by whole segments.
+        let most =
+            config.options.segment_bytes_max.min((config.backlog_bytes_max / 8).max(SEGMENT_LEAST));
+        let options = journal::Options { segment_bytes_max: most, ..config.options.clone() };
+        let journal = Journal::create(folder.clone(), lock, id, names, options)?;
         let reader = |branch: &Branch| {
             let name = journal.header().cursor_at(branch.index, config.sink().dataset_name());
             Ok(Reader::new(Cursor::open(&*folder, &name)?, branch.counters.clone()))
@@ -113,7 +117,7 @@ impl Shared {
         };
         let counters = self.counters.clone();
         let lane = Lane::new(journal, readers, ground, counters, config, self.life.clone());
-        lane.set_gate(false);
+        lane.life_changed();
         Ok(lane)
     }
 
@@ -197,6 +201,7 @@ impl Shared {
     /// Ends what can be ended at once: removes journals that hold nothing undelivered.
     pub(super) fn close(&self) {
         self.say_dropped(Saying::All);
+        self.save_dropped();
         let is_idle = |branch: &&Branch| branch.worker.try_lock().is_ok_and(|w| !w.is_flying());
         let idle: Vec<&Branch> = self.branches.iter().filter(is_idle).collect();
         for lane in self.lanes() {
@@ -217,6 +222,13 @@ impl Shared {
                 let text = format!("{pending} events were in memory only, and are lost");
                 self.config.notices.say(Level::Critical, "lost", text);
             }
+        }
+    }
+
+    /// Writes down what was dropped behind the batches that are on their way.
+    pub(super) fn save_dropped(&self) {
+        for (lane, branch) in self.lanes().flat_map(|l| self.branches.iter().map(move |b| (l, b))) {
+            super::worker::save_all_dropped(self, branch, lane);
         }
     }
 
@@ -246,6 +258,9 @@ impl Shared {
         }
     }
 }
+
+/// A segment is no smaller than this, however small the limit of the backlog is.
+const SEGMENT_LEAST: u64 = 64 << 10;
 
 /// How often a new folder may be taken from under us before that is an error.
 const FOLDER_TRIES_MAX: u32 = 16;

@@ -11,21 +11,35 @@ use crate::stats::SinkCounters;
 pub(super) struct Reader {
     pub(super) cursor: Arc<Cursor>,
     pub(super) counters: Arc<SinkCounters>,
-    /// Its own backlog is at the limit.
+    /// Nothing more is accepted for it unless something else goes.
     full: AtomicBool,
+    /// What gathers for it goes out at once.
+    pressed: AtomicBool,
 }
 
 impl Reader {
     pub(super) fn new(cursor: Cursor, counters: Arc<SinkCounters>) -> Self {
-        Self { cursor: Arc::new(cursor), counters, full: AtomicBool::new(false) }
+        Self {
+            cursor: Arc::new(cursor),
+            counters,
+            full: AtomicBool::default(),
+            pressed: AtomicBool::default(),
+        }
     }
 
-    /// Whether its own backlog is at the limit.
+    /// Whether nothing more is accepted for it unless something else goes.
     pub(super) fn is_full(&self) -> bool {
         self.full.load(Ordering::Acquire)
     }
 
-    pub(super) fn set_full(&self, full: bool) {
+    /// Whether what gathers for it goes out at once.
+    pub(super) fn is_pressed(&self) -> bool {
+        self.pressed.load(Ordering::Acquire)
+    }
+
+    /// Sets both; whether it has become pressed.
+    pub(super) fn set(&self, full: bool, pressed: bool) -> bool {
         self.full.store(full, Ordering::Release);
+        !self.pressed.swap(pressed, Ordering::AcqRel) && pressed
     }
 }

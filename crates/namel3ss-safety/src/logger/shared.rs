@@ -87,7 +87,7 @@ impl Shared {
         let changing = lock(&self.changing);
         self.life.start();
         self.open_lane();
-        self.lanes().for_each(|lane| lane.set_gate(lane.is_backlog_full()));
+        self.lanes().for_each(Lane::life_changed);
         if self.config.threads {
             self.start_workers();
         }
@@ -99,7 +99,7 @@ impl Shared {
     /// the logger again.
     pub(super) fn begin_stop(&self) -> u64 {
         let starts = self.life.begin_stop();
-        self.lanes().for_each(|lane| lane.set_gate(lane.is_backlog_full()));
+        self.lanes().for_each(Lane::life_changed);
         starts
     }
 
@@ -110,7 +110,7 @@ impl Shared {
         if !self.life.end_stop(starts) {
             return;
         }
-        self.lanes().for_each(|lane| lane.set_gate(lane.is_backlog_full()));
+        self.lanes().for_each(Lane::life_changed);
         self.tell_workers_to_quit();
         drop(changing);
         self.wait_for_workers(deadline);
@@ -222,9 +222,10 @@ impl Host for Hosted<'_> {
         self.0.life.is_started() && self.0.config.threads
     }
 
-    fn is_catching_up(&self, reader: usize) -> bool {
-        let now = self.0.config.clock.monotonic();
-        self.has_worker() && self.0.branches[reader].is_catching_up(now)
+    fn look(&self) {
+        if self.0.life.is_started() {
+            self.0.lanes().for_each(|lane| _ = keeper::gate(self.0, lane));
+        }
     }
 
     fn is_closing(&self) -> bool {

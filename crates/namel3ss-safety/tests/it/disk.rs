@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use namel3ss_safety::{
-    DatasetAdapter, DropReason, JsonAdapter, Level, Logged, OverflowStrategy, SafetyEvent,
-    SafetyEventLogger, Stats,
+    DatasetAdapter, DropReason, Durability, JsonAdapter, Level, Logged, OverflowStrategy,
+    SafetyEvent, SafetyEventLogger, Stats,
 };
 
 use crate::adapters::read;
@@ -23,6 +23,32 @@ const CHILD: &str = "N3_SAFETY_TEST_DISK";
 
 fn big(n: u64) -> SafetyEvent {
     SafetyEvent { reason: Some("r".repeat(1000)), ..event(n) }
+}
+
+/// A call tried thousands of times to make room, each with calls that the disk refused: 12 s were seen.
+#[test]
+fn log_on_a_full_disk_takes_no_longer_than_a_second() {
+    let place = Place::new();
+    let Some(disk) = Tmpfs::mount(&place, "48m") else { return };
+    let logger = builder(Dataset::dead()).home(disk.0.join("home")).no_fallback();
+    let logger = logger.durability(Durability::Power).build().unwrap();
+    for n in 0..20_000 {
+        let _ = logger.log(&big(n));
+    }
+    let _ballast = disk.fill(0);
+    let (began, mut longest) = (Instant::now(), Duration::ZERO);
+    for n in 0..100_000 {
+        let call = Instant::now();
+        let _ = logger.log(&big(n));
+        longest = longest.max(call.elapsed());
+        if began.elapsed() > Duration::from_secs(5) {
+            break;
+        }
+    }
+    let stats = logger.stats();
+    adds_up(&stats);
+    assert!(stats.total_dropped > 0 && !stats.healthy, "{stats:?}");
+    assert!(longest < Duration::from_secs(1), "{longest:?}");
 }
 
 /// A file system of its own in memory.

@@ -65,6 +65,7 @@ fn cursor_state() -> CursorState {
         fallback: 2,
         dropped: [1, 2, 3, 4, 5, 6],
         unsequenced: 7,
+        skip: (Seq(0), Seq(0)),
     }
 }
 

@@ -8,6 +8,7 @@ mod crashes;
 mod damage;
 mod bad_blocks;
 mod fixtures;
+mod limits;
 mod upgrade;
 mod kills;
 mod recovery;

@@ -33,17 +33,15 @@ impl Lane {
     }
 
     /// Gives up the `events` oldest, but never the `keep` newest, each for every sink whose worker has
-    /// not taken it, but for those that are to be spared; how many there were.
-    pub(super) fn drop_oldest(&self, events: u64, keep: u64, spare: impl Fn(usize) -> bool) -> u64 {
+    /// not taken it; how many there were.
+    pub(super) fn drop_oldest(&self, events: u64, keep: u64) -> u64 {
         let last = self.journal.last();
-        let losing: Vec<&Reader> =
-            self.dropping().filter(|(i, _)| !spare(*i)).map(|(_, reader)| reader).collect();
-        let Some(front) = losing.iter().map(|reader| reader.cursor.front()).min() else {
+        let Some(front) = self.dropping().map(|reader| reader.cursor.front()).min() else {
             return 0;
         };
         let next = Seq((front.0 + events).min((last.0 + 1).saturating_sub(keep)).max(front.0));
         let mut from = next;
-        for reader in losing {
+        for reader in self.dropping() {
             let first = Seq(next.0 - reader.cursor.take_before(next));
             reader.counters.give_up(DropReason::DropOldest, self.events_in(first, next));
             from = from.min(first);
@@ -82,9 +80,9 @@ impl Lane {
 
     /// Those for whom the oldest events are dropped: of several, where it is for the sake of the
     /// backlog, those whose own is at the limit.
-    pub(super) fn dropping(&self) -> impl Iterator<Item = (usize, &Reader)> {
+    fn dropping(&self) -> impl Iterator<Item = &Reader> {
         let apart = self.is_apart();
-        self.readers.iter().enumerate().filter(move |(_, reader)| !apart || reader.is_full())
+        self.readers.iter().filter(move |reader| !apart || reader.is_full())
     }
 
     /// Forgets the voids before `front`: nobody will ask for them any more.

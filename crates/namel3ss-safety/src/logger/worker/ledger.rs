@@ -11,7 +11,7 @@ use crate::id::Seq;
 use crate::journal::cursor::{Cursor, CursorState};
 use crate::journal::store::Store;
 use crate::notice::Level;
-use crate::sink::{Progress, Settled, Unsettled};
+use crate::sink::{Progress, Settled};
 
 /// Writes down how a batch fares.
 pub(super) struct Ledger<'a> {
@@ -65,17 +65,6 @@ impl<'a> Ledger<'a> {
             });
             self.merge(last, Fate::Gone);
         }
-    }
-
-    /// What was left of a batch up to `last` is given up, but for what has landed.
-    pub(super) fn settle_kept(&mut self, last: Seq, left: &Unsettled) {
-        self.save(|state| {
-            state.flushed += left.stored;
-            state.fallback += left.filed;
-            state.acked = last;
-            state.frozen = (Seq(0), Seq(0));
-        });
-        self.merge(last, Fate::Gone);
     }
 
     fn merge(&self, last: Seq, fate: Fate) {
@@ -148,19 +137,48 @@ pub(in crate::logger) fn settle_dropped(shared: &Shared, branch: &Branch, lane: 
     trim(shared, lane.journal.store(), || lane.readers.iter().map(|reader| &*reader.cursor));
 }
 
-/// Removes the segments that every cursor has passed, once their files say so too.
+/// Writes down what the overflow strategy took while a batch is on its way, once that lets a segment
+/// go: the next run then resends the batch, and goes on behind what was dropped.
+pub(in crate::logger) fn save_dropped(shared: &Shared, branch: &Branch, lane: &Lane) {
+    let cursor = &branch.reader(lane).cursor;
+    let behind = |cursor: &Cursor| (cursor.on_its_way().next(), cursor.front());
+    let (first, next) = behind(cursor);
+    let known = cursor.state().skip.1;
+    if next <= first.max(known) {
+        return;
+    }
+    let store = lane.journal.store();
+    // Other sinks may need them; that is looked at when they are removed.
+    if store.can_trim(|from, last| first <= from && last < next && last >= known) {
+        Ledger::of_lane(shared, branch, lane).save(|_| {});
+    }
+    trim(shared, store, || lane.readers.iter().map(|reader| &*reader.cursor));
+}
+
+/// As [`save_dropped`], also of what lets no segment go: the process ends.
+pub(in crate::logger) fn save_all_dropped(shared: &Shared, branch: &Branch, lane: &Lane) {
+    let cursor = &branch.reader(lane).cursor;
+    if cursor.front() > cursor.on_its_way().next() {
+        Ledger::of_lane(shared, branch, lane).save(|_| {});
+    }
+}
+
+/// Removes the segments that no cursor needs any more, once their files say so too.
 pub(super) fn trim<'a, C>(shared: &Shared, store: &Store, cursors: impl Fn() -> C)
 where
     C: Iterator<Item = &'a Cursor>,
 {
-    let acked = cursors().map(|cursor| cursor.state().acked).min().unwrap_or_default();
-    if !store.can_trim(acked.next()) {
+    let is_done = |states: &[CursorState], first: Seq, last: Seq| {
+        states.iter().all(|state| state.are_settled(first, last))
+    };
+    let states: Vec<CursorState> = cursors().map(Cursor::state).collect();
+    if !store.can_trim(|first, last| is_done(&states, first, last)) {
         return;
     }
     let durability = shared.config.options.durability;
-    let written: std::io::Result<Vec<Seq>> =
+    let written: std::io::Result<Vec<CursorState>> =
         cursors().map(|cursor| cursor.written(durability)).collect();
-    if let Ok(Some(acked)) = written.map(|written| written.into_iter().min()) {
-        store.trim(acked.next());
+    if let Ok(written) = written {
+        store.trim(|first, last| is_done(&written, first, last));
     }
 }

@@ -12,10 +12,9 @@ use std::time::Duration;
 
 mod ledger;
 mod source;
-mod kept;
 mod orphans;
 
-pub(super) use self::ledger::settle_dropped;
+pub(super) use self::ledger::{save_all_dropped, save_dropped, settle_dropped};
 
 use self::ledger::{Ledger, trim};
 use self::source::{Source, read};
@@ -116,11 +115,10 @@ impl Worker {
         self.last_progress
     }
 
-    /// Writes down what the overflow strategy took, unless a batch is on its way.
+    /// Writes down what the overflow strategy took: as settled, unless a batch is on its way.
     pub(super) fn settle_dropped(&self, shared: &Shared, branch: &Branch) {
-        if self.flight.is_none() {
-            shared.lanes().for_each(|lane| settle_dropped(shared, branch, lane));
-        }
+        let settle = if self.flight.is_none() { settle_dropped } else { save_dropped };
+        shared.lanes().for_each(|lane| settle(shared, branch, lane));
     }
 
     /// Does one thing; says how long to wait before the next, or nothing if there is none.
@@ -135,9 +133,6 @@ impl Worker {
         }
         if !shared.has_keeper() {
             self.keep(shared, branch, now);
-        }
-        if self.give_up_kept(shared, branch) {
-            return Some(Duration::ZERO);
         }
         if let Some(mut flight) = self.flight.take() {
             let at_once = flight.kept && flight.request < request;
@@ -216,9 +211,11 @@ impl Worker {
                 continue;
             }
             let waited = now.saturating_sub(*since.get_or_insert(now));
-            let due = buffered >= config.buffer_size || waited >= config.flush_interval;
+            let due = buffered >= config.buffer_size
+                || waited >= config.flush_interval
+                || lane.is_pressed();
             if due && !full && started {
-                hand(shared, branch, lane);
+                keeper::hand_by_worker(shared, branch, lane);
                 *since = None;
             }
         }
@@ -249,6 +246,7 @@ impl Worker {
         };
         let mut ledger = ledger.with(batch);
         let acked = cursor.state().acked;
+        branch.attempts(now);
         let step = branch.sink.step(&mut flight.state, &batch, &mut ledger);
         flight.settled |= cursor.state().acked > acked;
         match step {
@@ -257,11 +255,13 @@ impl Worker {
                 Duration::ZERO
             }
             Step::Wait(wait) => {
+                branch.failed();
                 flight.not_before = now + wait;
                 self.flight = Some(flight);
                 wait
             }
             Step::Kept { wait, error } => {
+                branch.failed();
                 flight.kept = true;
                 if flight.settled {
                     // The dataset is there again: what else it refused is tried at once.
@@ -284,10 +284,12 @@ impl Worker {
                 // Seqs behind the last row that hold no row any more are settled with it.
                 ledger.settle_through(flight.last);
                 self.last_progress = config.clock.monotonic();
-                branch.settled_at.store(self.last_progress.as_nanos() as u64, Ordering::Release);
+                branch.batch_settled();
                 if let Some(lane) = lane {
                     let cursors = || lane.readers.iter().map(|reader| &*reader.cursor);
                     trim(shared, lane.journal.store(), cursors);
+                    // Those who are held up go on as soon as they may.
+                    keeper::gate(shared, lane);
                 } else if let Some(Share { orphan, .. }) = self.orphans.front() {
                     trim(shared, &orphan.store, || orphan.cursors());
                 }
@@ -335,8 +337,12 @@ impl Worker {
                 continue;
             }
             let cursor = cursor.clone();
+            let last = cursor.skip_dropped(orphan.last);
+            if cursor.front() > orphan.last {
+                continue;
+            }
             let source = Source { store: &orphan.store, cursor: &cursor, branch, lane: None };
-            let read = read(shared, &source, place, &mut self.rows, orphan.last, &batching);
+            let read = read(shared, &source, place, &mut self.rows, last, &batching);
             let through = match read {
                 Ok(through) => through,
                 Err(error) => {
@@ -396,7 +402,7 @@ impl Worker {
                 return Err(error);
             }
             if flushing {
-                hand(shared, branch, lane);
+                keeper::hand_by_worker(shared, branch, lane);
             }
         }
         settle_dropped(shared, branch, lane);
@@ -409,7 +415,7 @@ impl Worker {
         let waiting = upto.0 + 1 - front.0;
         let since = *self.gathering_since.get_or_insert(now);
         let waited = now.saturating_sub(since);
-        let is_full = waiting >= batching.rows_max as u64 || reader.is_full();
+        let is_full = waiting >= batching.rows_max as u64 || reader.is_pressed();
         // Before it is frozen a batch may still grow; one that only memory has is better off in a file.
         let joins = lane.ground != Ground::Memory
             && lane.journal.bytes_from(front) < batching.bytes_max as u64;
@@ -450,15 +456,6 @@ impl Worker {
             request: self.request,
             settled: false,
         }
-    }
-}
-
-/// Hands everything over; with what one worker hands over it calls the others, who may have looked
-/// before.
-fn hand(shared: &Shared, branch: &Branch, lane: &Lane) {
-    let before = lane.handed();
-    if keeper::hand(lane) > before {
-        shared.call_others(branch);
     }
 }
 

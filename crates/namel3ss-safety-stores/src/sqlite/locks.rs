@@ -444,6 +444,11 @@ impl Table {
     /// Takes up a descriptor that is in use, unless it is of no regular file.
     fn register(&mut self, fd: c_int, shared: bool) {
         let Some(id) = (fd > STANDARD_MAX).then(|| FileId::of(fd)).flatten() else { return };
+        // What was open already is closed without our hearing of it, and its number is used again.
+        for file in self.files.iter_mut().filter(|file| file.shared && file.id == id) {
+            file.descriptors.retain(|one| FileId::of(one.fd) == Some(id));
+        }
+        self.files.retain(|file| !file.descriptors.is_empty());
         let at = self.files.iter().position(|file| file.id == id).unwrap_or_else(|| {
             let descriptors = Vec::new();
             self.files.push(LockFile { id, shared, lock: None, held: false, descriptors });

@@ -1,5 +1,6 @@
 //! Which events to show: `field=value`, `field!=value`, `field~substring`.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -71,6 +72,18 @@ impl Filter {
             Op::Is => self.is_any(&texts),
             Op::IsNot => !self.is_any(&texts),
             Op::Contains => texts.iter().any(|text| text.contains(self.value.as_str())),
+        }
+    }
+
+    /// The field and the value that it must have.
+    pub(crate) fn equals(&self) -> Option<(&str, &str)> {
+        (self.op == Op::Is).then_some((self.field.as_str(), self.value.as_str()))
+    }
+
+    /// Adds what the event has in the filter's field to `values`, up to so many.
+    pub(crate) fn note(&self, event: &SafetyEvent, values: &mut BTreeSet<String>, most: usize) {
+        if self.op == Op::Is && values.len() < most {
+            values.extend(texts_of(event, &self.field).into_iter().take(most - values.len()));
         }
     }
 

@@ -187,7 +187,7 @@ pub(crate) fn fates_of(info: &JournalInfo, sink: &SinkInfo) -> Fates {
     }
 }
 
-/// What became of events at each destination, where there are several.
+/// What became of events at each destination, as far as finished journals have kept that.
 pub(crate) fn by_destination(
     found: &[Journal],
     finished: &[(String, Account)],
@@ -195,7 +195,7 @@ pub(crate) fn by_destination(
     let mut all: BTreeMap<String, Fates> = BTreeMap::new();
     for info in found.iter().filter_map(|journal| journal.content.as_ref().ok()) {
         let sinks = info.sinks();
-        for sink in sinks.iter().filter(|_| sinks.len() > 1) {
+        for sink in &sinks {
             all.entry(sink.destination.clone()).or_default().add(&fates_of(info, sink));
         }
     }

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use namel3ss_safety::home::home;
-use namel3ss_safety_stores::Table;
+use namel3ss_safety::{CsvAdapter, DatasetAdapter as _, JsonAdapter};
 #[cfg(feature = "delta")]
 use namel3ss_safety_stores::objects::delta::DeltaPlace;
 use namel3ss_safety_stores::server::Server;
 use namel3ss_safety_stores::url::{self, OpenError, Target};
+use namel3ss_safety_stores::{SqliteAdapter, Table};
 
 use crate::error::Error;
 use crate::exit::Exit;
@@ -79,17 +80,39 @@ impl Place {
         }
     }
 
-    /// Whether it can be looked at; a server is asked by looking.
+    /// Whether it can be looked at; a server is asked by looking. What may not be looked at is there:
+    /// reading it says so.
     pub(crate) fn is_there(&self) -> bool {
         #[cfg(any(feature = "object", feature = "parquet"))]
         if let Self::Objects(place) = self {
-            return place.folder().is_none_or(|folder| folder.exists());
+            return place.folder().is_none_or(|folder| folder.try_exists().unwrap_or(true));
         }
         #[cfg(feature = "delta")]
         if let Self::Delta(place) = self {
             return place.folder().is_none_or(|folder| DeltaPlace::is_table(&folder));
         }
-        self.path().is_none_or(Path::exists)
+        self.path().is_none_or(|path| path.try_exists().unwrap_or(true))
+    }
+
+    /// What loggers call this destination; `None` for what is none.
+    pub(crate) fn identity(&self) -> Option<String> {
+        // An adapter may make its folder, which nobody has asked for here.
+        let folder = || self.path().and_then(|path| std::path::absolute(path).ok());
+        let has_folder = || folder().is_some_and(|path| path.parent().is_some_and(Path::is_dir));
+        match self {
+            Self::Journals(_) => None,
+            Self::Csv(path) if has_folder() => Some(CsvAdapter::new(path).ok()?.identity()),
+            Self::Json(path) if has_folder() => Some(JsonAdapter::new(path).ok()?.identity()),
+            Self::Sqlite { path, table, .. } if has_folder() => {
+                Some(SqliteAdapter::open(path, table.clone()).ok()?.identity())
+            }
+            Self::Csv(_) | Self::Json(_) | Self::Sqlite { .. } => None,
+            Self::Server(server) => Some(server.identity()),
+            #[cfg(any(feature = "object", feature = "parquet"))]
+            Self::Objects(place) => Some(place.identity()),
+            #[cfg(feature = "delta")]
+            Self::Delta(place) => Some(place.identity()),
+        }
     }
 }
 

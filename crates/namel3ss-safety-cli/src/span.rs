@@ -44,9 +44,28 @@ pub(crate) fn span(text: &str) -> Result<Duration, String> {
     if text.is_empty() { Err(wrong()) } else { Ok(total) }
 }
 
+/// A length of time for a person: its two largest units, such as `2 m 45 s`.
+pub(crate) fn shown(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let units = [("d", 86_400, u64::MAX), ("h", 3_600, 24), ("m", 60, 60), ("s", 1, 60)];
+    let parts = units.map(|(unit, size, most)| (seconds / size % most, unit));
+    let first = parts.iter().position(|(n, _)| *n > 0).unwrap_or(parts.len() - 1);
+    let shown = parts[first..].iter().take(2).filter(|(n, unit)| *n > 0 || *unit == "s");
+    shown.map(|(n, unit)| format!("{n} {unit}")).collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spans_are_shown_by_their_largest_units() {
+        for (seconds, text) in
+            [(0, "0 s"), (59, "59 s"), (165, "2 m 45 s"), (3600, "1 h"), (266_400, "3 d 2 h")]
+        {
+            assert_eq!(shown(Duration::from_secs(seconds)), text);
+        }
+    }
 
     #[test]
     fn spans_add_up() {

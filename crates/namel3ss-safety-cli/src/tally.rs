@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::error::Error;
 use crate::place::Place;
 use crate::record::Record;
-use crate::source;
+use crate::source::{self, undelivered};
 
 /// The most policies that are told apart: their names come from events, and so from anybody.
 const POLICIES_MAX: usize = 10_000;
@@ -41,6 +41,18 @@ impl Tally {
         })?;
         unreadable += u64::from(lacks.is_some());
         tally.unreadable = unreadable;
+        Ok(tally)
+    }
+
+    /// Counts what waits for a dataset in the journals that this home knows.
+    pub(crate) fn waiting_for(place: &Place) -> Result<Self, Error> {
+        let mut tally = Self::default();
+        if let Some(identity) = place.identity() {
+            tally.unreadable = undelivered::events(&identity, &mut |record| {
+                tally.record(&record);
+                Ok(())
+            })?;
+        }
         Ok(tally)
     }
 

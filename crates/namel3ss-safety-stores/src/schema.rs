@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+use namel3ss_safety::adapter::ReadError;
 use namel3ss_safety::nearest::nearest;
 
 /// A dialect of SQL.
@@ -99,6 +101,21 @@ impl Table {
         let name = self.name();
         format!("{}_{of}", &name[..name.len().min(50)])
     }
+}
+
+/// The most tables that [`no_table`] lists.
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub(crate) const TABLES_TOLD: usize = 20;
+
+/// That a table is not there, and which are.
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub(crate) fn no_table(name: &str, others: &[String]) -> ReadError {
+    let there = match others {
+        [] => "there is no other".to_owned(),
+        [one] => format!("there is {one}"),
+        several => format!("there are {}", several.join(", ")),
+    };
+    ReadError::Dataset(format!("there is no table {name}, {there}"))
 }
 
 /// A text that is no table name.

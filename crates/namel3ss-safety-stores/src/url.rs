@@ -275,6 +275,9 @@ fn by_extension(path: PathBuf, options: Options) -> Result<Target, OpenError> {
         "csv" => Ok(Target::Csv(path)),
         "json" | "jsonl" | "ndjson" => Ok(Target::Json(path)),
         "db" | "sqlite" | "sqlite3" => Ok(Target::Sqlite { path, table, immutable }),
+        "parquet" => Err(OpenError::Malformed(
+            "Parquet files lie in a folder, one for each batch: name the folder, such as folder/",
+        )),
         _ => Err(OpenError::UnknownExtension),
     }
 }
@@ -350,6 +353,8 @@ mod tests {
         let read_only = parse("sqlite:///rel.db?immutable=1");
         assert!(matches!(read_only, Ok(Target::Sqlite { immutable: true, .. })));
         check("sqlite:///rel.db?immutable=0", Err("?immutable=1 to read"));
+        check("dir/x.parquet", Err("such as folder/"));
+        check("file:///dir/x.parquet", Err("such as folder/"));
         check("sqlite://", Err("sqlite:///relative.db"));
         check("sqlite::memory:", Err("keeps nothing"));
         check("sqlite://me:canary@host/db", Err("no user and no password"));

@@ -20,17 +20,77 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     if !text.contains(['@', '=']) {
         return Cow::Borrowed(text);
     }
+    let text = quoted(text);
     let mut out = String::with_capacity(text.len());
-    let mut rest = text;
+    let mut rest = text.as_str();
     while let Some(at) = rest.find(|c: char| !c.is_whitespace()) {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
         let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+        let end = url_with_spaces(rest, end).unwrap_or(end);
         out.push_str(&word(&rest[..end]));
         rest = &rest[end..];
     }
     out.push_str(rest);
     Cow::Owned(out)
+}
+
+/// `text` without the values of secret keys that have spaces: `password='a b'`, `password = x`, as
+/// connection strings of PostgreSQL may be written.
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('=') {
+        let (before, after) = rest.split_at(at + 1);
+        out.push_str(before);
+        rest = after;
+        let name = before[..at].trim_end();
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        let key = name.trim_end_matches(is_name);
+        let key = &name[key.len()..];
+        let value = rest.trim_start();
+        let spaced = value.len() < rest.len() || name.len() < at;
+        if !is_secret(key) {
+            continue;
+        }
+        let end = match value.chars().next() {
+            Some(quote @ ('\'' | '"')) => closing(value, quote),
+            Some(_) if spaced => value.find(char::is_whitespace).unwrap_or(value.len()),
+            _ => continue,
+        };
+        out.push_str(&rest[..rest.len() - value.len()]);
+        out.push_str(HIDDEN);
+        rest = &value[end..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Just behind the quote that ends what begins with one; the whole text where none does.
+fn closing(text: &str, quote: char) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            c if c == quote => return at + c.len_utf8(),
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// Where a URL ends whose password has spaces, if the first word of `text` begins such a one.
+fn url_with_spaces(text: &str, end: usize) -> Option<usize> {
+    let (_, tail) = text[..end].split_once("://")?;
+    let (_, password) = tail.split_once(':').filter(|_| !tail.contains('@'))?;
+    // A port, and then nothing that could be a password.
+    let port = password.find(|c: char| !c.is_ascii_digit()).unwrap_or(password.len());
+    if port > 0 && !password[port..].starts_with(|c: char| c.is_alphanumeric()) {
+        return None;
+    }
+    let at = end + text[end..].find('@').filter(|at| !text[end..end + at].contains("://"))?;
+    Some(at + text[at..].find(char::is_whitespace).unwrap_or(text.len() - at))
 }
 
 /// One word: the URL in it, if any, then its parameters.
@@ -108,6 +168,13 @@ mod tests {
             ("from ann@h.example: no", "from ann@h.example: no"),
             ("postgres://u@h/db", "postgres://u@h/db"),
             ("a = b", "a = b"),
+            ("read password='a b': no", "read password=***: no"),
+            ("host=h password = 'a \\' b' dbname=d", "host=h password = *** dbname=d"),
+            ("password=\"a b\" host=h", "password=*** host=h"),
+            ("password = a host=h", "password = *** host=h"),
+            ("password='a b", "password=***"),
+            ("open postgres://u:a b c@h/db: no", "open postgres://u:***@h/db: no"),
+            ("open postgres://h:5432/db: ask ann@h", "open postgres://h:5432/db: ask ann@h"),
             ("action=block", "action=block"),
         ] {
             assert_eq!(redact(text), shown);

@@ -100,6 +100,8 @@ fn state(journal: &Found) -> Cell {
     match (journal.live, &journal.content) {
         (_, Err(_)) => Cell::new(Style::Bad, "unreadable"),
         (true, _) => Cell::new(Style::Good, "live"),
+        // Everything is settled; the next logger of its dataset removes it.
+        (false, Ok(info)) if info.pending == 0 => Cell::new(Style::Dim, "settled"),
         (false, _) => Cell::new(Style::Warn, "orphan"),
     }
 }

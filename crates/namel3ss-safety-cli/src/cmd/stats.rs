@@ -38,6 +38,13 @@ pub(crate) struct Stats {
     from: Vec<String>,
 }
 
+/// What a dataset holds, and what waits for it.
+struct Dataset {
+    name: String,
+    stored: Tally,
+    waiting: Tally,
+}
+
 impl Stats {
     pub(crate) fn run(&self, context: &mut Context) -> Result<Exit, Error> {
         let (mut datasets, mut found, mut finished) = (Vec::new(), Vec::new(), Vec::new());
@@ -48,20 +55,22 @@ impl Stats {
                     found.extend(journals::find(path).map_err(failed)?);
                     finished.extend(journals::finished(path).map_err(failed)?);
                 }
-                _ => datasets.push((place.shown(), Tally::of(&place)?)),
+                _ => datasets.extend(self.dataset(&place, context)?),
             }
         }
         let mut totals = Fates::default();
         found.iter().for_each(|journal| totals.add(&journal.fates()));
         finished.iter().for_each(|(_, account)| totals.add(&account.into()));
         let by_destination = journals::by_destination(&found, &finished);
-        let unreadable: u64 = datasets.iter().map(|(_, tally)| tally.unreadable).sum();
+        let unreadable: u64 =
+            datasets.iter().map(|d| d.stored.unreadable + d.waiting.unreadable).sum();
         if context.out.is_json() {
             let list: Vec<Value> = datasets
                 .iter()
-                .map(|(name, tally)| {
-                    let mut value = tally.to_json();
-                    value["dataset"] = json!(name);
+                .map(|dataset| {
+                    let mut value = dataset.stored.to_json();
+                    value["dataset"] = json!(dataset.name);
+                    value["waiting"] = dataset.waiting.to_json();
                     value
                 })
                 .collect();
@@ -104,13 +113,14 @@ impl Stats {
                 },
             }))?;
         } else {
-            for (name, tally) in &datasets {
-                show(context, name, tally)?;
+            for dataset in &datasets {
+                show(context, dataset)?;
             }
             if !found.is_empty() || !finished.is_empty() {
                 show_journals(context, &found, &finished, &totals)?;
             }
-            if !by_destination.is_empty() {
+            // Of a single destination the equation says it all.
+            if by_destination.len() > 1 {
                 show_sinks(context, &by_destination)?;
             }
         }
@@ -122,6 +132,31 @@ impl Stats {
         Ok(Exit::Ok)
     }
 
+    /// Counts a dataset. One that is not there is an error if it was asked for and nothing waits for
+    /// it.
+    fn dataset(&self, place: &Place, context: &mut Context) -> Result<Option<Dataset>, Error> {
+        // What is delivered meanwhile would be counted twice or never: this way round, twice.
+        let waiting = Tally::waiting_for(place)?;
+        let stored = match Tally::of(place) {
+            Ok(stored) => stored,
+            Err(error @ Error::NotThere { .. }) => {
+                if waiting.rows == 0 && !self.from.is_empty() {
+                    return Err(error);
+                }
+                context.err.note(&format!("{} is not there yet", place.shown()));
+                if waiting.rows == 0 {
+                    return Ok(None);
+                }
+                Tally::default()
+            }
+            Err(error) => return Err(error),
+        };
+        if stored.rows == 0 && waiting.rows == 0 {
+            context.err.note(&format!("hint: there are no events in {}", place.shown()));
+        }
+        Ok(Some(Dataset { name: place.shown(), stored, waiting }))
+    }
+
     fn places(&self, context: &mut Context) -> Result<Vec<Place>, Error> {
         if !self.from.is_empty() {
             return self.from.iter().map(|from| Place::parse(from)).collect();
@@ -131,10 +166,7 @@ impl Stats {
         let datasets = place::default_datasets().unwrap_or_else(|error| vec![Err(error)]);
         for place in datasets {
             match place {
-                Ok(place) if place.is_there() => places.push(place),
-                Ok(place) => {
-                    context.err.note(&format!("{} is not there yet", place.shown()));
-                }
+                Ok(place) => places.push(place),
                 Err(error) => {
                     context.err.note(&format!("left out the default dataset: failed to {error}"));
                 }
@@ -187,7 +219,7 @@ fn show_journals(
     context.out.table(&heads, &rows)
 }
 
-/// How each destination fares of journals that have several.
+/// How each destination fares.
 fn show_sinks(context: &mut Context, sinks: &BTreeMap<String, Fates>) -> Result<(), Error> {
     let row = |(destination, fates): (&String, &Fates)| -> Vec<Cell> {
         let numbers = [fates.logged, fates.flushed, fates.fallback, fates.dropped, fates.pending];
@@ -197,16 +229,17 @@ fn show_sinks(context: &mut Context, sinks: &BTreeMap<String, Fates>) -> Result<
     let rows: Vec<Vec<Cell>> = sinks.iter().map(row).collect();
     context
         .out
-        .line(&[Cell::new(Style::Bold, "sinks"), Cell::from("of journals with several of them")])?;
+        .line(&[Cell::new(Style::Bold, "sinks"), Cell::from("the same for each destination")])?;
     let heads = ["destination", "logged", "flushed", "fallback", "dropped", "pending"];
     context.out.table(&heads, &rows)
 }
 
-fn show(context: &mut Context, name: &str, tally: &Tally) -> Result<(), Error> {
+fn show(context: &mut Context, dataset: &Dataset) -> Result<(), Error> {
+    let Dataset { name, stored: tally, waiting } = dataset;
     let moment = |at: Option<namel3ss_safety::Timestamp>| {
         at.map_or_else(|| "-".to_owned(), |at| at.to_string())
     };
-    context.out.line(&[Cell::new(Style::Bold, "dataset"), Cell::from(name)])?;
+    context.out.line(&[Cell::new(Style::Bold, "dataset"), Cell::from(name.as_str())])?;
     context.out.text(format!(
         "{} rows, {} to {}",
         tally.rows,
@@ -224,5 +257,9 @@ fn show(context: &mut Context, name: &str, tally: &Tally) -> Result<(), Error> {
     }
     let totals = actions.iter().map(|action| number(tally.of_action(action)));
     rows.push([Cell::new(Style::Bold, "all")].into_iter().chain(totals).collect());
+    if waiting.rows > 0 {
+        let totals = actions.iter().map(|action| number(waiting.of_action(action)));
+        rows.push([Cell::new(Style::Bold, "waiting")].into_iter().chain(totals).collect());
+    }
     context.out.table(&heads, &rows)
 }

@@ -1,10 +1,11 @@
-//! `tail`: the last events, and those to come.
+//! `tail`: the last events, those that are not delivered yet, and those to come.
 
-use std::collections::VecDeque;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use namel3ss_safety::Timestamp;
+use namel3ss_safety::nearest::nearest;
+use namel3ss_safety::{JournalId, Seq, Timestamp};
 
 use crate::cli::Context;
 use crate::error::Error;
@@ -12,15 +13,26 @@ use crate::exit::Exit;
 use crate::filter::Filter;
 use crate::place::{self, Place};
 use crate::record::Record;
-use crate::source;
+use crate::source::{self, Source, undelivered};
+use crate::span;
 use crate::style::Style;
 
 /// How long a Ctrl-C may go unnoticed.
 const NOTICE_WITHIN: Duration = Duration::from_millis(50);
 /// How many events are shown without `-n` and `--since`.
 const LINES: usize = 10;
+/// How often journals are looked at, and how much of the time that may take: each is read whole.
+const JOURNALS_EVERY: Duration = Duration::from_secs(1);
+const JOURNALS_SHARE: u32 = 10;
+/// The most events that are remembered because they were shown before they were delivered.
+const SHOWN_MAX: usize = 100_000;
+/// The most values of a field that are remembered for "did you mean".
+const VALUES_MAX: usize = 1000;
 
 /// Show the last events of a dataset or of journals, and follow them
+///
+/// Events that wait in this home's journals for the dataset are shown as well, with a * behind
+/// their time, or as JSON with "state": "waiting".
 #[derive(Debug, Args)]
 #[command(after_help = "Filters:
   field=value      is
@@ -36,7 +48,7 @@ Examples:
   n3-safety tail -f --from delta+s3://bucket/table
   n3-safety tail -n 1000 -o json --from safety.jsonl | jq .policy_name")]
 pub(crate) struct Tail {
-    /// Go on with what comes, until Ctrl-C
+    /// Go on with what comes, until Ctrl-C; a dataset that is not there yet is waited for
     #[arg(short, long)]
     follow: bool,
     /// How many events to show first [default: 10, or all with --since]
@@ -53,6 +65,25 @@ pub(crate) struct Tail {
     /// Which events, see below
     #[arg(value_name = "FILTER")]
     filters: Vec<Filter>,
+}
+
+/// What was found.
+#[derive(Default)]
+struct Found {
+    /// The last events that match.
+    stored: VecDeque<Record>,
+    waiting: VecDeque<Record>,
+    /// Events that were looked at, and rows that could not be read.
+    all: u64,
+    unreadable: u64,
+    /// What the fields of the filters hold.
+    values: Vec<BTreeSet<String>>,
+    /// What the dataset lacks to be whole.
+    lacks: Option<String>,
+    /// Why there is no dataset.
+    missing: Option<Error>,
+    /// What of each journal is known to be delivered.
+    delivered: BTreeMap<JournalId, Seq>,
 }
 
 impl Tail {
@@ -72,57 +103,198 @@ impl Tail {
         if self.follow {
             context.interrupt.arm();
         }
-        let mut last = VecDeque::new();
-        let mut unreadable = 0;
-        let mut lacks = None;
-        if self.follow && !place.is_there() {
-            context.err.note(&format!("waiting for {} to appear", place.shown()));
-        } else {
-            let mut take = |record| {
-                if self.shows(&record) {
-                    if last.len() >= lines {
-                        last.pop_front();
-                    }
-                    if lines > 0 {
-                        last.push_back(record);
-                    }
-                }
-                Ok(())
-            };
-            unreadable += source.poll(&mut take)?;
-            if !self.follow {
-                lacks = source.lacks(&mut take)?;
+        let identity = place.identity();
+        let mut found = self.first(&mut *source, identity.as_deref(), lines)?;
+        match found.missing.take() {
+            Some(_) if self.follow => {
+                context.err.note(&format!("waiting for {} to appear", place.shown()));
             }
+            Some(error) if found.waiting.is_empty() => return Err(error),
+            Some(error) => context.err.note(&format!("{error}")),
+            None => {}
         }
-        for record in last.drain(..) {
-            show(context, &record)?;
-        }
-        while self.follow && wait(context, source.pause())? {
-            if !place.is_there() {
-                continue;
-            }
-            unreadable += source.poll(&mut |record| {
-                if self.shows(&record) { show(context, &record) } else { Ok(()) }
-            })?;
+        let shown = show_all(context, &mut found, lines)?;
+        if self.follow {
+            self.follow(context, &mut *source, identity.as_deref(), &mut found, shown)?;
+        } else if found.stored.is_empty() && found.waiting.is_empty() && lines > 0 {
+            self.tell_nothing(context, &place, &found);
         }
         context.out.flush()?;
-        if let Some(lacks) = &lacks {
-            context.err.say(Style::Warn, "warning:", lacks);
-        }
-        if unreadable > 0 {
-            let text = format!("{unreadable} rows could not be read and were left out");
+        if found.unreadable > 0 {
+            let text = format!("{} rows could not be read and were left out", found.unreadable);
             context.err.say(Style::Warn, "warning:", &text);
         }
-        if lacks.is_some() || unreadable > 0 {
-            return Ok(Exit::Partial);
+        if let Some(lacks) = &found.lacks {
+            context.err.say(Style::Warn, "warning:", lacks);
         }
-        Ok(Exit::Ok)
+        let is_whole = found.unreadable == 0 && found.lacks.is_none();
+        Ok(if is_whole { Exit::Ok } else { Exit::Partial })
+    }
+
+    /// What is there now.
+    fn first(
+        &self,
+        source: &mut dyn Source,
+        identity: Option<&str>,
+        lines: usize,
+    ) -> Result<Found, Error> {
+        let mut found =
+            Found { values: vec![BTreeSet::new(); self.filters.len()], ..Found::default() };
+        let keep = |kept: &mut VecDeque<Record>, record| {
+            if kept.len() >= lines {
+                kept.pop_front();
+            }
+            if lines > 0 {
+                kept.push_back(record);
+            }
+        };
+        // What is delivered meanwhile is found in the dataset: look there last.
+        if let Some(identity) = identity {
+            let (mut waiting, mut all) = (VecDeque::new(), 0);
+            found.unreadable += undelivered::events(identity, &mut |record| {
+                all += 1;
+                if self.shows(&record) {
+                    keep(&mut waiting, record);
+                }
+                Ok(())
+            })?;
+            (found.waiting, found.all) = (waiting, all);
+        }
+        let mut take = |record: Record| {
+            found.all += 1;
+            if let Some((journal, seq)) = record.place {
+                let last = found.delivered.entry(journal).or_default();
+                *last = seq.max(*last);
+            }
+            for (filter, values) in self.filters.iter().zip(&mut found.values) {
+                filter.note(&record.event, values, VALUES_MAX);
+            }
+            if self.shows(&record) {
+                keep(&mut found.stored, record);
+            }
+            Ok(())
+        };
+        let read = source.poll(&mut take);
+        let lacks = match &read {
+            Ok(_) if !self.follow => source.lacks(&mut take)?,
+            _ => None,
+        };
+        found.lacks = lacks;
+        match read {
+            Ok(unreadable) => found.unreadable += unreadable,
+            Err(error @ Error::NotThere { .. }) => found.missing = Some(error),
+            Err(error) => return Err(error),
+        }
+        let Found { waiting, delivered, .. } = &mut found;
+        waiting.retain(|record| !is_delivered(delivered, record));
+        Ok(found)
     }
 
     fn shows(&self, record: &Record) -> bool {
         self.since.is_none_or(|since| record.event.timestamp >= since)
             && self.filters.iter().all(|filter| filter.matches(&record.event))
     }
+
+    /// Shows what comes, each event once, until somebody wants to end.
+    fn follow(
+        &self,
+        context: &mut Context,
+        source: &mut dyn Source,
+        identity: Option<&str>,
+        found: &mut Found,
+        mut shown: HashSet<(JournalId, Seq)>,
+    ) -> Result<(), Error> {
+        let mut look = Instant::now() + JOURNALS_EVERY;
+        while wait(context, source.pause().min(JOURNALS_EVERY))? {
+            let read = source.poll(&mut |record| {
+                if let Some((journal, seq)) = record.place {
+                    let last = found.delivered.entry(journal).or_default();
+                    *last = seq.max(*last);
+                }
+                let is_shown = record.place.is_some_and(|place| shown.remove(&place));
+                if !is_shown && self.shows(&record) {
+                    return show(context, &record, false);
+                }
+                Ok(())
+            });
+            match read {
+                Ok(unreadable) => found.unreadable += unreadable,
+                // Not yet, or for the moment: a rotation puts another file there.
+                Err(Error::NotThere { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            let Some(identity) = identity.filter(|_| Instant::now() >= look) else { continue };
+            let began = Instant::now();
+            undelivered::events(identity, &mut |record| {
+                let is_new = record
+                    .place
+                    .is_some_and(|place| shown.len() < SHOWN_MAX && !shown.contains(&place));
+                if is_new && !is_delivered(&found.delivered, &record) && self.shows(&record) {
+                    shown.extend(record.place);
+                    return show(context, &record, true);
+                }
+                Ok(())
+            })?;
+            look = Instant::now() + JOURNALS_EVERY.max(began.elapsed() * JOURNALS_SHARE);
+        }
+        Ok(())
+    }
+
+    /// An empty result says why it is one.
+    fn tell_nothing(&self, context: &mut Context, place: &Place, found: &Found) {
+        if self.filters.is_empty() && self.since.is_none() {
+            return context.err.note(&format!("hint: there are no events in {}", place.shown()));
+        }
+        let near = self.filters.iter().zip(&found.values).find_map(|(filter, values)| {
+            let (field, value) = filter.equals()?;
+            let near = nearest(value, values.iter().map(String::as_str))?;
+            (near != value).then(|| format!(": did you mean {field}={near}?"))
+        });
+        let text = match found.all {
+            0 => format!("hint: there are no events to choose from in {}", place.shown()),
+            all => format!("hint: none of {all} events matches{}", near.unwrap_or_default()),
+        };
+        context.err.note(&text);
+    }
+}
+
+/// Whether an event that waits was found in the dataset, or one of its journal behind it.
+fn is_delivered(delivered: &BTreeMap<JournalId, Seq>, record: &Record) -> bool {
+    record
+        .place
+        .is_some_and(|(journal, seq)| delivered.get(&journal).is_some_and(|last| seq <= *last))
+}
+
+/// Shows the last events, stored or waiting; returns the places of those that wait.
+fn show_all(
+    context: &mut Context,
+    found: &mut Found,
+    lines: usize,
+) -> Result<HashSet<(JournalId, Seq)>, Error> {
+    let stored = found.stored.iter().map(|record| (record, false));
+    let mut all: Vec<(&Record, bool)> =
+        stored.chain(found.waiting.iter().map(|record| (record, true))).collect();
+    if !found.waiting.is_empty() {
+        all.sort_by_key(|(record, _)| record.event.timestamp);
+    }
+    let last = all.split_off(all.len().saturating_sub(lines));
+    for (record, waits) in &last {
+        show(context, record, *waits)?;
+    }
+    let waiting: Vec<&Record> =
+        last.iter().filter(|(_, waits)| *waits).map(|(record, _)| *record).collect();
+    if let Some(oldest) = waiting.iter().map(|record| record.event.timestamp).min() {
+        let micros = Timestamp::now().micros().saturating_sub(oldest.micros());
+        let age = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
+        let events = if waiting.len() == 1 { "event" } else { "events" };
+        context.out.flush()?;
+        context.err.note(&format!(
+            "hint: * not delivered yet: {} {events}, the oldest for {}",
+            waiting.len(),
+            span::shown(age)
+        ));
+    }
+    Ok(waiting.iter().filter_map(|record| record.place).collect())
 }
 
 /// Until the next look; false once somebody wants to end.
@@ -139,10 +311,17 @@ fn wait(context: &mut Context, pause: Duration) -> Result<bool, Error> {
     Ok(true)
 }
 
-fn show(context: &mut Context, record: &Record) -> Result<(), Error> {
+fn show(context: &mut Context, record: &Record, waits: bool) -> Result<(), Error> {
     if context.out.is_json() {
-        context.out.json_text(&record.to_json())
-    } else {
-        context.out.line(&record.to_cells())
+        let mut json = record.to_json();
+        if waits && json.pop() == Some('}') {
+            json.push_str(",\"state\":\"waiting\"}");
+        }
+        return context.out.json_text(&json);
     }
+    let mut cells = record.to_cells();
+    if waits && let Some(time) = cells.first_mut() {
+        time.text.push('*');
+    }
+    context.out.line(&cells)
 }

@@ -139,7 +139,7 @@ impl<R: Reading> Objects<R> {
 
 impl<R: Reading> Source for Objects<R> {
     fn poll(&mut self, each: Each<'_>) -> Result<u64, Error> {
-        if self.folder.as_ref().is_some_and(|folder| !folder.exists()) {
+        if self.folder.as_ref().is_some_and(|folder| !folder.try_exists().unwrap_or(true)) {
             return Err(Error::not_there(self.failed(&"there is no such folder")));
         }
         let (mut unreadable, mut reading) = (0, None);

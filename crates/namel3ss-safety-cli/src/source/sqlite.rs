@@ -64,14 +64,15 @@ pub(crate) fn failed(path: &Path, error: &ReadError) -> Error {
     let text = format!("read {}: {error}", path.display());
     if text.contains("no table") {
         Error::not_there(format!("{text}; name one as sqlite:///PATH?table=NAME"))
-    } else if is_missing(path) {
-        Error::not_there(format!("read {}: nothing has been delivered there yet", path.display()))
     } else {
-        Error::failed(text)
+        // SQLite says of both that it is "unable to open the database file".
+        match std::fs::File::open(path) {
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => Error::not_there(format!(
+                "read {}: nothing has been delivered there yet",
+                path.display()
+            )),
+            Err(why) => Error::failed(format!("read {}: {why}", path.display())),
+            Ok(_) => Error::failed(text),
+        }
     }
-}
-
-/// Whether a file is not there, rather than not ours to look at.
-pub(super) fn is_missing(path: &Path) -> bool {
-    matches!(path.metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
 }

@@ -1,26 +1,79 @@
 //! What a killed process leaves: listed, counted, shown, found by the doctor, delivered by hand.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::Stdio;
-
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use namel3ss_safety::{AdapterRegistry, JournalKind, JsonAdapter, SafetyEvent, SafetyEventLogger};
 
 use crate::{Bench, events};
 
-/// Logs three events to `to` and dies before they are delivered.
+/// Logs three events and dies before they are delivered; `args` are `--to`, `--dataset`, and
+/// `--flush yes` to deliver them first.
 pub(crate) fn orphan(bench: &Bench, args: &[&str]) {
-    let mut command = bench.command(["ingest", "-"]);
-    command.args(args).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    // A bad line is told at once: then everything before it was logged.
-    stdin.write_all(format!("{}bad\n", events(3)).as_bytes()).unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(stderr.next().unwrap().unwrap().contains("bad line 4"));
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let values = |name: &str| -> Vec<&str> {
+        let named = args.chunks(2).filter(|pair| pair[0] == name);
+        named.map(|pair| pair[1]).collect()
+    };
+    let default = format!("sqlite:///{}/safety_events.db", bench.home().display());
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "journals::program_that_dies", "--ignored", "--quiet"])
+        .current_dir(bench.path(""))
+        .env("N3_TEST_HOME", bench.home())
+        .env(
+            "N3_TEST_TO",
+            match &values("--to")[..] {
+                [] => default,
+                to => to.join("\n"),
+            },
+        )
+        .env("N3_TEST_FLUSH", values("--flush").concat())
+        .env("N3_TEST_DATASET", values("--dataset").first().unwrap_or(&"safety_events"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(!status.success());
+}
+
+#[test]
+#[ignore = "the program of `orphan`"]
+fn program_that_dies() {
+    let variable = |name: &str| std::env::var(name).unwrap();
+    let to = variable("N3_TEST_TO");
+    let mut to = to.lines().map(|url| namel3ss_safety_stores::open(url).unwrap());
+    let registry = AdapterRegistry::default();
+    registry.register(variable("N3_TEST_DATASET"), to.next().unwrap());
+    let logger = to
+        .fold(SafetyEventLogger::builder(), |builder, adapter| builder.also_to(adapter))
+        .adapter_registry(registry)
+        .target_dataset(variable("N3_TEST_DATASET"))
+        .home(variable("N3_TEST_HOME"))
+        .flush_interval_seconds(3600.0)
+        .build()
+        .unwrap();
+    logger.start();
+    for line in events(3).lines() {
+        let event = SafetyEvent::from_json(serde_json::from_str(line).unwrap()).unwrap();
+        let _ = logger.log(&event);
+    }
+    if !variable("N3_TEST_FLUSH").is_empty() {
+        assert!(logger.flush(None).complete);
+    }
+    std::process::abort();
+}
+
+/// Everything was delivered, and it was called an orphan.
+#[test]
+fn a_journal_without_pending_events_is_settled() {
+    let bench = Bench::new();
+    orphan(&bench, &["--to", "out.jsonl", "--flush", "yes"]);
+    let json = bench.run(["journal", "ls", "-o", "json"]).exits(0).json();
+    for journal in json["journals"].as_array().unwrap() {
+        assert_eq!((&journal["state"], &journal["pending"]), (&"settled".into(), &0.into()));
+    }
+    let ran = bench.run(["journal", "ls"]).exits(0);
+    assert!(!ran.stdout.contains("orphan"), "{ran:#?}");
+    bench.run(["doctor"]).exits(0);
 }
 
 #[test]

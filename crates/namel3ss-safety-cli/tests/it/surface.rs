@@ -67,6 +67,9 @@ fn no_password_is_ever_printed() {
         &["replay", "--to", "postgresqll://ann:CANARY@db/x", "postgres://ann:CANARY@db/x"],
         &["ingest", "postgresql://ann:CANARY@db/x"],
         &["postgresql://ann:CANARY@db/x"],
+        &["tail", "--from", "password='a CANARY b'"],
+        &["tail", "--from", "host=db password = CANARY"],
+        &["tail", "--from", "postgresql://ann:my CANARY@db/x"],
         &["tail", "--since", "mysql://h/d?user=u&password=CANARY"],
     ] {
         let ran = bench.run(args);

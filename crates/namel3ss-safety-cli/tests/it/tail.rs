@@ -101,7 +101,132 @@ fn following_shows_what_comes_and_ends_with_ctrl_c() {
     std::fs::rename(&file, bench.path("old")).unwrap();
     bench.file("a.jsonl", "{\"event_id\":\"rotated\"}\n");
     assert!(lines.next().unwrap().unwrap().contains("\"rotated\""));
+    interrupt(child);
+}
+
+/// Ends a `tail -f` as a person does.
+#[cfg(unix)]
+fn interrupt(mut child: std::process::Child) {
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// It failed with "there is no table", although it had promised to wait.
+#[cfg(unix)]
+#[test]
+fn following_waits_for_a_file_and_for_a_table_in_it() {
+    let bench = Bench::new();
+    let file = bench.file("a.jsonl", events(1));
+    let other = "sqlite:///x.db?table=other";
+    bench.run(["ingest", &file, "--to", other]).exits(0);
+    let missing = bench.run(["tail", "--from", "x.db"]).exits(5);
+    missing.says("there is no table \"safety_events\", there is other");
+    bench.run(["stats", "--from", "x.db"]).exits(5).says("there is other");
+    for from in ["x.db", "y.db", "z.csv"] {
+        let mut command = bench.command(["tail", "-f", "-o", "json", "--from", from]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+        assert!(said.next().unwrap().unwrap().contains(&format!("waiting for {from}")));
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        bench.run(["ingest", &file, "--to", from]).exits(0);
+        assert!(lines.next().unwrap().unwrap().contains("\"e1\""), "{from}");
+        interrupt(child);
+    }
+}
+
+/// Nobody saw an event for ten seconds, or until its program was started again.
+#[test]
+fn what_is_not_delivered_yet_is_shown_and_marked() {
+    let bench = Bench::new();
+    bench.run(["ingest", &bench.file("a.jsonl", events(1))]).exits(0);
+    crate::journals::orphan(&bench, &[]);
+    // These go elsewhere.
+    crate::journals::orphan(&bench, &["--to", "other.jsonl"]);
+    let ran = bench.run(["tail"]).exits(0).says("hint: * not delivered yet: 3 events, the oldest");
+    assert_eq!(ran.stdout.lines().count(), 4, "{ran:#?}");
+    assert_eq!(ran.stdout.matches("Z* ").count(), 3, "{ran:#?}");
+    let lines = bench.run(["tail", "-n", "2", "-o", "json", "action=allow"]).exits(0).json_lines();
+    assert_eq!(
+        (lines[1]["event_id"].as_str(), &lines[1]["state"]),
+        (Some("e3"), &"waiting".into())
+    );
+    let json = bench.run(["stats", "-o", "json"]).exits(0).json();
+    let dataset = &json["datasets"][0];
+    assert_eq!((&dataset["rows"], &dataset["waiting"]["rows"]), (&1.into(), &3.into()));
+    bench.run(["stats"]).exits(0).prints("waiting");
+    bench.run(["recover"]);
+    let ran = bench.run(["tail"]).exits(0);
+    assert_eq!((ran.stdout.matches("Z* ").count(), ran.stdout.lines().count()), (0, 4), "{ran:#?}");
+    // A dataset that does not exist yet, for which events wait.
+    let bench = Bench::new();
+    crate::journals::orphan(&bench, &[]);
+    let ran = bench.run(["tail"]).exits(0).says("nothing has been delivered there yet");
+    assert_eq!(ran.stdout.lines().count(), 3);
+    bench.run(["stats"]).exits(0).says("is not there yet").prints("waiting");
+}
+
+#[cfg(unix)]
+#[test]
+fn following_shows_each_event_once() {
+    let bench = Bench::new();
+    bench.run(["ingest", &bench.file("a.jsonl", events(1))]).exits(0);
+    crate::journals::orphan(&bench, &[]);
+    let mut command = bench.command(["tail", "-f", "-o", "json"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next =
+        || -> serde_json::Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    let shown: Vec<_> = (0..4).map(|_| next()["state"].clone()).collect();
+    assert_eq!(shown.iter().filter(|state| *state == "waiting").count(), 3);
+    // Their delivery is not shown again, the next event is.
+    bench.run(["recover"]).exits(0);
+    let file = bench.file("b.jsonl", "{\"event_id\":\"next\",\"action\":\"block\"}\n");
+    bench.run(["ingest", &file]).exits(0);
+    assert_eq!(next()["event_id"], "next");
+    interrupt(child);
+}
+
+#[test]
+fn an_empty_result_says_so() {
+    let bench = Bench::new();
+    let file = bench.file("a.jsonl", events(3));
+    let tail = |args: &[&str]| {
+        let all = ["tail", "--from", &file];
+        let ran = bench.run(all.iter().chain(args)).exits(0);
+        assert!(ran.stdout.is_empty(), "{ran:#?}");
+        ran.stderr
+    };
+    let near = "hint: none of 3 events matches: did you mean policy_name=pii?\n";
+    assert_eq!(tail(&["policy_name=pi"]), near);
+    assert_eq!(tail(&["--since", "1h"]), "hint: none of 3 events matches\n");
+    let empty = bench.file("b.jsonl", "");
+    bench.run(["tail", "--from", &empty]).exits(0).says("hint: there are no events in");
+    bench.run(["stats", "--from", &empty]).exits(0).says("hint: there are no events in");
+}
+
+/// It was said that nothing had been delivered there yet.
+#[cfg(unix)]
+#[test]
+fn what_may_not_be_read_is_not_called_empty() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let bench = Bench::new();
+    std::fs::create_dir(bench.path("closed")).unwrap();
+    for name in ["closed/x.db", "closed/x.jsonl"] {
+        bench.run(["ingest", &bench.file("a.jsonl", events(1)), "--to", name]).exits(0);
+    }
+    let set = |mode| {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(bench.path("closed"), mode).unwrap();
+    };
+    set(0);
+    // Root may read everything.
+    if std::fs::read_dir(bench.path("closed")).is_err() {
+        for verb in ["tail", "stats"] {
+            for name in ["closed/x.db", "closed/x.jsonl"] {
+                bench.run([verb, "--from", name]).exits(1).says("ermission denied");
+            }
+        }
+    }
+    set(0o700);
 }

@@ -4,6 +4,7 @@ use mysql_async::{Conn, Row, Value as Sql};
 use namel3ss_safety::adapter::ReadError;
 use serde_json::{Map, Number, Value};
 
+use crate::schema::{TABLES_TOLD, no_table};
 use crate::server::read::Rows;
 use crate::server::reading::Reading;
 
@@ -20,7 +21,15 @@ impl Rows for Reading<Conn> {
         ))?;
         if rows.is_empty() {
             let name = self.server.table.in_quotes('`');
-            return Err(ReadError::Dataset(format!("there is no table {name}")));
+            let others = self.query(&format!(
+                "SELECT CAST(table_name AS CHAR) AS n FROM information_schema.tables \
+                 WHERE table_schema = {schema} ORDER BY 1 LIMIT {TABLES_TOLD}"
+            ))?;
+            let others = others.iter().filter_map(|row| match row.as_ref(0) {
+                Some(Sql::Bytes(name)) => Some(String::from_utf8_lossy(name).into_owned()),
+                _ => None,
+            });
+            return Err(no_table(&name, &others.collect::<Vec<_>>()));
         }
         let has = |word: &str| {
             rows.iter().any(|row| match row.as_ref(0) {

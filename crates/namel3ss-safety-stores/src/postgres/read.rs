@@ -4,6 +4,7 @@ use namel3ss_safety::adapter::ReadError;
 use serde_json::{Map, Value};
 
 use super::connect::Conn;
+use crate::schema::{TABLES_TOLD, no_table};
 use crate::server::read::Rows;
 use crate::server::reading::Reading;
 
@@ -25,7 +26,13 @@ impl Rows for Reading<Conn> {
             has("timestamp")
         ))?;
         let Some(row) = rows.first() else {
-            return Err(ReadError::Dataset(format!("there is no table {name}")));
+            let others = self.query(&format!(
+                "SELECT table_schema || '.' || table_name FROM information_schema.tables WHERE \
+                 table_schema NOT IN ('pg_catalog', 'information_schema') ORDER BY 1 \
+                 LIMIT {TABLES_TOLD}"
+            ))?;
+            let others = others.into_iter().filter_map(|row| row.into_iter().next().flatten());
+            return Err(no_table(&name, &others.collect::<Vec<_>>()));
         };
         Ok([0, 1, 2].map(|at| row.get(at).and_then(Option::as_deref) == Some("t")))
     }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::connect::{connect_to_read, explained, why};
 use super::table::names;
-use crate::schema::Table;
+use crate::schema::{TABLES_TOLD, Table, no_table};
 
 /// How many rows are in memory at once.
 const PAGE_ROWS: usize = 1000;
@@ -80,7 +80,7 @@ fn reader(
     let columns = names(&connection, table)
         .map_err(|error| ReadError::Dataset(explained(&error, why(path, &error))))?;
     if columns.is_empty() {
-        return Err(ReadError::Dataset(format!("there is no table {}", table.quoted())));
+        return Err(no_table(&table.quoted(), &tables(&connection).map_err(wrong)?));
     }
     // Every text is greater than the empty one.
     let since = filter.since.map_or_else(String::new, |since| since.to_string());
@@ -115,6 +115,15 @@ fn reader(
         table.quoted()
     );
     Ok(Reader { connection, query, columns, since, after, page: VecDeque::new(), done: false })
+}
+
+/// The tables that are there, as far as a message lists them.
+fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let sql = format!(
+        "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' \
+         ESCAPE '\\' ORDER BY name LIMIT {TABLES_TOLD}"
+    );
+    connection.prepare(&sql)?.query_map([], |row| row.get(0))?.collect()
 }
 
 fn wrong(error: rusqlite::Error) -> ReadError {

@@ -35,7 +35,7 @@ pub struct Account {
     pub fallback: u64,
     /// Events given up, by reason, in the order of [`DropReason::ALL`].
     pub dropped: [u64; DropReason::ALL.len()],
-    /// Of journals that several sinks have delivered: how each of them fared, by its destination.
+    /// How each of their sinks fared, by its destination.
     pub sinks: BTreeMap<String, SinkAccount>,
 }
 
@@ -58,17 +58,15 @@ impl Account {
         Self { journals: 1, flushed, fallback, dropped, sinks: BTreeMap::new() }
     }
 
-    /// Of one journal that several sinks have delivered, by their destinations: as the one has it
-    /// that has the fewest events in its dataset.
+    /// Of one journal, by the destinations of its sinks: the sums are those of the sink that has the
+    /// fewest events in its dataset.
     #[must_use]
     pub fn of_sinks<'a>(states: impl Iterator<Item = (&'a str, CursorState)>) -> Self {
         let all: Vec<(String, Self)> =
             states.map(|(destination, state)| (destination.to_owned(), Self::of(&state))).collect();
         let fewest = all.iter().min_by_key(|(_, account)| account.flushed);
         let mut sum = fewest.map(|(_, account)| account.clone()).unwrap_or_default();
-        if all.len() > 1 {
-            sum.sinks = all.into_iter().map(|(name, account)| (name, account.of_one())).collect();
-        }
+        sum.sinks = all.into_iter().map(|(name, account)| (name, account.of_one())).collect();
         sum
     }
 

@@ -184,6 +184,25 @@ fn damage_is_found_and_costs_its_own_events_only() {
     assert_eq!(ids, ["e1", "e3"]);
 }
 
+/// A folder or a link that is called like a segment cost all events of the journal: none of them was
+/// delivered, and `recover` said that no journals were left behind.
+#[test]
+fn strangers_among_the_files_of_a_journal_are_found_and_cost_nothing() {
+    let bench = Bench::new();
+    orphan(&bench, &["--to", "out.jsonl"]);
+    let json = bench.run(["journal", "ls", "-o", "json"]).exits(0).json();
+    let folder = std::path::PathBuf::from(json["journals"][0]["path"].as_str().unwrap());
+    std::fs::create_dir(folder.join("seg-00000000000000000001-00000001.n3j")).unwrap();
+    let link = folder.join("spill-00000000000000000002-00000002.n3j");
+    std::os::unix::fs::symlink("/dev/zero", link).unwrap();
+    bench.run(["journal", "ls"]).exits(3).says("can't be read");
+    bench.run(["doctor"]).exits(3).prints("can't be read");
+    bench.run(["recover"]).exits(0).prints("delivered 3 of 3 events");
+    let lines = bench.run(["tail", "-o", "json", "--from", "out.jsonl"]).exits(0).json_lines();
+    assert_eq!(lines.len(), 3);
+    assert!(folder.join("seg-00000000000000000001-00000001.n3j.damaged").is_dir());
+}
+
 #[test]
 fn what_is_no_journal_is_an_error_or_nothing() {
     let bench = Bench::new();

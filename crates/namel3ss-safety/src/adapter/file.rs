@@ -25,6 +25,7 @@ use super::{AdapterError, Delivery};
 use crate::batch::{Batch, Durability, Row};
 use crate::id::{BatchId, JournalId, Seq};
 use crate::notice::{Notice, Notices};
+use crate::process::forget_in_child;
 
 /// How often the files may be swapped or changed under one insert before it gives up for now.
 const REOPEN_MAX: usize = 8;
@@ -200,12 +201,15 @@ impl<F: Format> FileDataset<F> {
             }
             // Opened just above.
             let Some(opened) = open.as_mut() else { continue };
+            // A child that is forked meanwhile would keep them locked if this process were killed.
+            let forgotten = [&opened.sidecar, &opened.data].map(forget_in_child);
             lock(&opened.sidecar, &self.sidecar)?;
             // In this order everywhere, so that no two wait for each other.
             let result = lock(&opened.data, &self.path)
                 .and_then(|()| self.attempt(opened, format, out, notices, batch));
             // Closing the files unlocks them as well, should this fail.
             let unlocked = opened.data.unlock().and(opened.sidecar.unlock());
+            drop(forgotten);
             out.clear();
             out.shrink_to(BUFFER_BYTES_KEPT);
             if unlocked.is_err() || matches!(result, Ok(Attempt::Moved)) {

@@ -194,6 +194,12 @@ class TestActions:
         recorded.logger.bind(tenant="bound").log({"action": "block", "tenant": "own"})
         assert recorded.last["metadata"] == {"tenant": "own"}
 
+    def test_each_is_counted(self, recorded: Recorded) -> None:
+        for event in (SafetyEvent(), {}, {"action": "x"}, SafetyEvent(timestamp="whenever")):  # type: ignore[arg-type]
+            recorded.logger.log(event)
+        assert recorded.logger.get_stats()["misread"] == 3
+        assert recorded.logger.get_stats()["total_logged"] == 4
+
     def test_a_warning_holds_no_value(self, recorded: Recorded) -> None:
         recorded.log({"action": "my secret", "confidence": "my secret", "my secret": 1})
         assert recorded.warnings()

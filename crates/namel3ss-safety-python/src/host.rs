@@ -44,6 +44,8 @@ pub(crate) struct Host {
     /// Called with the word for what only Python can do: `start`, `revive`, or `wait` and an event.
     pub(crate) helper: PyOnceLock<Py<PyAny>>,
     pub(crate) panics: AtomicU64,
+    /// How many events were logged of which something could not be read.
+    pub(crate) misread: AtomicU64,
 }
 
 impl fmt::Debug for Host {
@@ -77,6 +79,7 @@ impl Host {
             forks: AtomicU64::new(process::forks()),
             helper: PyOnceLock::new(),
             panics: AtomicU64::new(0),
+            misread: AtomicU64::new(0),
         }
     }
 
@@ -100,7 +103,7 @@ impl Host {
             Ok(Ok(true)) if own_code::has_raised() => own_code::take().map(|()| done(py)),
             Ok(Ok(true)) => Ok(done(py)),
             Ok(Ok(false)) => self.log_slowly(event, bound),
-            Ok(Err(error)) => Err(error),
+            Ok(Err(error)) => own_code::take().and(Err(error)),
             Err(_) => {
                 self.panics.fetch_add(1, Ordering::Relaxed);
                 self.logger.reject();
@@ -133,9 +136,10 @@ impl Host {
         }
     }
 
-    /// Says once of each kind what was odd about an event.
+    /// Counts an event that was odd, and says once of each kind what was.
     #[cold]
     fn warn_of(&self, event: &Bound<'_, PyAny>, draft: &Draft<'_, '_>) {
+        self.misread.fetch_add(1, Ordering::Relaxed);
         // Of a `SafetyEvent` it was said where it was made.
         if !event.is_instance_of::<SafetyEvent>() {
             draft.warn_of_misspelt();

@@ -225,6 +225,7 @@ impl Logger {
         dict.set_item("healthy", stats.healthy)?;
         let sinks = stats.sinks.iter().map(|sink| sink_stats(py, sink));
         dict.set_item("sinks", sinks.collect::<PyResult<Vec<_>>>()?)?;
+        dict.set_item("misread", self.host.misread.load(Ordering::Relaxed))?;
         dict.set_item("panics", self.host.panics.load(Ordering::Relaxed))?;
         Ok(dict)
     }

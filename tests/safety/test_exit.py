@@ -258,3 +258,21 @@ Session.kept = Session()
         assert set(ended.ids()) <= {"0"}
 
     children.each(tmp_path, 1, case)
+
+
+def test_what_only_memory_has_is_said_with_its_number_at_exit(tmp_path: Path) -> None:
+    """No place could be written: the events were gone with the process, and nobody was told."""
+    body = """
+import logging
+logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+with open("a file", "w"):
+    pass
+logger = made(RaisingAdapter(), journal="memory", fallback_path=os.path.join(HOME, "a file", "fb"))
+for n in range(7):
+    logger.log(event(n))
+"""
+    for python in children.PYTHONS:
+        ended = children.run(python, tmp_path / "home", body).check()
+        critical = [line for line in ended.err.splitlines() if line.startswith("CRITICAL")]
+        assert any("7 events are in memory only" in line for line in critical), ended.err
+        assert "in the journal" not in ended.err

@@ -924,3 +924,51 @@ class TestSafetyEventObjectStoreWriter:
         await writer.write_events(events(2))
         (path,) = (tmp_path / "bucket").rglob("events_*")
         assert re.search(r"safety/year=\d{4}/month=\d\d/day=\d\d/events_", str(path))
+
+
+class TestDatabaseInMemory:
+    """A writer for a database in memory could not even be made."""
+
+    URLS = ("sqlite:///:memory:", "sqlite://", "sqlite+aiosqlite:///:memory:")
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("url", URLS)
+    async def test_it_is_written_through_sqlalchemy(self, url: str) -> None:
+        writer = SafetyEventDatabaseWriter(url, "t")
+        await writer.write_events(events(2))
+        writer.write_events_sync(events(3)[2:])
+        with writer._open()._engine.connect() as connection:
+            found = connection.execute(sqlalchemy.text("SELECT event_id FROM t")).all()
+        assert [row[0] for row in found] == ["evt-001", "evt-002", "evt-003"]
+
+    @pytest.mark.parametrize("url", URLS)
+    def test_without_sqlalchemy_the_first_write_says_what_to_install(
+        self, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+        writer = SafetyEventDatabaseWriter(url)
+        with pytest.raises(SafetyEventWriteError, match="install sqlalchemy"):
+            writer.write_events_sync(events(1))
+
+
+class TestFolders:
+    """Where fallback files and journals are, from construction on."""
+
+    def test_the_fallback_folder_is_there_after_construction(self, tmp_path: Path) -> None:
+        folder = tmp_path / "a" / "fb"
+        SafetyEventSink(fallback_path=folder)
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        other = tmp_path / "other"
+        SafetyEventLogger(adapter_registry=AdapterRegistry(), fallback_path=other)
+        assert stat.S_IMODE(other.stat().st_mode) == 0o700
+
+    def test_the_journal_is_in_the_home_whatever_the_fallback_path(
+        self, tmp_path: Path, safety_home: Path
+    ) -> None:
+        folder = tmp_path / "fb"
+        with SafetyEventLogger(adapter_registry=AdapterRegistry(), fallback_path=folder) as logger:
+            logger.log(events(1)[0])
+            journal = str(logger.journal_folder)
+            assert journal.startswith(str(safety_home / "journal" / "safety_events"))
+        assert [path.read_text() for path in (safety_home / "folders").iterdir()] == [str(folder)]
+        assert not (folder / "journal").exists()

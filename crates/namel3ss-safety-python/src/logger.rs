@@ -180,6 +180,11 @@ impl Logger {
         self.host.logger.resume();
     }
 
+    /// Says what was not said yet, because the process ends.
+    fn say_rest(&self, py: Python<'_>) {
+        py.detach(|| self.host.logger.say_rest());
+    }
+
     fn notices(&self) -> Vec<Told> {
         told(self.host.logger.notices())
     }

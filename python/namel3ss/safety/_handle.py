@@ -91,6 +91,8 @@ class Handle:
             until = time.monotonic() + seconds
             ticket = self.core.begin_flush(seconds)
             _waiting.wait_sync(lambda: ticket.done() or time.monotonic() > until, self.serve)
+            # What only memory has is lost with the process, and is said so.
+            self.core.say_rest()
             self.pull()
         except BaseException:  # noqa: BLE001, S110
             # The process ends; the journal has everything.

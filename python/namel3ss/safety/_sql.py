@@ -38,6 +38,14 @@ def url_of(engine: object) -> str | None:
     return None if in_memory else shown
 
 
+def is_in_memory(url: str) -> bool:
+    """Whether a URL names an SQLite database in memory, which no other connection can see."""
+    scheme, _, rest = url.partition("://")
+    place, _, options = rest.partition("?")
+    in_memory = place in ("", "/", "/:memory:", ":memory:") or "mode=memory" in options
+    return scheme.partition("+")[0].lower() == "sqlite" and in_memory
+
+
 def with_table(url: str, table: str) -> str:
     """Name the table in a URL that names none."""
     if re.search(r"[?&]table=", url):
@@ -74,9 +82,14 @@ class EngineAdapter(DatasetAdapter):
     def __init__(self, engine: Any, table: str) -> None:  # noqa: ANN401
         """Take an Engine, an AsyncEngine or a URL."""
         if isinstance(engine, str):
-            from sqlalchemy import create_engine
+            from sqlalchemy import create_engine, pool
 
-            engine = create_engine(engine)
+            if is_in_memory(engine):
+                # One connection for all threads: each would have a database of its own.
+                options = {"check_same_thread": False}
+                engine = create_engine("sqlite://", poolclass=pool.StaticPool, connect_args=options)
+            else:
+                engine = create_engine(engine)
         self._asynchronous = hasattr(engine, "sync_engine")
         self._engine = engine
         self._name = table

@@ -253,7 +253,7 @@ class SafetyEventDatabaseWriter(_Writer):
     """Writes rows to a table of a database; a missing table is made.
 
     ``connection_string`` is a URL as SQLAlchemy writes it; the driver in it is ignored. It connects
-    at the first write.
+    at the first write. ``sqlite:///:memory:`` is written through SQLAlchemy, which that needs.
     """
 
     def __init__(self, connection_string: str, table_name: str = "safety_events") -> None:
@@ -264,7 +264,9 @@ class SafetyEventDatabaseWriter(_Writer):
         _sql.check_table(table_name)
         self.table_name = table_name
         self._url = connection_string
-        self._adapter: Any = _sql.open_native(connection_string, table_name)
+        # A database in memory is one connection's own: SQLAlchemy's, so that it can be read back.
+        in_memory = _sql.is_in_memory(connection_string)
+        self._adapter: Any = None if in_memory else _sql.open_native(connection_string, table_name)
 
     def _open(self) -> Any:  # noqa: ANN401
         if self._adapter is None:

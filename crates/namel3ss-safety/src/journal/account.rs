@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
@@ -145,11 +146,32 @@ fn parse_sink((destination, sink): (&String, &Value)) -> (String, SinkAccount) {
     (destination.clone(), SinkAccount { flushed, fallback, dropped: number("dropped") })
 }
 
+/// How long an account waits for the file's lock. Nobody holds it for longer than a write takes, but
+/// for a process that was stopped.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
+
 /// Adds the account of `journal` to the file in `journals`.
 ///
 /// # Errors
-/// The file system's own.
+/// The file system's own, or because another process does not let go of the file.
 pub fn append(journals: &Path, journal: JournalId, account: &Account) -> io::Result<()> {
+    let path = journals.join(ACCOUNTS_NAME);
+    let mut file = open_locked(&path)?;
+    let length = file.metadata()?.len();
+    crate::limits::check_file_size(length + 4096)?;
+    let mut line = account.to_line(Some(journal));
+    if length > BYTES_MAX {
+        let (sum, _) = add_up(&file)?;
+        return replace(&path, &(sum.to_line(None) + &line));
+    }
+    // A line that a crash cut short must not swallow this one.
+    if length > 0 && !ends_with_newline(&file)? {
+        line.insert(0, '\n');
+    }
+    file.write_all(line.as_bytes())
+}
+
+fn options() -> std::fs::OpenOptions {
     let mut options = File::options();
     options.read(true).append(true).create(true);
     #[cfg(unix)]
@@ -158,21 +180,51 @@ pub fn append(journals: &Path, journal: JournalId, account: &Account) -> io::Res
         let nofollow = rustix::fs::OFlags::NOFOLLOW.bits();
         options.mode(0o600).custom_flags(nofollow.cast_signed());
     }
-    let mut file = options.open(journals.join(ACCOUNTS_NAME))?;
-    file.lock()?;
-    let length = file.metadata()?.len();
-    crate::limits::check_file_size(length + 4096)?;
-    if length > BYTES_MAX {
-        let (sum, _) = add_up(&file)?;
-        file.set_len(0)?;
-        file.write_all(sum.to_line(None).as_bytes())?;
+    options
+}
+
+/// Opens the file and takes its lock; again where another file has its name by then.
+fn open_locked(path: &Path) -> io::Result<File> {
+    let until = Instant::now() + LOCK_WAIT;
+    loop {
+        let file = options().open(path)?;
+        match file.try_lock() {
+            Ok(()) if is_named(&file, path)? => return Ok(file),
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+            Err(std::fs::TryLockError::Error(error)) => return Err(error),
+        }
+        if Instant::now() >= until {
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, "another process has its lock"));
+        }
     }
-    // A line that a crash cut short must not swallow this one.
-    let mut line = account.to_line(Some(journal));
-    if length > 0 && !ends_with_newline(&file)? {
-        line.insert(0, '\n');
+}
+
+#[cfg(unix)]
+fn is_named(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt as _;
+    let open = file.metadata()?;
+    let named = path.symlink_metadata().ok();
+    Ok(named.is_some_and(|named| (named.dev(), named.ino()) == (open.dev(), open.ino())))
+}
+
+#[cfg(not(unix))]
+fn is_named(_file: &File, _path: &Path) -> io::Result<bool> {
+    // An open file can't be replaced here.
+    Ok(true)
+}
+
+/// Puts a new file in the place of the one whose lock is held, so that a crash leaves one of them whole.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let hidden = path.with_file_name(format!(".{ACCOUNTS_NAME}.tmp"));
+    let _ = std::fs::remove_file(&hidden);
+    let mut file = options().open(&hidden)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    let written = written.and_then(|()| std::fs::rename(&hidden, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&hidden);
     }
-    file.write_all(line.as_bytes())
+    written
 }
 
 fn ends_with_newline(mut file: &File) -> io::Result<bool> {
@@ -190,7 +242,8 @@ fn ends_with_newline(mut file: &File) -> io::Result<bool> {
 pub fn sum(journals: &Path) -> io::Result<(Account, u64)> {
     match File::open(journals.join(ACCOUNTS_NAME)) {
         Ok(file) => {
-            file.lock_shared()?;
+            // Without it the last line may be read in the middle of being written: it counts as unreadable.
+            let _ = file.try_lock_shared();
             add_up(&file)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Default::default()),
@@ -231,6 +284,30 @@ mod tests {
         assert_eq!(sum.sinks["sqlite:////a b.db"].flushed, 8 * n);
         let length = std::fs::metadata(folder.path().join(ACCOUNTS_NAME)).unwrap().len();
         assert!(length < BYTES_MAX + 1024, "{length}");
+    }
+
+    /// Adding up emptied the file first: a process that was killed then took all accounts with it. And
+    /// one that was stopped with the lock held up whoever ended a journal.
+    #[test]
+    fn accounts_are_never_gone_and_nobody_waits_for_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(ACCOUNTS_NAME);
+        let one = Account { journals: 1, flushed: 1, ..Account::default() };
+        append(folder.path(), JournalId([1; 16]), &one).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines = usize::try_from(BYTES_MAX).unwrap() / text.len() + 1;
+        std::fs::write(&path, text.repeat(lines)).unwrap();
+        // What a reader has open stays as it was: a new file takes its place.
+        let open = File::open(&path).unwrap();
+        append(folder.path(), JournalId([2; 16]), &one).unwrap();
+        assert_eq!(add_up(&open).unwrap().0.flushed, lines as u64);
+        assert_eq!(sum(folder.path()).unwrap().0.flushed, lines as u64 + 1);
+        assert!(std::fs::metadata(&path).unwrap().len() < 2000);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        let stopped = File::open(&path).unwrap();
+        stopped.lock().unwrap();
+        let error = append(folder.path(), JournalId([3; 16]), &one).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
+use namel3ss_safety::adapter::csv::uninert;
 use namel3ss_safety::parse::field_of;
 use serde_json::{Map, Value};
 
@@ -268,22 +269,12 @@ fn row<'c>(
             ("", _) => continue,
             (_, "seq") if inert => text.parse::<u64>().map_or_else(|_| text.into(), Value::from),
             (_, "confidence" | "latency_ms") => Value::from(text),
-            _ if inert => Value::from(uninert(text)),
+            _ if inert => uninert(text).map_or(Value::Null, Value::from),
             _ => Value::from(text),
         };
         row.insert(name.clone(), value);
     }
     Ok(Value::Object(row))
-}
-
-/// A cell of text as it was before the CSV adapter made it inert: see
-/// [`namel3ss_safety::adapter::csv`], which reads whole files back but can't follow one.
-fn uninert(cell: &str) -> &str {
-    let Some(rest) = cell.strip_prefix('\'') else { return cell };
-    match rest.trim_start_matches('\'').bytes().next() {
-        None | Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r') => rest,
-        Some(_) => cell,
-    }
 }
 
 #[cfg(test)]
@@ -310,6 +301,10 @@ mod tests {
         );
         assert_eq!(rows("reason\n'=1\n", Csv::default()), [Ok(json!({"reason": "'=1"}))]);
         assert_eq!(rows("reason\n'=1\n", Csv::of_dataset()), [Ok(json!({"reason": "=1"}))]);
+        // These were read back with their apostrophe.
+        let text = "reason,user_id\n\"'\n1\",'＝1\n";
+        let row = json!({"reason": "\n1", "user_id": "＝1"});
+        assert_eq!(rows(text, Csv::of_dataset()), [Ok(row)]);
     }
 
     #[track_caller]

@@ -133,8 +133,10 @@ fn inert(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// The text of a cell; `None` for the empty one.
-fn uninert(cell: &str) -> Option<&str> {
+/// The text of a cell, as it was before it was made inert; `None` for the empty one. For readers that
+/// split the cells of a dataset themselves.
+#[must_use]
+pub fn uninert(cell: &str) -> Option<&str> {
     match cell.strip_prefix('\'') {
         Some(rest) if needs_apostrophe(rest.as_bytes()) => Some(rest),
         _ if cell.is_empty() => None,

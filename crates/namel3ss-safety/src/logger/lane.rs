@@ -11,6 +11,7 @@ use super::choices::OverflowStrategy;
 use super::config::Config;
 use super::host::Host;
 use super::life::Life;
+use super::limits::WAIT_AT_LIMIT;
 use super::merged::Merged;
 use super::reader::Reader;
 use crate::id::Seq;
@@ -409,9 +410,10 @@ impl Lane {
         self.gated.store(self.is_shut() || held_up || quiet, Ordering::Release);
     }
 
-    /// For how long a call is held up now.
+    /// For how long a call is held up now. `block` waits for room instead, and is woken then.
     pub(super) fn wait(&self) -> Duration {
-        Duration::from_nanos(self.wait_nanos.load(Ordering::Acquire))
+        let wait = Duration::from_nanos(self.wait_nanos.load(Ordering::Acquire));
+        if self.overflow == OverflowStrategy::Block { wait.min(WAIT_AT_LIMIT) } else { wait }
     }
 
     /// Holds the caller up, so that a destination that is only slower than its callers catches up.

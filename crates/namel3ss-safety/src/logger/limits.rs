@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 /// The wait of a call where the backlog reaches its limit.
-const WAIT_AT_LIMIT: Duration = Duration::from_micros(50);
+pub(super) const WAIT_AT_LIMIT: Duration = Duration::from_micros(50);
 /// The wait of a call where it reaches twice its limit; the longest there is.
 const WAIT_MAX: Duration = Duration::from_millis(500);
 

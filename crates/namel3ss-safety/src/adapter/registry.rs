@@ -10,6 +10,11 @@ use super::DatasetAdapter;
 pub trait Registry: fmt::Debug + Send + Sync {
     /// The adapter of that name, if there is one.
     fn get(&self, name: &str) -> Option<Arc<dyn DatasetAdapter>>;
+
+    /// The names that have an adapter, for hints; none where that is not known.
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A table of adapters by name, empty at first. Clones share it.
@@ -56,5 +61,9 @@ impl AdapterRegistry {
 impl Registry for AdapterRegistry {
     fn get(&self, name: &str) -> Option<Arc<dyn DatasetAdapter>> {
         AdapterRegistry::get(self, name)
+    }
+
+    fn names(&self) -> Vec<String> {
+        AdapterRegistry::names(self)
     }
 }

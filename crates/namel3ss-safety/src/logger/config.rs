@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::SafetyEventLogger;
 use super::choices::{ConfigError, JournalKind, OverflowStrategy};
+use super::datasets::{add_further, check_dataset};
 use crate::adapter::{AdapterRegistry, DatasetAdapter, Registry};
 use crate::batch::Durability;
 use crate::clock::{Clock, SystemClock};
 use crate::journal;
-use crate::journal::destinations::DESTINATIONS_MAX;
 use crate::notice::Notices;
 use crate::sink::{self, SafetyEventSink};
 
@@ -391,6 +391,9 @@ impl Builder {
             (None, Some(sink)) => sink.notices().clone(),
             (None, None) => Arc::default(),
         };
+        if self.sink.is_none() {
+            check_dataset(self.registry.as_deref(), &dataset, !self.further.is_empty())?;
+        }
         let sink = self.sink.unwrap_or_else(|| {
             let registry = self.registry.unwrap_or_else(|| Arc::new(AdapterRegistry::default()));
             let fallback = match self.fallback {
@@ -435,33 +438,4 @@ impl Builder {
         };
         Ok(SafetyEventLogger::new(config))
     }
-}
-
-/// Puts a sink for each further adapter beside the first one.
-fn add_further(
-    sinks: &mut Vec<Arc<SafetyEventSink>>,
-    further: Vec<Arc<dyn DatasetAdapter>>,
-) -> Result<(), ConfigError> {
-    let wrong = |message: String| Err(ConfigError::new("also_to", message));
-    if further.is_empty() {
-        return Ok(());
-    }
-    let most = DESTINATIONS_MAX - 1;
-    if further.len() > most {
-        return wrong(format!("is {} datasets: it takes up to {most}", further.len()));
-    }
-    let mut known = vec![sinks[0].identity()];
-    for adapter in further {
-        let sink = sinks[0].beside(adapter);
-        let destination = sink.identity();
-        if destination.is_empty() {
-            return wrong("is a dataset that does not say where it is: give it an identity".into());
-        }
-        if known.contains(&destination) {
-            return wrong(format!("is {destination}, which this logger delivers to already"));
-        }
-        sinks.push(Arc::new(sink));
-        known.push(destination);
-    }
-    Ok(())
 }

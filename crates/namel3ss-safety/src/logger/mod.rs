@@ -2,6 +2,7 @@
 
 mod choices;
 mod config;
+mod datasets;
 mod reader;
 mod merged;
 mod host;

@@ -594,10 +594,13 @@ fn a_dataset_that_logs_and_flushes_and_stops_its_own_logger_does_not_wait_for_it
 #[test]
 fn without_an_adapter_rows_go_to_files_with_one_warning() {
     let place = Place::new();
+    // A registry that may be filled later, as Python's are.
+    let sink = SafetyEventSink::builder()
+        .registry(Arc::new(AdapterRegistry::default()))
+        .fallback_path(Some(place.fallback()));
     let logger = SafetyEventLogger::builder()
-        .adapter_registry(AdapterRegistry::default())
+        .event_sink(Arc::new(sink.build()))
         .home(place.home())
-        .fallback_path(place.fallback())
         .buffer_size(10)
         .build()
         .unwrap();
@@ -744,6 +747,35 @@ fn wrong_arguments_say_what_is_wrong_and_what_would_be_right() {
     for strategy in STRATEGIES {
         assert_eq!(strategy.as_str().parse(), Ok(strategy));
     }
+}
+
+/// No registry, a misspelt name, a second dataset alone: everything went to the default fallback folder,
+/// and a flush said `complete`.
+#[test]
+fn a_set_up_without_a_dataset_is_refused() {
+    let refused = |builder: namel3ss_safety::Builder| builder.build().unwrap_err().to_string();
+    let new = SafetyEventLogger::builder;
+    assert_eq!(
+        refused(new()),
+        "adapter_registry is missing: register an adapter for dataset \"safety_events\" and give \
+         it, or give an event_sink"
+    );
+    let registry = || {
+        let registry = AdapterRegistry::default();
+        registry.register("safety_event", Arc::new(MemoryAdapter::default()));
+        registry
+    };
+    assert_eq!(
+        refused(new().adapter_registry(registry())),
+        "target_dataset is \"safety_events\", for which the registry has no adapter: did you mean \
+         \"safety_event\"?"
+    );
+    let other = refused(new().adapter_registry(registry()).target_dataset("metrics"));
+    assert!(other.ends_with("registered are safety_event"), "{other}");
+    let none = refused(new().adapter_registry(AdapterRegistry::default()));
+    assert!(none.ends_with("register one under that name"), "{none}");
+    let alone = refused(new().also_to(Arc::new(MemoryAdapter::default())));
+    assert!(alone.starts_with("also_to is a second dataset without a first"), "{alone}");
 }
 
 #[test]

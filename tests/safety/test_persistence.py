@@ -612,14 +612,46 @@ class TestDatasetAdapters:
         with pytest.raises(ValueError, match="path is"):
             kind(path)
 
-    def test_a_missing_folder_is_an_error_by_hand_and_a_fallback_in_a_sink(
+    def test_a_folder_in_its_place_is_an_error_by_hand_and_a_fallback_in_a_sink(
         self, tmp_path: Path
     ) -> None:
-        adapter = JSONAdapter(tmp_path / "missing" / "a.jsonl")
+        (tmp_path / "a.jsonl").mkdir()
+        adapter = JSONAdapter(tmp_path / "a.jsonl")
         with pytest.raises(OSError, match="failed to"):
             adapter.insert(events(1))
         sink_for(adapter, tmp_path / "fb").write_events_sync(events(1))
         assert ids(fallback_rows(tmp_path / "fb")) == ["evt-001"]
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda path: CSVAdapter(path / "a.csv"),
+            lambda path: JSONAdapter(path / "a.jsonl"),
+            lambda path: SQLAdapter(f"sqlite:///{path}/a.db"),
+            lambda path: SafetyEventDatabaseWriter(f"sqlite:///{path}/a.db"),
+            lambda path: ObjectStoreAdapter(f"file://{path}", format="json"),
+            lambda path: SafetyEventLogger.from_url(f"file://{path}/a.json"),
+        ],
+    )
+    def test_a_missing_folder_is_made_or_refused_at_once(
+        self, tmp_path: Path, make: Callable[[Path], object]
+    ) -> None:
+        """A dataset in a folder that did not exist filed every batch."""
+        make(tmp_path / "new" / "deep")
+        for folder in (tmp_path / "new", tmp_path / "new" / "deep"):
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        (tmp_path / "file").touch()
+        with pytest.raises(ValueError, match="make the folder"):
+            make(tmp_path / "file" / "deep")
+
+    def test_a_file_url_without_slashes_is_relative(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        with SafetyEventLogger.from_url("file:x.jsonl") as logger:
+            logger.log(SafetyEvent(event_id="evt-001"))
+        lines = (tmp_path / "x.jsonl").read_text().splitlines()
+        assert ids([json.loads(line) for line in lines]) == ["evt-001"]
 
     def test_mappings_are_rows(self) -> None:
         memory = MemoryAdapter()

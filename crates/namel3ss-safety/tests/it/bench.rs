@@ -189,7 +189,7 @@ pub(crate) fn adds_up(stats: &Stats) {
 
 /// Waits for what threads do.
 #[track_caller]
-pub(crate) fn until(what: &str, done: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
         assert!(start.elapsed() < Duration::from_secs(20), "never came: {what}");

@@ -183,6 +183,28 @@ fn a_thread_local_s_destructor_may_log() {
     assert_eq!(dataset.ids(), ["1", "2"]);
 }
 
+/// An application that sets a handler of SIGBUS of its own takes ours away: that is said, once.
+#[test]
+fn a_handler_of_sigbus_that_is_replaced_is_said_once() {
+    let place = Place::new();
+    let child = fork(|| {
+        let logger = place.builder(&Dataset::healthy()).build().unwrap();
+        let _ = logger.log(&event(1));
+        // SAFETY: changes what this child does on a signal that nobody sends; it ends soon.
+        unsafe { libc::signal(libc::SIGBUS, libc::SIG_DFL) };
+        let mut said = 0;
+        until("the notice", || {
+            said += logger.notices().iter().filter(|n| n.text.contains("SIGBUS")).count();
+            said > 0
+        });
+        // Several looks later.
+        let start = Instant::now();
+        until("some more looks", || start.elapsed() > Duration::from_secs(1));
+        said + logger.notices().iter().filter(|n| n.text.contains("SIGBUS")).count() == 1
+    });
+    assert!(child());
+}
+
 /// A forked child that never logs (a pool's worker, a daemon) shared the lock of its dead parent's
 /// journal, so that nobody adopted it while the child lived.
 #[test]

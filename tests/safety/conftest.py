@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 def no_fallback_files_left() -> Iterator[None]:
     """Take away what tests of the documented default have left in its folder."""
     folder = pathlib.Path(_core.default_fallback_path())
-    before = set(folder.glob("*.json"))
+    # Those for other destinations than the folder's are in folders within it.
+    before = set(folder.rglob("*.json"))
     yield
-    for path in set(folder.glob("*.json")) - before:
+    for path in set(folder.rglob("*.json")) - before:
         path.unlink()
 
 

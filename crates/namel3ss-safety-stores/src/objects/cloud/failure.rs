@@ -88,6 +88,11 @@ impl Failed<'_> {
         };
         let config = |what: &str| say(Failure::Config, what);
         match error {
+            // S3: another write of this key is under way, and it may fail. Nobody knows what will be
+            // there.
+            _ if code == Some("ConditionalRequestConflict") => {
+                Refused::Other(say(Failure::Transient, "another write of it is under way"))
+            }
             Error::AlreadyExists { .. } | Error::Precondition { .. } => Refused::Exists,
             Error::NotImplemented { .. } => Refused::Unsupported,
             Error::NotSupported { .. } => {
@@ -171,6 +176,25 @@ mod tests {
             let said = format!("{error} {error:?}");
             assert!(!said.contains("canary") && !said.contains("no word"), "{said}");
         }
+    }
+
+    /// It was taken for the object being there: a data file of Delta whose first write failed meanwhile
+    /// was refused as another one's.
+    #[test]
+    fn a_conflict_of_conditional_writes_is_tried_again() {
+        let conflict = |code: &str| {
+            let source = format!(
+                "Server returned non-2xx status code: 409 Conflict: <Error><Code>{code}</Code></Error>"
+            );
+            let error = Error::AlreadyExists { path: "canary".into(), source: source.into() };
+            Failed { doing: "write an object", asked: &Asked::default() }.because(error)
+        };
+        let Refused::Other(error) = conflict("ConditionalRequestConflict") else {
+            panic!("it is taken for an object that is there")
+        };
+        assert_eq!(*error.failure(), Failure::Transient);
+        assert!(!error.to_string().contains("canary"), "{error}");
+        assert!(matches!(conflict("BlobAlreadyExists"), Refused::Exists));
     }
 
     #[test]

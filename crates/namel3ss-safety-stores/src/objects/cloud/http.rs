@@ -23,6 +23,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(30);
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_secs(90);
+/// The most bytes of an answer that says why a request is refused.
+const REFUSAL_BYTES_MAX: u64 = 1 << 20;
 /// The longest wait that a server may ask for and be heard: five minutes.
 const RETRY_AFTER_MAX: u64 = 300;
 
@@ -72,6 +74,13 @@ fn tls() -> std::result::Result<rustls::ClientConfig, TlsError> {
         .with_no_client_auth())
 }
 
+/// How many bytes a range has that a request asks for.
+fn length(range: &str) -> Option<u64> {
+    let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+    last.checked_sub(first)?.checked_add(1)
+}
+
 #[derive(Debug)]
 struct Service {
     client: reqwest::Client,
@@ -88,7 +97,13 @@ impl HttpService for Service {
         Self: 'f,
     {
         Box::pin(async move {
+            let asked_for = request.headers().get("range").and_then(|range| range.to_str().ok());
+            let most = asked_for.and_then(length).unwrap_or(OBJECT_BYTES_MAX);
             let response = HttpService::call(&self.client, request).await?;
+            let most = match response.status().is_success() {
+                true => most,
+                false => REFUSAL_BYTES_MAX,
+            };
             if matches!(response.status().as_u16(), 429 | 503)
                 && let Some(seconds) = response.headers().get("retry-after")
                 && let Some(seconds) = seconds.to_str().ok().and_then(|text| text.parse().ok())
@@ -96,7 +111,7 @@ impl HttpService for Service {
                 self.asked.wait(Duration::from_secs(RETRY_AFTER_MAX.min(seconds)));
             }
             let (parts, body) = response.into_parts();
-            let most = usize::try_from(OBJECT_BYTES_MAX).unwrap_or(usize::MAX);
+            let most = usize::try_from(most).unwrap_or(usize::MAX);
             let body = Limited::new(body, most)
                 .map_err(|error| HttpError::new_boxed(HttpErrorKind::Decode, error));
             Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body)))

@@ -183,7 +183,8 @@ fn allows_http(place: &Place) -> bool {
 /// Plain HTTP where it stays on this machine, or somebody asked for it.
 fn client(place: &Place, endpoint: Option<String>) -> ClientOptions {
     let local = endpoint.is_some_and(|url| is_local(&url));
-    let emulator = place.option("use_emulator") == Some("true");
+    let emulator = matches!(place.root, Root::Azure(_))
+        && azure(place).get_config_value(&AzureConfigKey::UseEmulator).as_deref() == Some("true");
     let http = allows_http(place) || local || emulator;
     let mut options = ClientOptions::new().with_allow_http(http);
     for key in [ClientConfigKey::ProxyUrl, ClientConfigKey::ProxyExcludes] {
@@ -270,8 +271,14 @@ fn connection_string(text: &str) -> Vec<(AzureConfigKey, String)> {
         let found = parts.find(|(name, _)| name.trim().eq_ignore_ascii_case(wanted));
         found.map(|(_, value)| value.trim().to_owned()).filter(|value| !value.is_empty())
     };
+    // Azurite's own, with an account, a key and an address that everybody knows.
+    if part("UseDevelopmentStorage").is_some_and(|yes| yes.eq_ignore_ascii_case("true")) {
+        return vec![(AzureConfigKey::UseEmulator, "true".to_owned())];
+    }
+    // One with a signature instead of a key names its account in the endpoint only.
+    let account = part("AccountName").or_else(|| account_of(&part("BlobEndpoint")?));
     let named = [
-        (AzureConfigKey::AccountName, part("AccountName")),
+        (AzureConfigKey::AccountName, account),
         (AzureConfigKey::AccessKey, part("AccountKey")),
         (AzureConfigKey::SasKey, part("SharedAccessSignature")),
     ];
@@ -286,6 +293,18 @@ fn connection_string(text: &str) -> Vec<(AzureConfigKey, String)> {
         found.push((AzureConfigKey::Endpoint, endpoint));
     }
     found
+}
+
+/// The account in the URL of its blobs: `https://account.blob.core.windows.net`, or
+/// `http://127.0.0.1:10000/account`.
+fn account_of(endpoint: &str) -> Option<String> {
+    let url = reqwest::Url::parse(endpoint).ok()?;
+    let host = url.domain().filter(|host| host.contains('.'));
+    let account = match host {
+        Some(host) => host.split('.').next(),
+        None => url.path_segments()?.next(),
+    };
+    account.filter(|account| !account.is_empty()).map(str::to_owned)
 }
 
 /// The client of the place's store.
@@ -347,6 +366,31 @@ fn hint(place: &Place) -> String {
 mod tests {
     use super::*;
 
+    /// Azurite's short string was not known, and one with a signature failed without an account.
+    #[test]
+    fn connection_strings_of_azurite_and_with_signatures_are_enough_for_a_client() {
+        let sas = "SharedAccessSignature=?sv=2022-11-02&sig=x%3D";
+        for (text, expected) in [
+            ("UseDevelopmentStorage=true;".to_owned(), None),
+            (format!("BlobEndpoint=https://mine.blob.core.windows.net/;{sas}"), Some("mine")),
+            (format!("{sas};BlobEndpoint=http://127.0.0.1:10000/dev/;"), Some("dev")),
+            (format!("BlobEndpoint=http://localhost:10000/dev;{sas}"), Some("dev")),
+            (format!("BlobEndpoint=https://a.blob.b;AccountName=mine;{sas}"), Some("mine")),
+        ] {
+            let builder = connection_string(&text)
+                .into_iter()
+                .fold(MicrosoftAzureBuilder::new(), |builder, (key, value)| {
+                    builder.with_config(key, value)
+                });
+            let account = builder.get_config_value(&AzureConfigKey::AccountName);
+            assert_eq!(account.as_deref(), expected, "{text}");
+            let connector = Connector { timeout: Duration::from_secs(1), asked: Arc::default() };
+            let built = builder.with_container_name("c").with_allow_http(true);
+            let built = built.with_http_connector(connector).build();
+            assert!(built.is_ok(), "{text}: {built:?}");
+        }
+    }
+
     #[test]
     fn azures_connection_strings_are_read() {
         let read = |text: &str| -> Vec<(String, String)> {
@@ -363,7 +407,8 @@ mod tests {
         let sas =
             "BlobEndpoint=https://mine.blob.core.windows.net/;SharedAccessSignature=sv=1&sig=x%3D";
         let endpoint = pair("Endpoint", "https://mine.blob.core.windows.net");
-        assert_eq!(read(sas), [pair("SasKey", "sv=1&sig=x%3D"), endpoint]);
+        let account = pair("AccountName", "mine");
+        assert_eq!(read(sas), [account, pair("SasKey", "sv=1&sig=x%3D"), endpoint]);
         assert!(read("").is_empty());
     }
 }

@@ -34,6 +34,8 @@ struct State {
     busy: AtomicU32,
     /// Lists are answered with 403.
     blind: AtomicBool,
+    /// Parts are followed by this many bytes more.
+    surplus: AtomicUsize,
     lists: AtomicUsize,
     /// Everything that clients sent but bodies.
     heard: Mutex<String>,
@@ -66,6 +68,7 @@ impl XmlStore {
             lost_keys: Mutex::new("events_"),
             busy: AtomicU32::new(0),
             blind: AtomicBool::new(false),
+            surplus: AtomicUsize::new(0),
             lists: AtomicUsize::new(0),
             heard: Mutex::default(),
             stopping: AtomicBool::new(false),
@@ -98,6 +101,10 @@ impl XmlStore {
 
     pub(crate) fn be_blind(&self) {
         self.state.blind.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn send_more(&self, bytes: usize) {
+        self.state.surplus.store(bytes, Ordering::SeqCst);
     }
 
     pub(crate) fn keys(&self) -> Vec<String> {
@@ -228,7 +235,11 @@ fn answer(state: &State, request: &Request) -> Answer {
         },
         ("GET", false) => match objects.get(&request.key) {
             Some(bytes) => match request.headers.get("range") {
-                Some(range) => part(bytes, range),
+                Some(range) => {
+                    let (status, extra, mut body) = part(bytes, range);
+                    body.resize(body.len() + state.surplus.load(Ordering::SeqCst), 0);
+                    (status, extra, body)
+                }
                 None => ("200 OK", String::new(), bytes.clone()),
             },
             None => error("404 Not Found", "NoSuchKey"),

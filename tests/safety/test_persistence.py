@@ -910,8 +910,9 @@ class TestSafetyEventDatabaseWriter:
         told = ""
         try:
             writer = SafetyEventDatabaseWriter(url)
-            told = repr(writer)
+            told = f"{writer!r} {vars(writer)}"
             writer.write_events_sync(events(1))
+            told += str(vars(writer))
         except (SafetyEventWriteError, ValueError) as error:
             told += repr(error) + str(error)
             while error.__cause__ or error.__context__:  # noqa: PERF203, RUF100

@@ -263,17 +263,18 @@ class SafetyEventDatabaseWriter(_Writer):
         check_text("connection_string", connection_string)
         _sql.check_table(table_name)
         self.table_name = table_name
-        self._url = connection_string
+        # Only a function holds the connection string, which may have a password: who looks at the
+        # attributes, as error trackers do, does not see it.
+        self._scheme = connection_string.partition(":")[0]
+        self._connect: Callable[[], Any] = lambda: _sql.EngineAdapter(connection_string, table_name)
         # A database in memory is one connection's own: SQLAlchemy's, so that it can be read back.
         in_memory = _sql.is_in_memory(connection_string)
         self._adapter: Any = None if in_memory else _sql.open_native(connection_string, table_name)
 
     def _open(self) -> Any:  # noqa: ANN401
         if self._adapter is None:
-            from namel3ss.safety import _sql
-
             try:
-                self._adapter = _sql.EngineAdapter(self._url, self.table_name)
+                self._adapter = self._connect()
             except ImportError as error:
                 text = f"failed to open the database: its driver is missing, install {error.name}"
                 raise SafetyEventWriteError(text) from None
@@ -281,7 +282,7 @@ class SafetyEventDatabaseWriter(_Writer):
 
     def __repr__(self) -> str:
         """Show the table; the connection string may hold a password."""
-        return f"<SafetyEventDatabaseWriter {self._url.partition(':')[0]} {self.table_name}>"
+        return f"<SafetyEventDatabaseWriter {self._scheme} {self.table_name}>"
 
 
 class SafetyEventObjectStoreWriter(_Writer):

@@ -9,8 +9,10 @@ use super::failure::problem;
 use crate::server::problem::Problem;
 use crate::server::roots::roots;
 use crate::server::session::Connection;
-use crate::server::{Host, Server, SslMode};
+use crate::server::{Host, Secret, Server, SslMode};
 
+/// The most bytes of a packet, whatever the server says that it sends or takes.
+const PACKET_BYTES_MAX: usize = 16 << 20;
 /// Bound statements that a session keeps; see `values.rs` for their sizes.
 const STATEMENTS: usize = 16;
 
@@ -26,6 +28,7 @@ impl Connection for Conn {
             // What the server says of a socket is another machine's business.
             .prefer_socket(false)
             .tcp_nodelay(true)
+            .max_allowed_packet(Some(PACKET_BYTES_MAX))
             .stmt_cache_size(STATEMENTS);
         let encrypted = match &server.host {
             Host::Tcp(host) => {
@@ -49,7 +52,8 @@ impl Connection for Conn {
             }
             connected => connected,
         };
-        let mut connection = connected.map_err(|error| problem(&doing, &error))?;
+        let password = server.password.as_ref().map(Secret::reveal);
+        let mut connection = connected.map_err(|error| problem(&doing, &error, password))?;
         // Strict: a value that does not fit is an error, and never cut.
         let session = format!(
             "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO', \
@@ -57,21 +61,24 @@ impl Connection for Conn {
              lock_wait_timeout = {wait}",
             wait = server.timeout.as_secs().clamp(1, 3600)
         );
-        connection.query_drop(session).await.map_err(|error| problem(&doing, &error))?;
+        let set = connection.query_drop(session).await;
+        set.map_err(|error| problem(&doing, &error, password))?;
         Ok(connection)
     }
 
     async fn query(&mut self, doing: &str, sql: &str) -> Result<Vec<Row>, Problem> {
-        Queryable::query(self, sql).await.map_err(|error| problem(doing, &error))
+        let found = Queryable::query(self, sql).await;
+        found.map_err(|error| problem(doing, &error, self.opts().pass()))
     }
 }
 
 /// How many bytes the server takes in one packet: a row that has more can't be sent to it.
 pub(super) async fn packet_bytes(connection: &mut Conn) -> Result<usize, Problem> {
     let asked = connection.query_first("SELECT CAST(@@max_allowed_packet AS UNSIGNED)").await;
-    let bytes: Option<usize> =
-        asked.map_err(|error| problem("look at the size of packets", &error))?;
-    Ok(bytes.unwrap_or(usize::MAX))
+    let bytes: Option<usize> = asked.map_err(|error| {
+        problem("look at the size of packets", &error, connection.opts().pass())
+    })?;
+    Ok(bytes.map_or(PACKET_BYTES_MAX, |bytes| bytes.min(PACKET_BYTES_MAX)))
 }
 
 /// The driver's words for what `server` asks for.

@@ -8,14 +8,15 @@ use mysql_async::{DriverError, Error, IoError};
 use namel3ss_safety::{AdapterError, Failure};
 
 use crate::server::problem::Problem;
+use crate::server::said::said;
 
 /// What `error` means; `doing` is a fragment that follows "failed to".
-pub(super) fn problem(doing: impl fmt::Display, error: &Error) -> Problem {
+pub(super) fn problem(doing: impl fmt::Display, error: &Error, password: Option<&str>) -> Problem {
     let server = match error {
         Error::Server(server) => server,
-        other => return outside(doing, other),
+        other => return outside(doing, other, password),
     };
-    let (code, message) = (server.code, &server.message);
+    let (code, message) = (server.code, said(&server.message, password));
     let text = format!("{doing}: {message} ({code})");
     let told = |failure| AdapterError::new(failure, text.clone());
     match code {
@@ -45,7 +46,11 @@ pub(super) fn problem(doing: impl fmt::Display, error: &Error) -> Problem {
         _ if ["22", "23", "45"].iter().any(|class| server.state.starts_with(class)) => {
             Problem::Rows(rows(&doing, code, "a value"))
         }
-        _ => Problem::Told(told(Failure::Unknown)),
+        // The words of what is not known may quote the row.
+        _ => Problem::Told(AdapterError::new(
+            Failure::Unknown,
+            format!("{doing}: the server refuses it ({code}), its own log says why"),
+        )),
     }
 }
 
@@ -55,8 +60,8 @@ fn rows(doing: &impl fmt::Display, code: u16, why: &str) -> String {
 }
 
 /// An error that no server has told: of the connection, or of TLS.
-fn outside(doing: impl fmt::Display, error: &Error) -> Problem {
-    let text = format!("{doing}: {error}");
+fn outside(doing: impl fmt::Display, error: &Error, password: Option<&str>) -> Problem {
+    let text = format!("{doing}: {}", said(&error.to_string(), password));
     match error {
         Error::Driver(DriverError::NoClientSslFlagFromServer) => Problem::no_tls(&text),
         Error::Driver(DriverError::UnknownAuthPlugin { .. }) => {

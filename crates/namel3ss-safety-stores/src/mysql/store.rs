@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Params, Value};
+use mysql_async::{Conn, Error, Params, Value};
 use namel3ss_safety::{AdapterError, Batch, Failure};
 
 use super::connect::packet_bytes;
@@ -39,7 +39,7 @@ impl Session for Open {
 
     async fn run(&mut self, sql: &str) -> Result<(), Problem> {
         let done = self.connection.query_drop(sql).await;
-        done.map_err(|error| problem(self.doing(), &error))
+        done.map_err(|error| self.problem(&error))
     }
 
     fn rows(&self, batch: &Batch<'_>) -> Result<Vec<Bound>, Problem> {
@@ -88,6 +88,10 @@ impl Session for Open {
 }
 
 impl Open {
+    fn problem(&self, error: &Error) -> Problem {
+        problem(self.doing(), error, self.connection.opts().pass())
+    }
+
     fn doing(&self) -> String {
         format!("write to {}", self.found.quoted)
     }
@@ -114,7 +118,7 @@ impl Open {
             let sql = format!("{}{places}", self.found.insert);
             let values: Vec<Value> = part.iter().flat_map(|row| row.values.clone()).collect();
             let done = self.connection.exec_drop(sql, Params::Positional(values)).await;
-            done.map_err(|error| problem(self.doing(), &error))?;
+            done.map_err(|error| self.problem(&error))?;
             rows = rest;
         }
         Ok(())
@@ -144,6 +148,6 @@ impl Open {
         );
         let range = (journal, id.first.0, id.last.0);
         let found: Result<Vec<u64>, _> = self.connection.exec(sql, range).await;
-        found.map(HashSet::from_iter).map_err(|error| problem(self.doing(), &error))
+        found.map(HashSet::from_iter).map_err(|error| self.problem(&error))
     }
 }

@@ -40,7 +40,7 @@ pub(super) async fn find(connection: &mut Conn, table: &Table) -> Result<Found, 
     }
     let doing = format!("make the table {}", table.in_quotes('`'));
     let made = connection.query_drop(ddl(Dialect::Mysql, table)).await;
-    made.map_err(|error| problem(&doing, &error))?;
+    made.map_err(|error| problem(&doing, &error, connection.opts().pass()))?;
     let gone = || AdapterError::transient(format!("{doing}: it is not there")).into();
     look(connection, table).await?.ok_or_else(gone)
 }
@@ -48,7 +48,8 @@ pub(super) async fn find(connection: &mut Conn, table: &Table) -> Result<Found, 
 async fn look(connection: &mut Conn, table: &Table) -> Result<Option<Found>, Problem> {
     let quoted = table.in_quotes('`');
     let doing = format!("look at the table {quoted}");
-    let failed = |error: mysql_async::Error| problem(&doing, &error);
+    let password = connection.opts().pass().map(str::to_owned);
+    let failed = |error: mysql_async::Error| problem(&doing, &error, password.as_deref());
     let at = (table.schema(), table.name());
     // Servers differ in whether they give these names as text or as bytes, and in which case.
     let found: Vec<(String, String)> = connection

@@ -1,5 +1,6 @@
 //! One connection to a PostgreSQL server, driven by whoever waits for it.
 
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -15,20 +16,24 @@ use tokio_postgres::{Client, Config, Connection, Error, SimpleQueryMessage};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream as Encrypted;
 
-use super::failure::problem;
+use super::capped::Capped;
+use super::failure;
 use super::tls;
 use crate::server::problem::Problem;
-use crate::server::{Host, Server, SslMode, session};
+use crate::server::{Host, Secret, Server, SslMode, said, session};
 
 /// A byte stream to the server.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 type Socket = Box<dyn Duplex>;
+/// What the driver reads from.
+type Messages = Capped<Socket>;
 
 /// A connection. Nothing of it moves but inside [`Conn::run`].
 pub(crate) struct Conn {
     client: Client,
-    connection: Connection<Socket, Tls>,
+    connection: Connection<Messages, Tls>,
+    password: Option<Secret>,
     /// Its connection has ended.
     over: bool,
 }
@@ -83,14 +88,21 @@ impl session::Connection for Conn {
                 Connector { tls: Some(tls), name: name.to_owned() }
             }
         };
+        // The answer to the question for TLS is one byte, and no message.
+        let asks = config.get_ssl_mode() != Ssl::Disable;
+        let socket = Capped::new(socket, usize::from(asks));
+        let password = server.password.clone();
+        let connected = config.connect_raw(socket, connector).await;
         let (client, connection) =
-            config.connect_raw(socket, connector).await.map_err(|e| problem(&doing, &e))?;
-        Ok(Self { client, connection, over: false })
+            connected.map_err(|e| failure::problem(&doing, &e, said::text(password.as_ref())))?;
+        Ok(Self { client, connection, password, over: false })
     }
 
     async fn query(&mut self, doing: &str, sql: &str) -> Result<Vec<Self::Row>, Problem> {
-        let messages =
-            self.run(|client| client.simple_query(sql)).await.map_err(|e| problem(doing, &e))?;
+        let messages = self
+            .run(|client| client.simple_query(sql))
+            .await
+            .map_err(|e| self.problem(doing, &e))?;
         let rows = messages.into_iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => {
                 Some((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect())
@@ -102,12 +114,17 @@ impl session::Connection for Conn {
 }
 
 impl Conn {
+    /// What `error` means; `doing` is a fragment that follows "failed to".
+    pub(super) fn problem(&self, doing: impl fmt::Display, error: &Error) -> Problem {
+        failure::problem(doing, error, said::text(self.password.as_ref()))
+    }
+
     /// Runs `work` on the client while the connection carries its messages.
     pub(super) async fn run<'s, T, F: Future<Output = Result<T, Error>>>(
         &'s mut self,
         work: impl FnOnce(&'s Client) -> F,
     ) -> Result<T, Error> {
-        let Self { client, connection, over } = self;
+        let Self { client, connection, over, .. } = self;
         let mut work = pin!(work(client));
         poll_fn(|cx| {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
@@ -133,23 +150,24 @@ struct Connector {
     name: String,
 }
 
-impl TlsConnect<Socket> for Connector {
+impl TlsConnect<Messages> for Connector {
     type Stream = Tls;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Tls>> + Send>>;
 
-    fn connect(self, stream: Socket) -> Self::Future {
+    fn connect(self, stream: Messages) -> Self::Future {
         Box::pin(async move {
             let Some(tls) = self.tls else { return Err(io::ErrorKind::Unsupported.into()) };
             let name =
                 rustls::pki_types::ServerName::try_from(self.name).map_err(io::Error::other)?;
-            Ok(Tls(tls.connect(name, stream).await?))
+            let stream = tls.connect(name, stream.into_inner()).await?;
+            Ok(Tls(Capped::new(stream, 0)))
         })
     }
 }
 
 /// An encrypted stream.
-pub(super) struct Tls(Encrypted<Socket>);
+pub(super) struct Tls(Capped<Encrypted<Socket>>);
 
 impl TlsStream for Tls {
     fn channel_binding(&self) -> ChannelBinding {

@@ -6,19 +6,30 @@ use std::fmt;
 
 use namel3ss_safety::{AdapterError, Failure};
 use tokio_postgres::Error;
+use tokio_postgres::error::DbError;
 
 use crate::server::problem::Problem;
+use crate::server::said::said;
 
 /// What `error` means; `doing` is a fragment that follows "failed to".
-pub(super) fn problem(doing: impl fmt::Display, error: &Error) -> Problem {
-    let Some(db) = error.as_db_error() else { return outside(doing, error) };
-    let code = db.code().code();
-    let (class, message) = (&code[..code.len().min(2)], db.message());
+pub(super) fn problem(doing: impl fmt::Display, error: &Error, password: Option<&str>) -> Problem {
+    let Some(db) = error.as_db_error() else { return outside(doing, error, password) };
+    let code = said(db.code().code(), password);
+    let (class, message) = (code.get(..2).unwrap_or_default(), said(db.message(), password));
     let text = format!("{doing}: {message} ({code})");
     let told = |failure| AdapterError::new(failure, text.clone());
-    match (class, code) {
-        (_, "23505") => Problem::Duplicate(rows(&doing, db)),
-        ("22" | "23" | "54" | "44" | "P0", _) => Problem::Rows(rows(&doing, db)),
+    match (class, code.as_str()) {
+        (_, "23505") => Problem::Duplicate(rows(&doing, db, password)),
+        ("22" | "23" | "54" | "44" | "P0", _) => Problem::Rows(rows(&doing, db, password)),
+        // By a policy of the table, which looks at each row. All else of this code is a missing right.
+        (_, "42501") if message.starts_with("new row violates") || by_policy(db) => {
+            Problem::Rows(rows(&doing, db, password))
+        }
+        ("08", _) if message.contains("statement pooling") => {
+            Problem::Told(AdapterError::config(format!(
+                "{text}; a batch needs a transaction: set PgBouncer's pool_mode to transaction or session"
+            )))
+        }
         (_, "53300") | (_, "53400") => Problem::Told(told(Failure::Throttled(None))),
         (_, "40001" | "40P01") => Problem::Conflict(told(Failure::Transient)),
         (_, "57P01" | "57P02" | "57P05") | ("08", _) => Problem::Lost(told(Failure::Transient)),
@@ -28,32 +39,42 @@ pub(super) fn problem(doing: impl fmt::Display, error: &Error) -> Problem {
         ("28", _) => Problem::login(&text),
         ("42" | "3D" | "3F" | "0L" | "0P", _) => Problem::Told(told(Failure::Config)),
         ("40" | "53" | "55" | "57" | "58" | "25", _) => Problem::Told(told(Failure::Transient)),
-        _ => Problem::Told(told(Failure::Unknown)),
+        // The words of what is not known may quote the row.
+        _ => Problem::Told(AdapterError::new(
+            Failure::Unknown,
+            format!("{doing}: the server refuses it ({code}), its own log says why"),
+        )),
     }
 }
 
+/// A row's policy is checked by this function of the server, in whatever language it speaks.
+fn by_policy(db: &DbError) -> bool {
+    db.routine() == Some("ExecWithCheckOptions")
+}
+
 /// Names and codes only: the server's own words may quote the row.
-fn rows(doing: &impl fmt::Display, db: &tokio_postgres::error::DbError) -> String {
-    let mut text = format!("{doing}: the server refuses a row ({})", db.code().code());
+fn rows(doing: &impl fmt::Display, db: &DbError, password: Option<&str>) -> String {
+    let code = said(db.code().code(), password);
+    let mut text = format!("{doing}: the server refuses a row ({code})");
     for (what, name) in
         [("column", db.column()), ("constraint", db.constraint()), ("type", db.datatype())]
     {
         if let Some(name) = name {
-            text.push_str(&format!(", {what} {name}"));
+            text.push_str(&format!(", {what} {}", said(name, password)));
         }
     }
     text
 }
 
 /// An error that no server has told: of the connection, or of TLS.
-fn outside(doing: impl fmt::Display, error: &Error) -> Problem {
-    let mut text = format!("{doing}: {error}");
+fn outside(doing: impl fmt::Display, error: &Error, password: Option<&str>) -> Problem {
+    let mut text = format!("{doing}: {}", said(&error.to_string(), password));
     let mut at = error.source();
     while let Some(cause) = at {
-        let said = cause.to_string();
-        if !text.contains(&said) {
+        let cause_said = said(&cause.to_string(), password);
+        if !text.contains(&cause_said) {
             text.push_str(": ");
-            text.push_str(&said);
+            text.push_str(&cause_said);
         }
         let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         let tls = cause

@@ -17,6 +17,7 @@
 //! PostgreSQL has no U+0000 in texts: it is stored as U+FFFD, and the field as it was logged stands
 //! in `metadata` under `row.exact`, from where [`crate::server::Reader`] restores it.
 
+mod capped;
 pub(crate) mod connect;
 mod copy;
 mod failure;

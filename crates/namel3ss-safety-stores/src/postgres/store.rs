@@ -11,7 +11,6 @@ use tokio_postgres::SimpleQueryMessage;
 
 use super::connect::Conn;
 use super::copy::Rows;
-use super::failure::problem;
 use super::table::{STAGE, make_stage};
 use super::{Open, table};
 use crate::server::Server;
@@ -40,7 +39,7 @@ impl Session for Open {
 
     async fn run(&mut self, sql: &str) -> Result<(), Problem> {
         let done = self.connection.run(|client| client.batch_execute(sql)).await;
-        done.map_err(|error| problem(self.doing(), &error))
+        done.map_err(|error| self.connection.problem(self.doing(), &error))
     }
 
     fn rows(&self, batch: &Batch<'_>) -> Result<Rows, Problem> {
@@ -111,7 +110,7 @@ impl Open {
     async fn insert_staged(&mut self, rows: usize) -> Result<(), Problem> {
         let sql = self.found.insert.clone();
         let answers = self.connection.run(|client| client.simple_query(&sql)).await;
-        let answers = answers.map_err(|error| problem(self.doing(), &error))?;
+        let answers = answers.map_err(|error| self.connection.problem(self.doing(), &error))?;
         let stored = answers.iter().find_map(|answer| match answer {
             SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
             _ => None,
@@ -141,7 +140,7 @@ impl Open {
             }
             sink.finish().await
         });
-        copied.await.map_err(|error| problem(self.doing(), &error))
+        copied.await.map_err(|error| self.connection.problem(self.doing(), &error))
     }
 }
 

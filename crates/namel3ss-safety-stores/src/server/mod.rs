@@ -33,6 +33,8 @@ pub(crate) mod roots;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) mod problem;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(crate) mod said;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) mod session;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod search;

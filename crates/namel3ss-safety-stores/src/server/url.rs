@@ -39,6 +39,41 @@ const IGNORED: [&str; 7] = [
     "gssencmode",
     "binary_prefix",
 ];
+/// Options of other programs that would change something, as we can't do: named, and refused.
+const FOREIGN: [&str; 32] = [
+    "autocommit",
+    "command_timeout",
+    "connection_limit",
+    "currentSchema",
+    "fallback_application_name",
+    "hostaddr",
+    "krbsrvname",
+    "load_balance_hosts",
+    "max_overflow",
+    "options",
+    "passfile",
+    "pgbouncer",
+    "pool_size",
+    "pool_timeout",
+    "prepare_threshold",
+    "prepared_statement_cache_size",
+    "replication",
+    "requirepeer",
+    "schema",
+    "search_path",
+    "serverTimezone",
+    "service",
+    "socket_timeout",
+    "sslaccept",
+    "sslcert",
+    "sslcrl",
+    "sslkey",
+    "sslnegotiation",
+    "sslpassword",
+    "statement_cache_size",
+    "statement_timeout",
+    "useSSL",
+];
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest time that a URL may ask for: a day.
@@ -135,6 +170,9 @@ pub(crate) fn parse(
 /// `[user[:password]@][host[:port]][/database]`
 fn authority(place: &str, found: &mut Found) -> Result<(), OpenError> {
     let (authority, database) = place.split_once('/').unwrap_or((place, ""));
+    if !authority.contains('@') && database.contains('@') {
+        return Err(OpenError::Malformed("write / in a user or a password as %2F"));
+    }
     if !database.is_empty() {
         found.database = Some(decoded(database)?);
     }
@@ -191,7 +229,13 @@ fn option(pair: &str, found: &mut Found) -> Result<(), OpenError> {
             ));
         }
         known if IGNORED.contains(&known) => return Ok(()),
-        unknown => return Err(OpenError::UnknownOption { near: nearest(unknown, OPTIONS) }),
+        unknown => {
+            let foreign = FOREIGN.into_iter().find(|name| *name == unknown);
+            return Err(match foreign {
+                Some(name) => OpenError::ForeignOption { name },
+                None => OpenError::UnknownOption { near: nearest(unknown, OPTIONS) },
+            });
+        }
     };
     *field = Some(text);
     Ok(())
@@ -319,6 +363,11 @@ mod tests {
             (Kind::Postgres, "u:canary@[::1/d", "bracket"),
             (Kind::Postgres, "u:canary@h/d?channel_binding=require", "verify-full"),
             (Kind::Postgres, "u:canary@h/d?table=a;b", "table name"),
+            (Kind::Postgres, "u:canary@h/d?pgbouncer=true", "pgbouncer"),
+            (Kind::Mysql, "u:canary@h/d?useSSL=canary", "useSSL"),
+            // They were taken for a port and a database.
+            (Kind::Postgres, "u:canary/canary@h/d", "%2F"),
+            (Kind::Postgres, "u:12/canary@h/d?table=a", "%2F"),
         ] {
             let error = read(kind, rest).expect_err(rest).to_string();
             assert!(error.contains(hint), "{rest}: {error}");

@@ -30,6 +30,11 @@ pub enum OpenError {
         /// The one that may have been meant. The option itself may be part of a password.
         near: Option<&'static str>,
     },
+    /// An option of another program, which does nothing here.
+    ForeignOption {
+        /// Its name.
+        name: &'static str,
+    },
     /// The URL is wrong in another way; what it should be.
     Malformed(&'static str),
     /// `sqlite:///tmp/a.db` is relative, and where it is read as absolute it names a file, too.
@@ -75,6 +80,14 @@ impl fmt::Display for OpenError {
                     ),
                 }
             }
+            Self::ForeignOption { name: "pgbouncer" } => f.write_str(
+                "open the dataset: leave the URL's option pgbouncer out, transaction and session \
+                 pooling need none",
+            ),
+            Self::ForeignOption { name } => write!(
+                f,
+                "open the dataset: the URL's option {name} is another program's, leave it out"
+            ),
             Self::Malformed(wants) => write!(f, "open the dataset: {wants}"),
             Self::RelativeOrAbsolute { path } => {
                 let (path, folder) = (path.escape_debug(), first_folder(path).escape_debug());

@@ -1,5 +1,6 @@
 //! PostgreSQL passes the suite, and what is particular to it, on a real server.
 
+use std::io::{Read as _, Write as _};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -224,4 +225,97 @@ fn a_seq_beyond_bigint_is_poison_and_a_socket_is_as_good_as_a_port() {
     let error = adapter.insert(&rows(journal, u64::MAX - 2, 1).batch()).unwrap_err();
     assert_eq!(*error.failure(), Failure::Poison(vec![0]));
     assert!(open(&adapter.identity()).unwrap().identity() == adapter.identity());
+}
+
+/// One row that a policy refused cost its batch, as a missing right does, and stopped the delivery.
+#[test]
+fn a_row_that_a_policy_refuses_costs_that_row() {
+    let table = fresh_table();
+    Postgres::sql(&make_role("tenant", ""));
+    let ours = open(&Postgres::url(&table)).unwrap();
+    let journal = JournalId::generate();
+    ours.insert(&rows(journal, 1, 1).batch()).unwrap();
+    let url = Postgres::url_of("tenant", &table);
+    let adapter = open(&url).unwrap();
+    // Without a right to the table it is a mistake in the set-up, whatever the row.
+    let error = adapter.insert(&rows(journal, 2, 9).batch()).unwrap_err();
+    assert_eq!(*error.failure(), Failure::Config, "{error}");
+    Postgres::sql(&format!(
+        "GRANT INSERT, SELECT ON {table} TO tenant; \
+         ALTER TABLE {table} ENABLE ROW LEVEL SECURITY; \
+         CREATE POLICY own ON {table} USING (true) WITH CHECK (seq NOT IN (4, 7))"
+    ));
+    let adapter = open(&url).unwrap();
+    let batch = rows(journal, 2, 9);
+    let error = adapter.insert(&batch.batch()).unwrap_err();
+    assert_eq!(*error.failure(), Failure::Poison(vec![2, 5]), "{error}");
+    for part in [0..2, 3..5, 6..9] {
+        adapter.insert(&batch.batch().slice(part)).unwrap();
+    }
+    let stored = [1, 2, 3, 5, 6, 8, 9, 10].map(|seq| (journal, seq));
+    assert_eq!(places(&Postgres::url(&table)), stored);
+}
+
+/// A server of one answer: after the greeting, what `says` makes of a client's first message.
+fn impostor(says: impl Fn(&[u8]) -> Vec<u8> + Send + 'static) -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut bytes);
+            // Clear text, please.
+            let _ = stream.write_all(b"R\0\0\0\x08\0\0\0\x03");
+            let heard = stream.read(&mut bytes).unwrap_or(0);
+            let answer = says(&bytes[..heard]);
+            // Until the client has had enough, but not for ever.
+            for _ in 0..64 {
+                if stream.write_all(&answer).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    port
+}
+
+fn refusal(code: &str, words: &[u8]) -> Vec<u8> {
+    let mut body = format!("SFATAL\0VFATAL\0C{code}\0M").into_bytes();
+    body.extend_from_slice(words);
+    body.extend_from_slice(b"\0\0");
+    let length = u32::try_from(body.len() + 4).expect("a length");
+    [b"E", &length.to_be_bytes()[..], &body].concat()
+}
+
+/// What answered on the port could take 2 GiB of the process, end it, and write the password and a
+/// terminal's commands into its log.
+#[test]
+fn who_only_pretends_to_be_a_server_gets_no_memory_and_no_word_into_the_log() {
+    let told = |port: u16| {
+        let url = format!(
+            "postgresql://u:canary-7@127.0.0.1:{port}/db?sslmode=disable&connect_timeout=20"
+        );
+        let adapter = open(&url).unwrap();
+        adapter.insert(&rows(JournalId::generate(), 1, 1).batch()).unwrap_err()
+    };
+    let huge = impostor(|_| [&b"E\x7f\xff\xff\xff"[..], &vec![b'A'; 1 << 20]].concat());
+    let error = told(huge);
+    assert_eq!(*error.failure(), Failure::Transient, "{error}");
+    assert!(error.to_string().contains("16 MiB"), "{error}");
+    let echo = impostor(|heard| {
+        let password = &heard[5..heard.len() - 1];
+        refusal("28P01", &[b"it was ", password, b" \x1b[31m", &[b'x'; 9000]].concat())
+    });
+    let error = told(echo);
+    assert_eq!(*error.failure(), Failure::Config, "{error}");
+    let said = format!("{error} {error:?}");
+    assert!(said.contains("it was *** \\u{1b}[31mxxx"), "{said}");
+    assert!(!said.contains("canary") && said.len() < 1500, "{said}");
+    let unknown = told(impostor(|_| refusal("XX000", b"SECRET ROW"))).to_string();
+    assert!(unknown.contains("XX000") && !unknown.contains("SECRET"), "{unknown}");
+    let pooler =
+        impostor(|_| refusal("08P01", b"transaction blocks not allowed in statement pooling mode"));
+    let error = told(pooler);
+    assert_eq!(*error.failure(), Failure::Config, "{error}");
+    assert!(error.to_string().contains("pool_mode"), "{error}");
 }

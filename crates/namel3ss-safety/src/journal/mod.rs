@@ -218,7 +218,7 @@ impl Journal {
     /// Bytes from `front` on, wherever they are.
     #[must_use]
     pub fn bytes_from(&self, front: Seq) -> u64 {
-        self.ring.used_bytes() + self.spill.bytes() + self.store.bytes_from(front)
+        self.ring.held_bytes() + self.spill.bytes() + self.store.bytes_from(front)
     }
 
     /// Readies room for the next events; see [`Ring::tend`].

@@ -155,6 +155,17 @@ impl Ring {
         complete(head / 8, claim as u32) * 8 - head
     }
 
+    /// Bytes of frames in it, without what is skipped where it wraps early.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        let (used, limit) = (self.used_bytes(), self.limit.load(Ordering::Acquire));
+        if used <= limit {
+            return used;
+        }
+        // It has wrapped at its limit, which does not grow meanwhile.
+        used.saturating_sub(self.capacity.saturating_sub(limit)).min(limit)
+    }
+
     /// The most bytes it ever holds.
     #[must_use]
     pub fn capacity_bytes(&self) -> u64 {

@@ -9,6 +9,8 @@ import json
 import logging
 import pathlib
 import re
+import subprocess
+import sys
 import threading
 from collections import OrderedDict, namedtuple
 from enum import Enum
@@ -1049,3 +1051,49 @@ def test_nothing_is_imported_for_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+SPAN = """
+import sys
+from namel3ss.safety import JSONAdapter, SafetyEvent, SafetyEventLogger, AdapterRegistry, context
+
+registry = AdapterRegistry()
+registry.register("safety_events", JSONAdapter(sys.argv[1]))
+logger = SafetyEventLogger(adapter_registry=registry)
+logger.log(SafetyEvent(event_id="before", action="block"))
+assert not any(name.startswith("opentelemetry") for name in sys.modules)
+
+from opentelemetry.sdk.trace import TracerProvider
+
+tracer = TracerProvider().get_tracer("app")
+with tracer.start_as_current_span("request") as span:
+    print(format(span.get_span_context().trace_id, "032x"))
+    logger.log(SafetyEvent(event_id="in", action="block"))
+    logger.log({"event_id": "mapping", "action": "block"})
+    logger.log(SafetyEvent(event_id="own", action="block", trace_id="own"))
+    with context(trace_id="context"):
+        logger.log(SafetyEvent(event_id="context", action="block"))
+    logger.bind(defaults={"trace_id": "default"}).log({"event_id": "default", "action": "block"})
+logger.log(SafetyEvent(event_id="after", action="block"))
+logger.stop_sync()
+"""
+
+
+def test_the_running_opentelemetry_span_gives_the_trace(tmp_path: pathlib.Path) -> None:
+    """Where neither the event nor a context names one; opentelemetry is not imported for it."""
+    path = tmp_path / "rows.jsonl"
+    done = subprocess.run(
+        [sys.executable, "-c", SPAN, str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    trace = done.stdout.strip()
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert {row["event_id"]: row["trace_id"] for row in rows} == {
+        "before": None,
+        "in": trace,
+        "mapping": trace,
+        "own": "own",
+        "context": "context",
+        "default": "default",
+        "after": None,
+    }

@@ -21,7 +21,20 @@ pub(crate) struct Context {
     defaults: Values,
 }
 
+/// From the widest to the nearest: the running span's, a bound logger's, and the running task's.
+pub(crate) type Contexts<'a> = [Option<&'a Context>; 3];
+
+/// Where `trace_id` is among the eight optional texts.
+const TRACE: usize = 5;
+
 impl Context {
+    /// One that knows the trace of a span, for events and contexts that name none.
+    pub(crate) fn of_trace(trace: String) -> Self {
+        let mut made = Self::default();
+        made.defaults.texts[TRACE] = Some(trace);
+        made
+    }
+
     /// What fills an event's empty fields.
     pub(crate) fn values(&self) -> &Values {
         &self.values
@@ -79,7 +92,7 @@ impl Values {
             event_id: "",
             timestamp: Timestamp::from_micros(0),
             action: Some(SafetyAction::Allow),
-            contexts: [None, None],
+            contexts: [None; 3],
         };
         // Through the codec, so that a context's values are cut and read as an event's are.
         let others = Others { extras: &extras, ..NO_OTHERS };

@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyList, PyString};
 
 use crate::categories::{listed_categories, other_categories};
-use crate::context::{Context, Values};
+use crate::context::{Context, Contexts, Values};
 use crate::field::{self, Slots};
 use crate::foreign::Entry;
 use crate::gate::Inside;
@@ -31,7 +31,7 @@ pub(crate) struct Defaults<'a> {
     /// `None`: an object without an action is an alert.
     pub(crate) action: Option<SafetyAction>,
     /// From the widest to the nearest.
-    pub(crate) contexts: [Option<&'a Context>; 2],
+    pub(crate) contexts: Contexts<'a>,
 }
 
 /// What the app's object says besides its fields.
@@ -61,7 +61,7 @@ pub(crate) struct Draft<'a, 'py> {
     metadata: Option<&'a Bound<'py, PyAny>>,
     /// The metadata as a dict, where it was given as something else that holds one.
     converted: OnceCell<Option<Bound<'py, PyDict>>>,
-    contexts: [Option<&'a Context>; 2],
+    contexts: Contexts<'a>,
     others: Others<'a, 'py>,
     /// A bit for each field whose value the record could not take as it was, and the bits below. Of
     /// the categories that is known after they were encoded.
@@ -237,7 +237,7 @@ impl<'a, 'py> Draft<'a, 'py> {
 /// Fills texts that are empty: with the contexts' values, the nearest first, then with their
 /// defaults.
 #[cold]
-fn fill<'a>(texts: &mut [Option<Cow<'a, str>>; 8], contexts: &[Option<&'a Context>; 2]) {
+fn fill<'a>(texts: &mut [Option<Cow<'a, str>>; 8], contexts: &Contexts<'a>) {
     let nearest = || contexts.iter().rev().copied().flatten();
     for values in nearest().map(Context::values).chain(nearest().map(Context::defaults)) {
         for (place, text) in texts.iter_mut().zip(values.texts()) {

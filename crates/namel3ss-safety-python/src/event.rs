@@ -130,7 +130,7 @@ impl SafetyEvent {
         &'a self,
         py: Python<'py>,
         id: &'a mut [u8; 36],
-        contexts: [Option<&'a crate::context::Context>; 2],
+        contexts: crate::context::Contexts<'a>,
     ) -> Draft<'a, 'py> {
         let is_given = is_text(py, self.slots[field::EVENT_ID].as_ref());
         let event_id = if is_given { "" } else { self.id.write(id) };
@@ -221,7 +221,7 @@ impl SafetyEvent {
     /// `action` as its word.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let mut id = [0; 36];
-        let payload = Payload::of(&self.draft(py, &mut id, [None, None]));
+        let payload = Payload::of(&self.draft(py, &mut id, [None; 3]));
         row::of_payload(py, &payload)
     }
 

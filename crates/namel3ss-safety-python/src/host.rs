@@ -19,6 +19,7 @@ use crate::event::SafetyEvent;
 use crate::gate::{self, Inside};
 use crate::own_code;
 use crate::rows::{Encoded, with_draft};
+use crate::span;
 use crate::warning::Kinds;
 
 /// In a forked child: random numbers begin anew. Every logger finds out by itself at its next call.
@@ -115,8 +116,8 @@ impl Host {
     /// Whether it is settled: kept, dropped by the strategy, or no event at all.
     #[inline]
     fn try_log(&self, event: &Bound<'_, PyAny>, bound: Option<&Context>) -> PyResult<bool> {
-        let current = context::current(event.py());
-        let contexts = [bound, current.as_ref().map(Py::get)];
+        let (span, current) = (span::context(event.py()), context::current(event.py()));
+        let contexts = [span.as_ref(), bound, current.as_ref().map(Py::get)];
         let logged = with_draft(event, contexts, |draft| {
             if self.strict {
                 refuse_odd(draft)?;
@@ -153,8 +154,8 @@ impl Host {
     #[cold]
     fn log_slowly(&self, event: &Bound<'_, PyAny>, bound: Option<&Context>) -> PyResult<Py<PyAny>> {
         let py = event.py();
-        let current = context::current(py);
-        let contexts = [bound, current.as_ref().map(Py::get)];
+        let (span, current) = (span::context(py), context::current(py));
+        let contexts = [span.as_ref(), bound, current.as_ref().map(Py::get)];
         let encode = || {
             with_draft(event, contexts, |draft| {
                 let payload = Payload::of(draft);

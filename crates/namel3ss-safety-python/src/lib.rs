@@ -11,6 +11,7 @@ mod name;
 mod warning;
 mod value;
 mod context;
+mod span;
 mod scalar;
 mod categories;
 mod draft;

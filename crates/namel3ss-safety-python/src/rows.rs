@@ -5,7 +5,7 @@ use namel3ss_safety::{EventId, JournalId, RowBuffer, Seq, Timestamp};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::context::Context;
+use crate::context::Contexts;
 use crate::draft::{Defaults, Draft, Others};
 use crate::event::SafetyEvent;
 use crate::field;
@@ -25,7 +25,7 @@ pub(crate) struct Encoded(pub(crate) Payload);
 #[inline]
 pub(crate) fn with_draft<T>(
     object: &Bound<'_, PyAny>,
-    contexts: [Option<&Context>; 2],
+    contexts: Contexts<'_>,
     take: impl FnOnce(&Draft<'_, '_>) -> T,
 ) -> PyResult<T> {
     match object.cast::<SafetyEvent>() {
@@ -42,7 +42,7 @@ pub(crate) fn with_draft<T>(
 #[inline(never)]
 fn with_foreign<T>(
     object: &Bound<'_, PyAny>,
-    contexts: [Option<&Context>; 2],
+    contexts: Contexts<'_>,
     take: impl FnOnce(&Draft<'_, '_>) -> T,
 ) -> PyResult<T> {
     let py = object.py();
@@ -78,7 +78,7 @@ pub(crate) fn of_iterable(rows: &Bound<'_, PyAny>) -> PyResult<(RowBuffer, Vec<P
     let mut seq = Seq(0);
     for row in rows.try_iter()? {
         seq = seq.next();
-        let pushed = with_draft(&row?, [None, None], |draft| buffer.push_event(seq, draft));
+        let pushed = with_draft(&row?, [None; 3], |draft| buffer.push_event(seq, draft));
         if let Err(error) = pushed {
             refused.push(error);
         }

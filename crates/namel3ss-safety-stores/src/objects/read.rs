@@ -20,9 +20,13 @@ use super::place::Place;
 use super::store::{Object, Store};
 #[cfg(feature = "parquet")]
 use super::{compact::ids, opened::Opened};
+#[cfg(feature = "parquet")]
+use crate::parquet::Rows;
 
 /// How far back a further look looks.
 const LATE_MICROS: i64 = 86_400_000_000;
+/// About how many bytes of a row group are kept for those who want the newest rows only: 256 MiB.
+const NEWEST_BYTES_MAX: usize = 256 << 20;
 /// How often a partition may be listed again because objects in it went away.
 const LISTINGS_MAX: u32 = 1_000;
 
@@ -41,7 +45,16 @@ pub struct Reader {
     following: bool,
     listings: u32,
     pieces: VecDeque<Piece>,
-    rows: IntoIter<Result<ReadRow, ReadError>>,
+    rows: Open,
+}
+
+/// The rows that are being given.
+#[derive(Debug)]
+enum Open {
+    Rows(IntoIter<Result<ReadRow, ReadError>>),
+    /// Of a row group, unpacked as they are given; behind the key of its object.
+    #[cfg(feature = "parquet")]
+    Group(String, Box<Rows>),
 }
 
 /// What is read at once.
@@ -81,7 +94,7 @@ impl Reader {
             following: false,
             listings: LISTINGS_MAX,
             pieces: VecDeque::new(),
-            rows: Vec::new().into_iter(),
+            rows: Open::of(Vec::new()),
         })
     }
 
@@ -127,10 +140,25 @@ impl Reader {
                 self.unpack(piece);
                 // An object comes apart into its row groups, of which the last is read first.
                 pieces.append(&mut self.pieces);
-                let mut read: Vec<_> = std::mem::take(&mut self.rows).collect();
-                read.retain(|row| is_new(row, &mut met));
+                let (mut read, mut bytes) = (VecDeque::new(), 0);
+                for row in std::mem::replace(&mut self.rows, Open::of(Vec::new())) {
+                    if !is_new(&row, &mut met) {
+                        continue;
+                    }
+                    bytes += size(&row);
+                    read.push_back(row);
+                    // A row group may unpack to more than fits into memory: then only the last rows of it
+                    // are kept.
+                    while bytes > NEWEST_BYTES_MAX
+                        && found + read.len() as u64 > rows
+                        && let Some(old) = read.pop_front()
+                    {
+                        bytes -= size(&old);
+                        is_new(&old, &mut self.given);
+                    }
+                }
                 found += read.len() as u64;
-                newest.push_front(Piece::Rows(read));
+                newest.push_front(Piece::Rows(read.into()));
             }
         }
         self.pieces = newest;
@@ -151,7 +179,7 @@ impl Reader {
     /// Has `rows` hold what is in a piece; an object of several row groups is queued as those.
     fn unpack(&mut self, piece: Piece) {
         let (read, partition, key) = match piece {
-            Piece::Rows(rows) => return self.rows = rows.into_iter(),
+            Piece::Rows(rows) => return self.rows = Open::of(rows),
             Piece::Object(partition, object) => {
                 let read = self.open_object(&partition, &object);
                 let key = partition.key(&object.name);
@@ -159,7 +187,15 @@ impl Reader {
             }
             #[cfg(feature = "parquet")]
             Piece::Group(partition, opened, group) => {
-                (self.group(&partition, &opened, group), partition, opened.key)
+                let rows = opened.group(&*self.store, group).and_then(|part| {
+                    part.map(|part| opened.footer.decode(group, part, 0)).transpose()
+                });
+                let read = match rows {
+                    Ok(Some(rows)) => return self.rows = Open::Group(opened.key, Box::new(rows)),
+                    Ok(None) => self.gone(&partition),
+                    Err(error) => Err(error),
+                };
+                (read, partition, opened.key)
             }
         };
         let read = match read {
@@ -167,11 +203,8 @@ impl Reader {
             Err(ReadError::Dataset(_)) if self.is_gone(&partition, &key) => self.gone(&partition),
             other => other,
         };
-        let told = |error| match error {
-            ReadError::Dataset(text) => vec![Err(ReadError::Dataset(format!("{key}: {text}")))],
-            other => vec![Err(other)],
-        };
-        self.rows = read.unwrap_or_else(told).into_iter();
+        let rows = read.unwrap_or_else(|error| vec![Err(about(&key, error))]);
+        self.rows = Open::of(rows);
     }
 
     /// Whether an object is not listed any more.
@@ -213,19 +246,6 @@ impl Reader {
         }
     }
 
-    #[cfg(feature = "parquet")]
-    fn group(
-        &mut self,
-        partition: &Partition,
-        opened: &Opened,
-        group: usize,
-    ) -> Result<Vec<Result<ReadRow, ReadError>>, ReadError> {
-        match opened.group(&*self.store, group)? {
-            Some(part) => opened.footer.whole(group, part),
-            None => self.gone(partition),
-        }
-    }
-
     /// An object went away since it was listed: its rows are in a merged one by now.
     fn gone(
         &mut self,
@@ -243,6 +263,52 @@ impl Reader {
 /// The first day that a further look lists.
 fn late() -> Day {
     Day::of(Timestamp::from_micros(Timestamp::now().micros().saturating_sub(LATE_MICROS)))
+}
+
+/// `error` with the key of the object that it is about.
+fn about(key: &str, error: ReadError) -> ReadError {
+    match error {
+        ReadError::Dataset(text) => ReadError::Dataset(format!("{key}: {text}")),
+        other => other,
+    }
+}
+
+impl Open {
+    fn of(rows: Vec<Result<ReadRow, ReadError>>) -> Self {
+        Self::Rows(rows.into_iter())
+    }
+}
+
+impl Iterator for Open {
+    type Item = Result<ReadRow, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Rows(rows) => rows.next(),
+            #[cfg(feature = "parquet")]
+            Self::Group(key, rows) => rows.next().map(|row| row.map_err(|error| about(key, error))),
+        }
+    }
+}
+
+/// About how many bytes a row's texts take.
+fn size(row: &Result<ReadRow, ReadError>) -> usize {
+    let Ok(ReadRow { event, .. }) = row else { return 0 };
+    let texts = [
+        &event.app_name,
+        &event.chain_name,
+        &event.agent_name,
+        &event.policy_name,
+        &event.reason,
+        &event.trace_id,
+        &event.session_id,
+        &event.user_id,
+    ];
+    let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+    let categories: usize = event.categories.iter().map(String::len).sum();
+    let metadata: usize =
+        event.metadata.iter().map(|(key, value)| key.len() + value.to_string().len()).sum();
+    event.event_id.len() + texts + categories + metadata
 }
 
 /// Whether a row was not met before.

@@ -1,5 +1,7 @@
 //! A Parquet file of ours in parts: its footer says which rows and times each row group holds and
-//! where it lies, so that only what is wanted is fetched, one group in memory at a time.
+//! where it lies, so that only what is wanted is fetched, one group in memory at a time, packed. Its rows are
+//! unpacked a few at a time. **Limit:** how few follows from what the footer says; where that lies, or one
+//! page alone unpacks to more than fits, nothing bounds it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
-use parquet::basic::{LogicalType, TimeUnit};
+use parquet::basic::{Encoding, LogicalType, TimeUnit, Type};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
@@ -24,8 +26,10 @@ use super::read::{Rows, wrong};
 
 /// The most bytes that a row group may say it unpacks to where it is read at once: 1 GiB.
 const UNPACKED_BYTES_MAX: i64 = 1 << 30;
-/// Rows that are unpacked at once, where a group is read bit by bit.
-const BATCH_ROWS: usize = 4096;
+/// The most rows that are unpacked at once, where a group is read bit by bit.
+const BATCH_ROWS: u64 = 4096;
+/// About how many bytes those may take: 256 MiB.
+const BATCH_BYTES_MAX: u64 = 256 << 20;
 /// How much of a file's end is fetched at first: nearly always all of its footer.
 pub(crate) const TAIL_BYTES: u64 = 64 << 10;
 /// What ends a file: the length of its footer, and four letters.
@@ -176,7 +180,25 @@ impl Footer {
         let mask = ProjectionMask::columns(file.parquet_schema(), names);
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         let file = file.with_projection(mask).with_row_groups(vec![group]).with_offset(skip);
-        Ok(Rows::new(file.with_batch_size(BATCH_ROWS).build().map_err(wrong)?))
+        Ok(Rows::new(file.with_batch_size(self.rows_at_once(group)).build().map_err(wrong)?))
+    }
+
+    /// How many rows of a group are unpacked at once. A text of a dictionary, or a prefix in common
+    /// with the text before, costs a file a few bits a row and memory all of its length; no text is
+    /// longer than what its column says that it unpacks to.
+    fn rows_at_once(&self, group: usize) -> usize {
+        let repeats = |encoding| {
+            matches!(
+                encoding,
+                Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY | Encoding::DELTA_BYTE_ARRAY
+            )
+        };
+        let columns = self.0.row_group(group).columns().iter().filter(|column| {
+            column.column_type() == Type::BYTE_ARRAY && column.encodings().any(repeats)
+        });
+        let longest = columns.map(|column| u64::try_from(column.uncompressed_size()).unwrap_or(0));
+        let row = longest.fold(1, u64::saturating_add);
+        usize::try_from((BATCH_BYTES_MAX / row).clamp(1, BATCH_ROWS)).unwrap_or(1)
     }
 
     /// All rows of a group at once; of one that makes no sense, what is wrong with it.

@@ -28,7 +28,6 @@ mod merge;
 
 pub(crate) use self::footer::{Footer, Part, TAIL_BYTES};
 pub(crate) use self::merge::{KEYS, Key, Merger, keys, only};
-#[cfg(feature = "delta")]
 pub(crate) use self::read::Rows;
 pub use self::read::decode;
 pub use self::write::encode;

@@ -1,7 +1,6 @@
 //! Reading a Parquet file of ours back, by the columns' names and types.
 
 use std::fmt::{self, Display};
-use std::vec::IntoIter;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
@@ -35,28 +34,27 @@ pub fn decode(bytes: Vec<u8>) -> Result<Vec<ReadRow>, ReadError> {
 /// [`ReadError::Dataset`] nothing comes.
 pub(crate) struct Rows {
     batches: Option<ParquetRecordBatchReader>,
-    open: IntoIter<Result<ReadRow, ReadError>>,
+    /// The batch whose rows are being given.
+    open: Columns,
+    /// How many of them are given, and how many there are.
+    at: usize,
+    rows: usize,
+    /// How many rows were given of all batches.
     given: u64,
 }
 
 impl Rows {
     pub(super) fn new(batches: ParquetRecordBatchReader) -> Self {
-        Self { batches: Some(batches), open: Vec::new().into_iter(), given: 0 }
+        Self { batches: Some(batches), open: Columns(Vec::new()), at: 0, rows: 0, given: 0 }
     }
 
     fn batch(&mut self) -> Option<Result<RecordBatch, ReadError>> {
         Some(self.batches.as_mut()?.next()?.map_err(wrong))
     }
 
-    fn rows_of(&mut self, batch: &RecordBatch) -> Result<(), ReadError> {
-        let columns = Columns::of(batch)?;
-        let before = self.given;
-        self.given += batch.num_rows() as u64;
-        let row = |at: usize| {
-            let number = before + at as u64 + 1;
-            columns.row(at).map_err(|wrong| ReadError::Row { number, wrong })
-        };
-        self.open = (0..batch.num_rows()).map(row).collect::<Vec<_>>().into_iter();
+    fn open(&mut self, batch: &RecordBatch) -> Result<(), ReadError> {
+        self.open = Columns::of(batch)?;
+        (self.at, self.rows) = (0, batch.num_rows());
         Ok(())
     }
 }
@@ -66,11 +64,16 @@ impl Iterator for Rows {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(row) = self.open.next() {
-                return Some(row);
+            if self.at < self.rows {
+                let row = self.open.row(self.at);
+                self.at += 1;
+                self.given += 1;
+                return Some(row.map_err(|wrong| ReadError::Row { number: self.given, wrong }));
             }
+            // Before the next one takes its room.
+            self.open = Columns(Vec::new());
             let batch = self.batch()?;
-            if let Err(error) = batch.and_then(|batch| self.rows_of(&batch)) {
+            if let Err(error) = batch.and_then(|batch| self.open(&batch)) {
                 self.batches = None;
                 return Some(Err(error));
             }
@@ -191,5 +194,47 @@ impl Columns {
         let seq = seq.is_valid(row).then(|| u64::try_from(seq.value(row)).ok()).flatten();
         let id = text(17).parse().ok().zip(seq.map(Seq));
         Ok(ReadRow { id, event })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::types::Int32Type;
+    use arrow_array::{DictionaryArray, Int32Array, StringArray};
+    use namel3ss_safety::conformance::{buffer, plain_event};
+    use namel3ss_safety::{JournalId, SafetyEvent};
+
+    use super::super::write::writer;
+    use super::*;
+
+    /// One long text in a dictionary, and many rows that have it: a file of some KiB took gigabytes in
+    /// `tail` and `stats`, which unpacked 4,096 rows at once.
+    #[test]
+    fn a_small_file_with_a_long_text_in_each_row_is_unpacked_in_few_rows_at_once() {
+        const LONG: usize = 900 << 10;
+        let events: Vec<SafetyEvent> = (0..1000).map(plain_event).collect();
+        let rows = buffer(JournalId([7; 16]), 1, &events);
+        let rows: Vec<_> = rows.batch().rows().collect();
+        let batch = columns::of(&rows).unwrap();
+        let mut columns = batch.columns().to_vec();
+        let (keys, words) =
+            (Int32Array::from(vec![0; 1000]), StringArray::from(vec!["x".repeat(LONG)]));
+        columns[5] =
+            Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::new(words)).unwrap());
+        let mut writer = writer(Vec::new()).unwrap();
+        writer.write(&RecordBatch::try_new(columns::schema(), columns).unwrap()).unwrap();
+        let file = writer.into_inner().unwrap();
+        assert!(file.len() < 64 << 10, "{}", file.len());
+        let part = Part::whole(file.into());
+        let mut rows = Footer::read(&part).unwrap().decode(0, part, 0).unwrap();
+        let mut given = 0;
+        while let Some(row) = rows.next() {
+            assert_eq!(row.unwrap().event.policy_name.unwrap().len(), LONG);
+            assert!(rows.rows * LONG <= 256 << 20, "{} rows at once", rows.rows);
+            given += 1;
+        }
+        assert_eq!(given, 1000);
     }
 }

@@ -98,7 +98,7 @@ impl HttpService for Service {
     {
         Box::pin(async move {
             let asked_for = request.headers().get("range").and_then(|range| range.to_str().ok());
-            let most = asked_for.and_then(length).unwrap_or(OBJECT_BYTES_MAX);
+            let most = asked_for.and_then(length).unwrap_or(OBJECT_BYTES_MAX).min(OBJECT_BYTES_MAX);
             let response = HttpService::call(&self.client, request).await?;
             let most = match response.status().is_success() {
                 true => most,

@@ -259,3 +259,20 @@ fn an_adapter_says_what_it_is_and_repeats_no_secret() {
     assert_eq!(abfss.identity(), "delta+az://safety/a?account_name=mine");
     assert!(all("delta+file:///nowhere/at/all").is_empty());
 }
+
+/// S3 answers so where another write of the key is under way, which may yet fail. A data file was taken
+/// for another's of the same name, and the batch for one that nothing can be done about.
+#[test]
+fn a_write_that_meets_another_one_is_tried_again() {
+    let store = XmlStore::start(Honours::Amazon);
+    let url = s3(store.port, "p");
+    let adapter = open(&url).expect("a URL");
+    let journal = JournalId::generate();
+    for (first, keys) in [(1, "events_"), (6, "_delta_log/"), (11, "events_")] {
+        store.conflict_over(keys, 1);
+        let error = adapter.insert(&rows(journal, first, 5).batch()).expect_err("a conflict");
+        assert_eq!(*error.failure(), Failure::Transient, "{error}");
+        adapter.insert(&rows(journal, first, 5).batch()).expect("stored");
+        assert_eq!(seqs(&url), (1..first + 5).collect::<Vec<_>>());
+    }
+}

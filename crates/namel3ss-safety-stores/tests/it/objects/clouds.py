@@ -42,7 +42,7 @@ def cell(name, text):
         return text
     if name == "seq":
         return int(text)
-    if re.match(r"'+([=+\-@\t\r]|\Z)", text):
+    if re.match(r"'+([=+\-@\t\r\n＝＋－＠]|\Z)", text):
         return text[1:]
     return text or None
 

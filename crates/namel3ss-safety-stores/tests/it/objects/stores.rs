@@ -382,13 +382,18 @@ fn a_batch_costs_one_short_listing_and_one_write() {
 /// A store could send up to 1 GiB where 64 KiB were asked for, and all of it was taken in.
 #[test]
 fn no_more_of_an_object_is_taken_in_than_was_asked_for() {
-    let store = XmlStore::start(Honours::Amazon);
-    let url = s3(store.port, "p?format=parquet");
-    open(&url).expect("a URL").insert(&rows(JournalId::generate(), 1, 5).batch()).expect("stored");
-    assert_eq!(seqs(&url), [1, 2, 3, 4, 5]);
-    store.send_more(1);
-    let read: Result<Vec<_>, _> =
-        namel3ss_safety_stores::objects::read(&url).expect("a URL").collect();
-    let error = read.expect_err("it is more than a part").to_string();
-    assert!(error.contains("the answer makes no sense"), "{error}");
+    for format in ["parquet", "jsonl"] {
+        let store = XmlStore::start(Honours::Amazon);
+        let url = s3(store.port, &format!("p?format={format}"));
+        open(&url)
+            .expect("a URL")
+            .insert(&rows(JournalId::generate(), 1, 5).batch())
+            .expect("stored");
+        assert_eq!(seqs(&url), [1, 2, 3, 4, 5]);
+        store.send_more(1);
+        let read: Result<Vec<_>, _> =
+            namel3ss_safety_stores::objects::read(&url).expect("a URL").collect();
+        let error = read.expect_err("it is more than a part").to_string();
+        assert!(error.contains("the answer makes no sense"), "{format}: {error}");
+    }
 }

@@ -34,6 +34,8 @@ struct State {
     busy: AtomicU32,
     /// Lists are answered with 403.
     blind: AtomicBool,
+    /// So many conditional writes of keys that hold `lost_keys` meet another one that is under way.
+    conflicts: AtomicU32,
     /// Parts are followed by this many bytes more.
     surplus: AtomicUsize,
     lists: AtomicUsize,
@@ -68,6 +70,7 @@ impl XmlStore {
             lost_keys: Mutex::new("events_"),
             busy: AtomicU32::new(0),
             blind: AtomicBool::new(false),
+            conflicts: AtomicU32::new(0),
             surplus: AtomicUsize::new(0),
             lists: AtomicUsize::new(0),
             heard: Mutex::default(),
@@ -101,6 +104,11 @@ impl XmlStore {
 
     pub(crate) fn be_blind(&self) {
         self.state.blind.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn conflict_over(&self, keys: &'static str, count: u32) {
+        *self.state.lost_keys.lock().unwrap() = keys;
+        self.state.conflicts.store(count, Ordering::SeqCst);
     }
 
     pub(crate) fn send_more(&self, bytes: usize) {
@@ -223,6 +231,10 @@ fn answer(state: &State, request: &Request) -> Answer {
                 }
                 Honours::Refuses => false,
             };
+            let meant = request.key.contains(*state.lost_keys.lock().unwrap());
+            if only_new && meant && take(&state.conflicts) {
+                return error("409 Conflict", "ConditionalRequestConflict");
+            }
             if only_new && objects.contains_key(&request.key) {
                 return error("412 Precondition Failed", "PreconditionFailed");
             }

@@ -30,6 +30,10 @@ const UNPACKED_BYTES_MAX: i64 = 1 << 30;
 const BATCH_ROWS: u64 = 4096;
 /// About how many bytes those may take: 256 MiB.
 const BATCH_BYTES_MAX: u64 = 256 << 20;
+/// What a column of a group may say that it unpacks to: so many bytes, or so many times its own. What
+/// says more is no dataset but made to fill the memory.
+const COLUMN_BYTES: i64 = 256 << 20;
+const COLUMN_TIMES: i64 = 1000;
 /// How much of a file's end is fetched at first: nearly always all of its footer.
 pub(crate) const TAIL_BYTES: u64 = 64 << 10;
 /// What ends a file: the length of its footer, and four letters.
@@ -174,6 +178,7 @@ impl Footer {
 
     /// The rows of a group behind its first `skip`, some thousand in memory at a time.
     pub(crate) fn decode(&self, group: usize, part: Part, skip: u64) -> Result<Rows, ReadError> {
+        self.check_claims(group)?;
         let file = ParquetRecordBatchReaderBuilder::new_with_metadata(part, self.plain()?);
         let ours = columns::schema();
         let names = ours.fields().iter().map(|field| field.name().as_str());
@@ -213,6 +218,20 @@ impl Footer {
             row => Ok(row),
         };
         self.decode(group, part, 0)?.map(told).collect()
+    }
+
+    /// Whether what a group's columns say of themselves can be.
+    fn check_claims(&self, group: usize) -> Result<(), ReadError> {
+        for column in self.0.row_group(group).columns() {
+            let most = column.compressed_size().saturating_mul(COLUMN_TIMES).max(COLUMN_BYTES);
+            if !(0..=most).contains(&column.uncompressed_size()) {
+                let path = column.column_path().string();
+                return Err(wrong(format_args!(
+                    "column {path:?} says that it unpacks to more than {COLUMN_TIMES} times its bytes"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Whether a group may be unpacked at once.
@@ -261,5 +280,33 @@ impl Footer {
         });
         let fields: Fields = fields.collect();
         with(ArrowReaderOptions::new().with_schema(Arc::new(Schema::new(fields))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use namel3ss_safety::JournalId;
+    use namel3ss_safety::conformance::{buffer, plain_event};
+
+    use super::*;
+
+    /// A page's buffer is made as large as the file says that it will be.
+    #[test]
+    fn a_column_that_says_that_it_unpacks_to_the_absurd_is_refused() {
+        let rows = buffer(JournalId([7; 16]), 1, &[plain_event(1)]);
+        let rows: Vec<_> = rows.batch().rows().collect();
+        let part = Part::whole(super::super::encode(&rows).unwrap().into());
+        let honest = Footer::read(&part).unwrap();
+        assert_eq!(honest.decode(0, part.clone(), 0).unwrap().count(), 1);
+        for claim in [-1, 1 << 30, i64::MAX] {
+            let group = honest.0.row_group(0).clone();
+            let mut columns = group.columns().to_vec();
+            let column = columns[6].clone().into_builder().set_total_uncompressed_size(claim);
+            columns[6] = column.build().unwrap();
+            let group = group.into_builder().set_column_metadata(columns).build().unwrap();
+            let lying = honest.0.as_ref().clone().into_builder().set_row_groups(vec![group]);
+            let error = Footer(Arc::new(lying.build())).decode(0, part.clone(), 0).unwrap_err();
+            assert!(error.to_string().contains("\"reason\""), "{error}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! MariaDB passes the suite, and what is particular to it, on a real server.
 
+use std::io::Write as _;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -8,7 +9,7 @@ use namel3ss_safety::{Failure, JournalId, SafetyEvent, Timestamp};
 use namel3ss_safety_stores::open;
 use namel3ss_safety_stores::schema::{Dialect, ddl};
 
-use crate::servers::{Database, EVERY, TestServer, Theirs, all, fresh_table, places, suite};
+use crate::servers::{Database, EVERY, TestServer, Theirs, all, fresh_table, places, rows, suite};
 
 pub(crate) struct Mysql;
 
@@ -162,4 +163,26 @@ fn what_it_can_not_hold_is_stored_as_well_as_can_be() {
     assert_eq!(found, "NULL\tNULL\t9999-12-31 23:59:59.999999\t1\t0\t1");
     let read = &all(&Mysql::url(&table))[0].event;
     assert!(namel3ss_safety::conformance::same_event(&event, read), "{read:?}");
+}
+
+/// What answered on the port could write a terminal's commands and the password into the log.
+#[test]
+fn the_words_of_who_pretends_to_be_a_server_are_escaped_and_bounded() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            // An error in the place of a greeting.
+            let words = format!("was it canary-7? \u{1b}[31m{}", "x".repeat(9000));
+            let body = [&[0xff, 0x15, 0x04][..], words.as_bytes()].concat();
+            let length = u32::try_from(body.len()).expect("a length").to_le_bytes();
+            let _ = stream.write_all(&[&length[..3], &[0], &body].concat());
+        }
+    });
+    let url = format!("mysql://u:canary-7@127.0.0.1:{port}/db?connect_timeout=20");
+    let adapter = open(&url).unwrap();
+    let error = adapter.insert(&rows(JournalId::generate(), 1, 1).batch()).unwrap_err();
+    let said = format!("{error} {error:?}");
+    assert!(said.contains("was it ***? \\u{1b}[31mxxx"), "{said}");
+    assert!(!said.contains("canary") && said.len() < 1500, "{said}");
 }

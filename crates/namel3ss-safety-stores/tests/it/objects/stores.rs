@@ -175,7 +175,18 @@ fn azures_usual_variables_are_all_that_a_writer_needs() {
         let said = said_with("az://safety", variables);
         assert!(said.starts_with("stored az://safety/events/safety?format=json&account"), "{said}");
     }
-    assert_eq!(seqs(&azure(server.port, "events/safety?format=json")), [1, 1, 2, 2]);
+    // Azurite's own words, and its variable for another port than usual.
+    let port = format!("http://127.0.0.1:{}", server.port);
+    let emulator = [
+        ("AZURE_STORAGE_CONNECTION_STRING", "UseDevelopmentStorage=true"),
+        ("AZURITE_BLOB_STORAGE_URL", &port),
+    ];
+    let said = said_with("az://safety", &emulator);
+    assert!(
+        said.starts_with("stored az://safety/events/safety?format=json&use_emulator"),
+        "{said}"
+    );
+    assert_eq!(seqs(&azure(server.port, "events/safety?format=json")), [1, 1, 1, 2, 2, 2]);
 }
 
 #[test]

@@ -28,6 +28,7 @@ pub(crate) fn builder(adapters: &[Arc<dyn DatasetAdapter>], dataset: &str) -> Bu
         .adapter_registry(registry)
         .home(home())
         .buffer_size(BUFFER_SIZE)
+        .pulls_notices()
         // An input waits; dropping a part of it because it is long would be absurd.
         .overflow_strategy(OverflowStrategy::Block)
 }

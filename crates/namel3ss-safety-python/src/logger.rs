@@ -84,6 +84,7 @@ impl Logger {
             .journal(journal_kind(journal))
             .durability(durability.parse::<Durability>().map_err(wrong)?)
             .autostart(autostart)
+            .pulls_notices()
             .backlog_limit_bytes(backlog as u64);
         let further = further.iter().map(|native| native.adapter.clone());
         let logger = further.fold(builder, Builder::also_to).build().map_err(refused)?;

@@ -3,10 +3,15 @@
 //! Notices are pulled by the host, never pushed from a worker thread into the host's logging: a
 //! logging handler that logs safety events can then neither recurse nor deadlock. They never carry
 //! the content of an event, nor a secret.
+//!
+//! With the feature `tracing-notices`, on by default, a logger's maintenance thread also gives them to
+//! the subscriber of `tracing`, if there is one, under the target `namel3ss_safety`. **Where nobody
+//! reads them, neither by a subscriber nor by pulling, the critical ones go to stderr.**
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
@@ -71,12 +76,16 @@ impl fmt::Display for Notice {
 #[derive(Debug, Default)]
 pub struct Notices {
     waiting: Mutex<Waiting>,
+    /// Somebody pulls them.
+    pulled: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     queue: VecDeque<Notice>,
     forgotten: u64,
+    /// Not yet forwarded.
+    new: VecDeque<Notice>,
     last_error: Option<String>,
     rare: Vec<Rare>,
 }
@@ -128,7 +137,23 @@ impl Notices {
             waiting.queue.pop_front();
             waiting.forgotten += 1;
         }
-        waiting.queue.push_back(Notice { at: Timestamp::now(), level, kind, text, times });
+        let notice = Notice { at: Timestamp::now(), level, kind, text, times };
+        if waiting.new.len() < NOTICES_MAX {
+            waiting.new.push_back(notice.clone());
+        }
+        waiting.queue.push_back(notice);
+    }
+
+    /// Gives what is new to `tracing`, or, where nobody reads it, what is critical to stderr. Runs the
+    /// application's subscriber: **not to be called with a lock held**.
+    pub(crate) fn forward(&self) {
+        let new = std::mem::take(&mut lock(&self.waiting).new);
+        for notice in new {
+            let is_read = forward_to_tracing(&notice) || self.pulled.load(Ordering::Relaxed);
+            if !is_read && notice.level == Level::Critical {
+                to_stderr(&notice);
+            }
+        }
     }
 
     /// As [`say`](Self::say), of something that would repeat itself for as long as an outage lasts:
@@ -168,9 +193,15 @@ impl Notices {
         self.add(level, kind, text.into(), 1 + withheld);
     }
 
+    /// Says that somebody will pull them: none goes to stderr.
+    pub(crate) fn will_be_pulled(&self) {
+        self.pulled.store(true, Ordering::Relaxed);
+    }
+
     /// Takes what waits, oldest first.
     #[must_use]
     pub fn take(&self) -> Vec<Notice> {
+        self.will_be_pulled();
         let mut waiting = lock(&self.waiting);
         let forgotten = std::mem::take(&mut waiting.forgotten);
         let mut taken: Vec<Notice> = waiting.queue.drain(..).collect();
@@ -191,6 +222,32 @@ impl Notices {
     pub fn last_error(&self) -> Option<String> {
         lock(&self.waiting).last_error.clone()
     }
+}
+
+#[expect(clippy::print_stderr, reason = "a loss that nobody would hear of otherwise")]
+fn to_stderr(notice: &Notice) {
+    eprintln!("namel3ss-safety: {notice}");
+}
+
+/// Whether there is a subscriber.
+#[cfg(feature = "tracing-notices")]
+fn forward_to_tracing(notice: &Notice) -> bool {
+    const TARGET: &str = "namel3ss_safety";
+    let Notice { level, kind, text, times, .. } = notice;
+    match level {
+        Level::Info => tracing::info!(target: TARGET, kind, times, "{text}"),
+        Level::Warning => tracing::warn!(target: TARGET, kind, times, "{text}"),
+        Level::Error => tracing::error!(target: TARGET, kind, times, "{text}"),
+        Level::Critical => {
+            tracing::error!(target: TARGET, kind, times, critical = true, "{text}");
+        }
+    }
+    tracing::dispatcher::has_been_set()
+}
+
+#[cfg(not(feature = "tracing-notices"))]
+fn forward_to_tracing(_: &Notice) -> bool {
+    false
 }
 
 #[cfg(test)]

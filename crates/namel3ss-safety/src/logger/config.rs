@@ -77,6 +77,7 @@ pub struct Builder {
     retry_delay: Duration,
     clock: Option<Arc<dyn Clock>>,
     notices: Option<Arc<Notices>>,
+    pulls_notices: bool,
     options: journal::Options,
     medium: Option<Arc<dyn journal::media::Folder>>,
     left_behind: Vec<Arc<dyn journal::media::Folder>>,
@@ -113,6 +114,7 @@ impl Default for Builder {
             retry_delay: sink::RETRY_DELAY_DEFAULT,
             clock: None,
             notices: None,
+            pulls_notices: false,
             options: journal::Options::default(),
             medium: None,
             left_behind: Vec::new(),
@@ -313,6 +315,14 @@ impl Builder {
         self
     }
 
+    /// Says that the host will call [`SafetyEventLogger::notices`] now and then. Otherwise critical
+    /// notices go to stderr until its first call, unless a subscriber of `tracing` reads them.
+    #[must_use]
+    pub fn pulls_notices(mut self) -> Self {
+        self.pulls_notices = true;
+        self
+    }
+
     /// The journal's sizes, for tests and odd machines.
     #[must_use]
     pub fn journal_options(mut self, options: journal::Options) -> Self {
@@ -391,6 +401,9 @@ impl Builder {
             (None, Some(sink)) => sink.notices().clone(),
             (None, None) => Arc::default(),
         };
+        if self.pulls_notices {
+            notices.will_be_pulled();
+        }
         if self.sink.is_none() {
             check_dataset(self.registry.as_deref(), &dataset, !self.further.is_empty())?;
         }

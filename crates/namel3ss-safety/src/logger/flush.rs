@@ -40,6 +40,7 @@ pub(super) fn flush(shared: &Arc<Shared>, timeout: Option<Duration>) -> FlushRep
     if shared.is_delivering_here() {
         return itself(shared);
     }
+    let begun = shared.begun(deadline);
     let (running, idle): (Vec<_>, Vec<_>) = shared.branches.iter().partition(|b| b.is_running());
     if running.is_empty() {
         return inline(shared, deadline);
@@ -64,7 +65,7 @@ pub(super) fn flush(shared: &Arc<Shared>, timeout: Option<Duration>) -> FlushRep
         }
     }
     behind.extend(deliver(shared, &stopped, &targets, deadline));
-    shared.report(&behind)
+    shared.report(&begun, &behind)
 }
 
 /// Delivers on this thread.
@@ -73,8 +74,9 @@ pub(super) fn inline(shared: &Arc<Shared>, deadline: Option<Instant>) -> FlushRe
         return itself(shared);
     }
     let _flushing = Counted::new(&shared.flushing);
+    let begun = shared.begun(deadline);
     let branches: Vec<_> = shared.branches.iter().collect();
-    shared.report(&deliver(shared, &branches, &shared.targets(), deadline))
+    shared.report(&begun, &deliver(shared, &branches, &shared.targets(), deadline))
 }
 
 /// Delivers on this thread what was handed over before, and nothing that was logged after it.
@@ -84,8 +86,9 @@ pub(super) fn handed_over(shared: &Arc<Shared>) -> FlushReport {
     }
     let _urging = Counted::new(&shared.urging);
     let targets: Vec<Seq> = shared.lanes().map(Lane::handed).collect();
+    let begun = shared.begun(None);
     let branches: Vec<_> = shared.branches.iter().collect();
-    shared.report(&deliver(shared, &branches, &targets, None))
+    shared.report(&begun, &deliver(shared, &branches, &targets, None))
 }
 
 /// A branch that is delivered on this thread.
@@ -184,5 +187,5 @@ impl Going<'_> {
 fn itself(shared: &Shared) -> FlushReport {
     let error = "flush was called by an adapter, in the middle of a delivery".to_owned();
     let behind: Vec<_> = shared.branches.iter().collect();
-    FlushReport { error: Some(error), ..shared.report(&behind) }
+    FlushReport { error: Some(error), ..shared.report(&shared.begun(None), &behind) }
 }

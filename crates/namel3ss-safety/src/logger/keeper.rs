@@ -53,6 +53,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
             resume_at = Some(now + RESUME_EVERY);
             shared.try_resume();
             shared.say_dropped(Saying::Due);
+            shared.config.notices.forward();
         }
         if check_at.is_none_or(|at| now >= at) {
             check_at = Some(now + CHECK_EVERY);

@@ -55,6 +55,7 @@ pub enum Logged {
 /// What `flush` and `stop` came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "it may be incomplete"]
+#[non_exhaustive]
 pub struct FlushReport {
     /// Everything accepted before the call is in its datasets, in fallback files, or was dropped.
     pub complete: bool,
@@ -63,7 +64,14 @@ pub struct FlushReport {
     /// The sinks that have not settled everything, by their names in
     /// [`Stats::sinks`](crate::stats::Stats::sinks).
     pub behind: Vec<String>,
-    /// Why, if incomplete.
+    /// Events of this logger that reached their dataset while it waited; with several sinks, each of
+    /// them.
+    pub flushed: u64,
+    /// Those that went to fallback files.
+    pub fallback: u64,
+    /// Those that were dropped.
+    pub dropped: u64,
+    /// Why, if incomplete: the time-out, what waits for which sink, and the last error.
     pub error: Option<String>,
 }
 
@@ -284,7 +292,9 @@ impl SafetyEventLogger {
     /// timeout has passed, or when neither the dataset nor a fallback file takes it: then it stays
     /// in the journal. Works without `start`, on the caller's thread.
     pub fn flush(&self, timeout: Option<Duration>) -> FlushReport {
-        flush::flush(self.shared(), timeout)
+        let report = flush::flush(self.shared(), timeout);
+        self.shared().config.notices.forward();
+        report
     }
 
     /// `flush`, then ends the workers. A second call does no harm. An event that is logged after the
@@ -300,6 +310,7 @@ impl SafetyEventLogger {
         let grace = Instant::now() + Duration::from_millis(100);
         shared.end_stop(starts, deadline.map(|deadline| deadline.max(grace)));
         shared.say_rest();
+        shared.config.notices.forward();
         report
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::branch::Branch;
 use super::choices::JournalKind;
@@ -16,15 +16,39 @@ use crate::stats::{SinkStats, Stats};
 
 impl Shared {
     /// What a flush has come to, where these are behind.
-    pub(super) fn report(&self, behind: &[&Branch]) -> FlushReport {
+    pub(super) fn report(&self, begun: &Begun, behind: &[&Branch]) -> FlushReport {
         let stats = self.stats();
+        let pending = stats.pending + stats.recovering;
         let behind: Vec<String> = behind.iter().map(|branch| branch.sink.name().into()).collect();
+        let error = || {
+            let late = begun.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            let waits = format!("{pending} events wait for {}", behind.join(", "));
+            match (late, &stats.last_error) {
+                (false, Some(error)) => error.clone(),
+                (false, None) => waits,
+                (true, None) => format!("the time-out has passed: {waits}"),
+                (true, Some(error)) => {
+                    format!("the time-out has passed: {waits}; the last error: {error}")
+                }
+            }
+        };
         FlushReport {
             complete: behind.is_empty(),
-            pending: stats.pending + stats.recovering,
-            error: if behind.is_empty() { None } else { stats.last_error },
+            pending,
+            flushed: stats.total_flushed.saturating_sub(begun.flushed),
+            fallback: stats.total_fallback.saturating_sub(begun.fallback),
+            dropped: stats.total_dropped.saturating_sub(begun.dropped),
+            error: (!behind.is_empty()).then(error),
             behind,
         }
+    }
+
+    /// What there is before a flush.
+    pub(super) fn begun(&self, deadline: Option<Instant>) -> Begun {
+        let sums = self.sums();
+        let refused = self.counters.dropped().iter().sum::<u64>();
+        let dropped = sums.dropped.iter().sum::<u64>() + refused;
+        Begun { deadline, flushed: sums.flushed, fallback: sums.fallback, dropped }
     }
 
     pub(super) fn stats(&self) -> Stats {
@@ -176,6 +200,15 @@ impl Shared {
             self.config.notices.say(Level::Critical, kind, text);
         }
     }
+}
+
+/// What a flush began with, and when it ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begun {
+    pub(super) deadline: Option<Instant>,
+    flushed: u64,
+    fallback: u64,
+    dropped: u64,
 }
 
 /// What of the drops that were not said yet is said.

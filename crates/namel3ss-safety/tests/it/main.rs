@@ -23,6 +23,8 @@ mod disk;
 mod outage;
 #[cfg(unix)]
 mod neighbours;
+#[cfg(feature = "tracing-notices")]
+mod notices;
 #[cfg(unix)]
 mod places;
 #[cfg(unix)]

@@ -91,8 +91,8 @@ fn turn(shared: &Arc<Shared>, lane: &Lane, watch: &mut Watch) -> u64 {
         }
         watch.synced_at = Some(Instant::now());
     }
-    let full = gate(shared, lane);
-    if hand_over(shared, lane, watch, full, now) {
+    gate(shared, lane);
+    if hand_over(shared, lane, watch, now) {
         shared.call_workers();
     }
     moved
@@ -104,8 +104,8 @@ fn is_unsynced(shared: &Shared, lane: &Lane) -> bool {
 }
 
 /// Tells the lane whether its backlog is at its limit, unless somebody else does at this moment.
-pub(super) fn gate(shared: &Shared, lane: &Lane) -> bool {
-    let Some(gating) = lane.gating() else { return lane.is_backlog_full() };
+pub(super) fn gate(shared: &Shared, lane: &Lane) {
+    let Some(gating) = lane.gating() else { return };
     let config = &shared.config;
     let has_workers = config.threads && shared.life.is_started();
     let now = config.clock.monotonic();
@@ -119,8 +119,11 @@ pub(super) fn gate(shared: &Shared, lane: &Lane) -> bool {
             limit: config.backlog_bytes_max,
             delivering: has_workers && branch.is_delivering(now, config.adapter_timeout),
         };
-        // The buffer is no backlog, however large: while nothing is handed over, it can be.
-        let at_limit = lane.handed() >= reader.cursor.front() && backlog.is_full();
+        // The buffer is no backlog, however large: while nothing is handed over, it can be. What is
+        // behind a full buffer is one, though: on a busy machine nobody may come to hand it over.
+        let is_backlog =
+            lane.handed() >= reader.cursor.front() || lane.buffered() > config.buffer_size;
+        let at_limit = is_backlog && backlog.is_full();
         gate.full |= at_limit;
         gate.wait = gate.wait.max(backlog.wait());
         if reader.set(at_limit, backlog.is_pressed()) && has_workers {
@@ -138,9 +141,7 @@ pub(super) fn gate(shared: &Shared, lane: &Lane) -> bool {
         );
         config.notices.say_rarely(Level::Warning, "backlog", "", text);
     }
-    let full = gate.full;
     lane.set_gate(gating, gate);
-    full
 }
 
 /// Moves what is committed; says once that it can't, and once that it can again.
@@ -186,17 +187,11 @@ fn has_work(shared: &Shared, lane: &Lane) -> bool {
     let flushing = shared.flushing.load(Ordering::SeqCst) > 0;
     let started = shared.life.is_started();
     (flushing && buffered > 0)
-        || (started && !lane.is_backlog_full() && buffered >= shared.config.buffer_size)
+        || (started && !lane.keeps_buffer() && buffered >= shared.config.buffer_size)
 }
 
 /// Whether there is something new for the workers.
-fn hand_over(
-    shared: &Shared,
-    lane: &Lane,
-    watch: &mut Watch,
-    backlog_full: bool,
-    now: Instant,
-) -> bool {
+fn hand_over(shared: &Shared, lane: &Lane, watch: &mut Watch, now: Instant) -> bool {
     let buffered = lane.buffered();
     if buffered == 0 {
         watch.buffered_since = None;
@@ -205,13 +200,14 @@ fn hand_over(
     let since = *watch.buffered_since.get_or_insert(now);
     let flushing = shared.flushing.load(Ordering::SeqCst) > 0;
     let started = shared.life.is_started();
-    if !flushing && (!started || backlog_full) {
+    let keeps = lane.keeps_buffer();
+    if !flushing && (!started || keeps) {
         // Those who are not behind are not held up by one who is.
         if started && lane.is_apart() {
             lane.hand_ahead(lane.journal.drained());
         }
-        // A full backlog still shrinks by what the workers have, if they have anything.
-        return backlog_full && lane.handed() >= lane.front();
+        // A full backlog still shrinks by what the workers have.
+        return keeps;
     }
     let due = now.saturating_duration_since(since) >= shared.config.flush_interval;
     if !(flushing || due || lane.is_pressed() || buffered >= shared.config.buffer_size) {

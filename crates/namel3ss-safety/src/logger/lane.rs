@@ -443,6 +443,12 @@ impl Lane {
         self.readers.iter().any(Reader::is_pressed)
     }
 
+    /// Whether the buffer stays a buffer, because the backlog is at its limit. Where the workers have
+    /// nothing left it is handed over all the same: nothing else could make the backlog smaller.
+    pub(super) fn keeps_buffer(&self) -> bool {
+        self.is_backlog_full() && self.handed() >= self.front()
+    }
+
     pub(super) fn is_backlog_full(&self) -> bool {
         self.backlog_full.load(Ordering::Acquire)
     }

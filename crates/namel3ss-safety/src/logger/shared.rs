@@ -123,7 +123,8 @@ impl Shared {
             return;
         }
         let _ = lane.journal.try_drain(lane.acked().next());
-        if !keeper::gate(self, lane) && self.life.is_started() {
+        keeper::gate(self, lane);
+        if !lane.keeps_buffer() && self.life.is_started() {
             keeper::hand(lane);
             self.call_workers();
         }
@@ -224,7 +225,7 @@ impl Host for Hosted<'_> {
 
     fn look(&self) {
         if self.0.life.is_started() {
-            self.0.lanes().for_each(|lane| _ = keeper::gate(self.0, lane));
+            self.0.lanes().for_each(|lane| keeper::gate(self.0, lane));
         }
     }
 

@@ -60,6 +60,8 @@ fn one_that_dies_beyond_the_limit_costs_one_old_event_for_each_new_one() {
         }
         Err(AdapterError::transient("reach it"))
     });
+    // What is on its way counts for the limit, and not as backlog in the statistics: little is.
+    dataset.set_batching(Batching { rows_max: 10, ..Batching::default() });
     let logger = builder(dataset).home(place.home()).no_fallback().buffer_size(10);
     let limit = 256 << 10;
     let logger = logger.backlog_limit_bytes(limit).build().unwrap();

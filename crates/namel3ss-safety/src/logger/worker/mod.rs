@@ -199,7 +199,7 @@ impl Worker {
         for (lane, since) in shared.lanes().zip(&mut self.buffered_since) {
             // An error is met again, and said, by whoever needs the frames.
             let _ = lane.journal.try_drain(lane.acked().next());
-            let full = keeper::gate(shared, lane);
+            keeper::gate(shared, lane);
             let started = shared.life.is_started();
             if started && lane.is_apart() {
                 lane.hand_ahead(lane.journal.drained());
@@ -214,7 +214,7 @@ impl Worker {
             let due = buffered >= config.buffer_size
                 || waited >= config.flush_interval
                 || lane.is_pressed();
-            if due && !full && started {
+            if due && !lane.keeps_buffer() && started {
                 keeper::hand_by_worker(shared, branch, lane);
                 *since = None;
             }

@@ -250,13 +250,14 @@ impl ObjectStoreAdapter {
             if self.create(&key, &body, batch)? == Created::New {
                 return Ok(Some((key, rows)));
             }
-            let Some(there) = self.store.get(&key)? else {
+            let gone = || {
                 let text = "create an object: it exists, and is not there when it is read";
-                return Err(AdapterError::transient(text));
+                AdapterError::transient(text)
             };
-            if there == body.as_ref() {
+            if self.store.holds(&key, body.as_ref())?.ok_or_else(gone)? {
                 return Ok(None);
             }
+            let there = self.store.get(&key)?.ok_or_else(gone)?;
             self.leave_out(&mut rows, there, &name)?;
             if rows.len() == of {
                 return Err(differs(&name));

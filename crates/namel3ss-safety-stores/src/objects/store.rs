@@ -12,6 +12,9 @@ use namel3ss_safety::{AdapterError, Durability, Timestamp};
 /// 64 MiB of payload.
 pub(super) const OBJECT_BYTES_MAX: u64 = 1 << 30;
 
+/// How much of an object is read at once where it is compared: 8 MiB.
+const PART_BYTES: usize = 8 << 20;
+
 /// What became of an object that was to be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Created {
@@ -67,11 +70,24 @@ pub(super) trait Store: fmt::Debug + Send + Sync {
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, AdapterError>;
 
     /// Bytes of an object; `None` where there is none. Fewer than asked for where it ends before.
-    #[cfg_attr(
-        not(feature = "parquet"),
-        expect(dead_code, reason = "only Parquet is read in parts")
-    )]
     fn range(&self, key: &str, range: Range<u64>) -> Result<Option<Vec<u8>>, AdapterError>;
+
+    /// Whether an object holds exactly `body`, which is not empty; `None` where there is none. It is
+    /// read in parts, of which one at a time is in memory.
+    fn holds(&self, key: &str, body: &[u8]) -> Result<Option<bool>, AdapterError> {
+        let mut from = 0;
+        for expected in body.chunks(PART_BYTES) {
+            let to = from + expected.len();
+            // A byte more at the end: a longer object is another one.
+            let asked = from as u64..(to + usize::from(to == body.len())) as u64;
+            match self.range(key, asked)? {
+                Some(part) if part == expected => from = to,
+                Some(_) => return Ok(Some(false)),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(true))
+    }
 
     /// Takes objects away; one that is gone already is no error.
     fn remove(&self, keys: &[String]) -> Result<(), AdapterError>;
@@ -93,4 +109,28 @@ pub(super) trait Store: fmt::Debug + Send + Sync {
 
     /// The names of the folders right under `folder` that begin with `stem`, sorted; `None` as above.
     fn folders(&self, folder: &str, stem: &str) -> Result<Option<Vec<String>>, AdapterError>;
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::objects::folder::Folder;
+
+    /// Two objects were compared with both of them in memory, up to 1 GiB.
+    #[test]
+    fn an_object_of_several_parts_is_compared_to_its_last_byte() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Folder::new(folder.path().to_owned());
+        let body: Vec<u8> = (0..2 * PART_BYTES + 3).map(|at| (at % 251) as u8).collect();
+        assert_eq!(store.holds("a", &body).unwrap(), None);
+        store.create("a", &Body::from(body.clone()), Durability::Process).unwrap();
+        assert_eq!(store.holds("a", &body).unwrap(), Some(true));
+        assert_eq!(store.holds("a", &body[..2 * PART_BYTES]).unwrap(), Some(false), "a longer one");
+        let mut other = body.clone();
+        *other.last_mut().unwrap() ^= 1;
+        assert_eq!(store.holds("a", &other).unwrap(), Some(false));
+        other = body;
+        other.push(0);
+        assert_eq!(store.holds("a", &other).unwrap(), Some(false), "a shorter one");
+    }
 }

@@ -42,7 +42,7 @@ pub(super) fn put(log: &Log, part: &Part<'_>, layout: Layout) -> Result<Value, A
     let key = log.key(&path);
     match log.store.create(&key, &body, Durability::Power)? {
         Created::New => {}
-        Created::Exists if log.store.get(&key)?.is_some_and(|there| there == body.as_ref()) => {}
+        Created::Exists if log.store.holds(&key, body.as_ref())? == Some(true) => {}
         Created::Exists => {
             return Err(AdapterError::config(
                 "write to the Delta table: a file of the same name holds something else, move it away",

@@ -33,22 +33,23 @@ pub(super) fn encode(
     compress(out, compression)
 }
 
-/// Reads an object of [`encode`] back; says of each row whether it makes sense.
+/// Reads an object of [`encode`] back that is text; says of each row whether it makes sense. Parquet is
+/// read by its row groups instead.
 ///
 /// # Errors
 /// Says what is wrong with it; a compressed one may unpack to 1 GiB at most.
 pub(super) fn decode(
-    bytes: Vec<u8>,
+    object: impl Read,
     format: Format,
     compression: Compression,
 ) -> Result<Vec<Result<ReadRow, ReadError>>, ReadError> {
-    if format == Format::Parquet {
-        return Ok(from_parquet(bytes)?.into_iter().map(Ok).collect());
-    }
-    let unpacked = unpack(&bytes, compression)?.take(UNPACKED_BYTES_MAX);
+    let unpacked = unpack(object, compression)?.take(UNPACKED_BYTES_MAX);
     Ok(match format {
+        Format::Parquet => {
+            return Err(ReadError::Dataset("Parquet is not in this build".to_owned()));
+        }
         Format::Csv => csv::Reader::new(unpacked)?.collect(),
-        _ => JsonReader::new(BufReader::new(unpacked)).collect(),
+        Format::Json | Format::Jsonl => JsonReader::new(BufReader::new(unpacked)).collect(),
     })
 }
 
@@ -62,16 +63,6 @@ fn parquet(_rows: &[Row<'_>]) -> Result<Vec<u8>, AdapterError> {
     Err(AdapterError::config(
         "encode the rows: Parquet is not in this build, use json, jsonl or csv",
     ))
-}
-
-#[cfg(feature = "parquet")]
-fn from_parquet(bytes: Vec<u8>) -> Result<Vec<ReadRow>, ReadError> {
-    crate::parquet::decode(bytes)
-}
-
-#[cfg(not(feature = "parquet"))]
-fn from_parquet(_bytes: Vec<u8>) -> Result<Vec<ReadRow>, ReadError> {
-    Err(ReadError::Dataset("Parquet is not in this build".to_owned()))
 }
 
 #[cfg(feature = "object")]
@@ -98,18 +89,24 @@ fn compress(text: Vec<u8>, compression: Compression) -> Result<Vec<u8>, AdapterE
 }
 
 #[cfg(feature = "object")]
-fn unpack(bytes: &[u8], compression: Compression) -> Result<Box<dyn Read + '_>, ReadError> {
+fn unpack<'r>(
+    object: impl Read + 'r,
+    compression: Compression,
+) -> Result<Box<dyn Read + 'r>, ReadError> {
     Ok(match compression {
-        Compression::None => Box::new(bytes),
-        Compression::Zstd => Box::new(zstd::Decoder::new(bytes)?),
-        Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
+        Compression::None => Box::new(object),
+        Compression::Zstd => Box::new(zstd::Decoder::new(object)?),
+        Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(object)),
     })
 }
 
 #[cfg(not(feature = "object"))]
-fn unpack(bytes: &[u8], compression: Compression) -> Result<Box<dyn Read + '_>, ReadError> {
+fn unpack<'r>(
+    object: impl Read + 'r,
+    compression: Compression,
+) -> Result<Box<dyn Read + 'r>, ReadError> {
     match compression {
-        Compression::None => Ok(Box::new(bytes)),
+        Compression::None => Ok(Box::new(object)),
         _ => Err(ReadError::Dataset("compression is not in this build".to_owned())),
     }
 }

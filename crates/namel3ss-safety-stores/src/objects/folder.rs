@@ -271,6 +271,18 @@ impl Store for Folder {
         replaced.map(drop).map_err(|error| self.failed("replace", error))
     }
 
+    fn size(&self, key: &str) -> Result<Option<u64>, AdapterError> {
+        let size = || -> io::Result<u64> {
+            let (folder, name) = self.open(key)?;
+            Ok(open_file(&folder, name, OFlags::RDONLY)?.metadata()?.len())
+        };
+        match size() {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.failed("look at", error)),
+        }
+    }
+
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, AdapterError> {
         match self.read(key, 0..OBJECT_BYTES_MAX + 1)? {
             Some(bytes) if bytes.len() as u64 > OBJECT_BYTES_MAX => Err(AdapterError::config(

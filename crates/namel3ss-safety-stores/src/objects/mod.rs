@@ -42,8 +42,10 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread::ScopedJoinHandle;
 
+use namel3ss_safety::adapter::{ReadError, ReadRow};
 use namel3ss_safety::{
-    AdapterError, Batch, BatchId, Batching, DatasetAdapter, Delivery, Durability, Row, process,
+    AdapterError, Batch, BatchId, Batching, DatasetAdapter, Delivery, Durability, JournalId, Row,
+    Seq, process,
 };
 
 #[cfg(feature = "parquet")]
@@ -54,11 +56,16 @@ pub use self::read::{Reader, read};
 
 use self::cut::{Part, cut};
 use self::encode::{decode, encode};
+#[cfg(feature = "parquet")]
+use self::opened::Opened;
 use self::place::Root;
-use self::store::{Body, Created, Object, Store};
+use self::store::{Body, Created, Noting, Object, Parts, Store};
 
 /// How often one part may find its key taken by other rows of its journal.
 const TAKEN_MAX: usize = 64;
+
+/// Rows by their ids, and the event's own id of each.
+type Held = HashMap<(JournalId, Seq), String>;
 
 /// The rows of one object, copied only where some are left out.
 type Rows<'a, 'r> = Cow<'a, [Row<'r>]>;
@@ -218,11 +225,11 @@ impl ObjectStoreAdapter {
         let Some(id) = id_of(rows) else { return Ok(()) };
         let extension = self.place.extension();
         let own = key::name(&id, &extension);
-        for Object { name, .. } in objects.iter().filter(|object| object.name != own) {
+        for Object { name, bytes, .. } in objects.iter().filter(|object| object.name != own) {
             let Some((first, last)) = key::seqs(name, id.journal, &extension) else { continue };
             let overlaps = rows.iter().any(|row| (first..=last).contains(&row.seq));
-            if overlaps && let Some(there) = self.store.get(&format!("{folder}/{name}"))? {
-                self.leave_out(rows, there, name)?;
+            if overlaps {
+                self.leave_out(rows, &format!("{folder}/{name}"), *bytes, name)?;
             }
         }
         Ok(())
@@ -257,8 +264,10 @@ impl ObjectStoreAdapter {
             if self.store.holds(&key, body.as_ref())?.ok_or_else(gone)? {
                 return Ok(None);
             }
-            let there = self.store.get(&key)?.ok_or_else(gone)?;
-            self.leave_out(&mut rows, there, &name)?;
+            let bytes = self.store.size(&key)?.ok_or_else(gone)?;
+            if !self.leave_out(&mut rows, &key, bytes, &name)? {
+                return Err(gone());
+            }
             if rows.len() == of {
                 return Err(differs(&name));
             }
@@ -266,33 +275,56 @@ impl ObjectStoreAdapter {
         Err(AdapterError::config("create an object: too many of its rows lie under other keys"))
     }
 
-    /// Takes out of `rows` those that the object `there` holds.
+    /// Takes out of `rows` those that an object of so many `bytes` holds; false where it is gone.
     fn leave_out(
         &self,
         rows: &mut Rows<'_, '_>,
-        there: Vec<u8>,
+        key: &str,
+        bytes: u64,
         name: &str,
-    ) -> Result<(), AdapterError> {
-        let held = decode(there, self.place.format, self.place.compression)
-            .and_then(|rows| rows.into_iter().collect::<Result<Vec<_>, _>>())
-            .map_err(|_| differs(name))?;
-        let mut ids = HashMap::with_capacity(held.len());
-        for row in held {
-            if let Some((journal, seq)) = row.id {
-                ids.insert((journal, seq), row.event);
-            }
-        }
+    ) -> Result<bool, AdapterError> {
+        let store = Noting::new(&*self.store);
+        // Where the store has answered, it is the object that makes no sense.
+        let ids = self.held(&store, key, bytes);
+        let ids = ids.map_err(|_| store.failed().unwrap_or_else(|| differs(name)))?;
+        let Some(ids) = ids else { return Ok(false) };
         let mut other = false;
         keep(rows, |row| match ids.get(&(row.journal, row.seq)) {
-            Some(event) => {
+            Some(event_id) => {
                 // A row's journal and seq say which it is. That it is another one can only be when
                 // somebody made it up.
-                other |= event.event_id != row.event.event_id;
+                other |= *event_id != row.event.event_id;
                 false
             }
             None => true,
         });
-        if other { Err(differs(name)) } else { Ok(()) }
+        if other { Err(differs(name)) } else { Ok(true) }
+    }
+
+    /// The rows of an object, by their ids: the event's own id of each; `None` where it is gone.
+    fn held(&self, store: &dyn Store, key: &str, bytes: u64) -> Result<Option<Held>, ReadError> {
+        let mut held = Held::new();
+        let mut add = |row: Result<ReadRow, ReadError>| -> Result<(), ReadError> {
+            let row = row?;
+            held.extend(row.id.map(|id| (id, row.event.event_id)));
+            Ok(())
+        };
+        #[cfg(feature = "parquet")]
+        if self.place.format == Format::Parquet {
+            let Some(opened) = Opened::open(store, key, bytes)? else { return Ok(None) };
+            for group in opened.groups(None) {
+                let Some(part) = opened.group(store, group)? else { return Ok(None) };
+                opened.footer.decode(group, part, 0)?.try_for_each(&mut add)?;
+            }
+            return Ok(Some(held));
+        }
+        let unread = |error: AdapterError| ReadError::Dataset(error.to_string());
+        let Some(parts) = Parts::open(store, key, bytes).map_err(unread)? else {
+            return Ok(None);
+        };
+        let rows = decode(parts, self.place.format, self.place.compression)?;
+        rows.into_iter().try_for_each(&mut add)?;
+        Ok(Some(held))
     }
 
     fn create(&self, key: &str, body: &Body, batch: &Batch<'_>) -> Result<Created, AdapterError> {
@@ -306,7 +338,7 @@ impl ObjectStoreAdapter {
             };
         }
         // What is there is looked at first; a race of two can still overwrite, with the same rows.
-        if self.store.get(key)?.is_some() {
+        if self.store.size(key)?.is_some() {
             return Ok(Created::Exists);
         }
         self.store.overwrite(key, body).map(|()| Created::New)

@@ -190,8 +190,7 @@ impl Place {
     pub(super) fn prepare(&self) -> Result<(), AdapterError> {
         match &self.root {
             Root::Folder(root) => make_folder(root),
-            #[cfg(feature = "object")]
-            _ => Ok(()),
+            Root::S3(_) | Root::Gcs(_) | Root::Azure(_) => Ok(()),
         }
     }
 

@@ -17,7 +17,7 @@ use super::ids::Ids;
 use super::key::{self, Day};
 use super::partition::{Partition, partitions};
 use super::place::Place;
-use super::store::{OBJECT_BYTES_MAX, Object, Store};
+use super::store::{Object, Parts, Store};
 #[cfg(feature = "parquet")]
 use super::{compact::ids, opened::Opened};
 #[cfg(feature = "parquet")]
@@ -239,18 +239,16 @@ impl Reader {
             pieces.into_iter().rev().for_each(|piece| self.pieces.push_front(piece));
             return Ok(Vec::new());
         }
-        // No more than was listed; a range of nothing is none.
-        let read = match object.bytes {
-            0 => Ok(Some(Vec::new())),
-            1..=OBJECT_BYTES_MAX => self.store.range(&key, 0..object.bytes),
-            // Which says that it is too large.
-            _ => self.store.get(&key),
-        };
-        match read {
-            Ok(Some(bytes)) => decode(bytes, self.place.format, self.place.compression),
-            Ok(None) => self.gone(partition),
+        let read = match Parts::open(&*self.store, &key, object.bytes) {
+            Ok(Some(parts)) => decode(parts, self.place.format, self.place.compression),
+            Ok(None) => return self.gone(partition),
             Err(error) => Err(ReadError::Dataset(error.to_string())),
+        };
+        let breaks_off = |rows: &Vec<_>| matches!(rows.last(), Some(Err(ReadError::Dataset(_))));
+        if read.as_ref().is_ok_and(breaks_off) && self.is_gone(partition, &key) {
+            return self.gone(partition);
         }
+        read
     }
 
     /// An object went away since it was listed: its rows are in a merged one by now.

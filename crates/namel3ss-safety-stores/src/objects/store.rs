@@ -1,18 +1,18 @@
 //! What a dataset of objects needs from whatever holds them.
 
 use std::fmt;
+use std::io::{self, Cursor, Read};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 #[cfg(all(unix, feature = "parquet"))]
 use super::exchange::Exchange;
 use namel3ss_safety::{AdapterError, Durability, Timestamp};
 
-/// The largest object that is fetched to be compared: 1 GiB. Those of this library are cut at
-/// 64 MiB of payload.
+/// The largest object that is read: 1 GiB. Those of this library are cut at 64 MiB of payload.
 pub(super) const OBJECT_BYTES_MAX: u64 = 1 << 30;
 
-/// How much of an object is read at once where it is compared: 8 MiB.
+/// How much of an object is in memory at once where it is read from end to end: 8 MiB.
 const PART_BYTES: usize = 8 << 20;
 
 /// What became of an object that was to be created.
@@ -66,6 +66,9 @@ pub(super) trait Store: fmt::Debug + Send + Sync {
     /// Makes an object of `body`, whatever was there.
     fn overwrite(&self, key: &str, body: &Body) -> Result<(), AdapterError>;
 
+    /// How many bytes an object has; `None` where there is none.
+    fn size(&self, key: &str) -> Result<Option<u64>, AdapterError>;
+
     /// An object's bytes; `None` where there is none.
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, AdapterError>;
 
@@ -111,6 +114,117 @@ pub(super) trait Store: fmt::Debug + Send + Sync {
     fn folders(&self, folder: &str, stem: &str) -> Result<Option<Vec<String>>, AdapterError>;
 }
 
+/// A store of which is noted why it failed: whoever reads an object tells only that it could not.
+#[derive(Debug)]
+pub(super) struct Noting<'a> {
+    store: &'a dyn Store,
+    failed: Mutex<Option<AdapterError>>,
+}
+
+impl<'a> Noting<'a> {
+    pub(super) fn new(store: &'a dyn Store) -> Self {
+        Self { store, failed: Mutex::default() }
+    }
+
+    /// Why it failed last, if it did.
+    pub(super) fn failed(&self) -> Option<AdapterError> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Store for Noting<'_> {
+    fn create(&self, key: &str, body: &Body, how: Durability) -> Result<Created, AdapterError> {
+        self.store.create(key, body, how)
+    }
+
+    fn overwrite(&self, key: &str, body: &Body) -> Result<(), AdapterError> {
+        self.store.overwrite(key, body)
+    }
+
+    fn size(&self, key: &str) -> Result<Option<u64>, AdapterError> {
+        self.store.size(key)
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, AdapterError> {
+        self.store.get(key)
+    }
+
+    fn range(&self, key: &str, range: Range<u64>) -> Result<Option<Vec<u8>>, AdapterError> {
+        self.store.range(key, range).map_err(|error| {
+            let told = AdapterError::new(error.failure().clone(), error.to_string());
+            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            told
+        })
+    }
+
+    fn remove(&self, keys: &[String]) -> Result<(), AdapterError> {
+        self.store.remove(keys)
+    }
+
+    fn objects(
+        &self,
+        folder: &str,
+        range: &Range<String>,
+    ) -> Result<Option<Vec<Object>>, AdapterError> {
+        self.store.objects(folder, range)
+    }
+
+    fn folders(&self, folder: &str, stem: &str) -> Result<Option<Vec<String>>, AdapterError> {
+        self.store.folders(folder, stem)
+    }
+}
+
+/// An object that is read in parts, of which one at a time is in memory.
+pub(super) struct Parts<'a> {
+    store: &'a dyn Store,
+    key: &'a str,
+    /// Up to here it was fetched.
+    at: u64,
+    end: u64,
+    part: Cursor<Vec<u8>>,
+}
+
+impl<'a> Parts<'a> {
+    /// An object that has so many `bytes`; `None` where it is gone.
+    ///
+    /// # Errors
+    /// If its first part can't be fetched, or it has more than 1 GiB.
+    pub(super) fn open(
+        store: &'a dyn Store,
+        key: &'a str,
+        bytes: u64,
+    ) -> Result<Option<Self>, AdapterError> {
+        if bytes > OBJECT_BYTES_MAX {
+            let text = "read an object: it is larger than this library makes them, move it away";
+            return Err(AdapterError::config(text));
+        }
+        let mut parts = Self { store, key, at: 0, end: bytes, part: Cursor::default() };
+        Ok(parts.fetch()?.then_some(parts))
+    }
+
+    /// Fetches the next part, if there is one; false where the object is gone.
+    fn fetch(&mut self) -> Result<bool, AdapterError> {
+        let to = self.end.min(self.at + PART_BYTES as u64);
+        if self.at < to {
+            let Some(part) = self.store.range(self.key, self.at..to)? else { return Ok(false) };
+            // One that ends too early is read to its end: what is missing is missed by the reader.
+            self.at = if part.is_empty() { self.end } else { self.at + part.len() as u64 };
+            self.part = Cursor::new(part);
+        }
+        Ok(true)
+    }
+}
+
+impl Read for Parts<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let is_used = self.part.position() >= self.part.get_ref().len() as u64;
+        if is_used && !self.fetch().map_err(io::Error::other)? {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "it is gone"));
+        }
+        self.part.read(into)
+    }
+}
+
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
@@ -132,5 +246,21 @@ mod tests {
         other = body;
         other.push(0);
         assert_eq!(store.holds("a", &other).unwrap(), Some(false), "a shorter one");
+    }
+
+    #[test]
+    fn an_object_is_read_in_parts_from_end_to_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Folder::new(folder.path().to_owned());
+        assert!(Parts::open(&store, "a", 5).unwrap().is_none());
+        for bytes in [0, 1, PART_BYTES, 2 * PART_BYTES + 3] {
+            let body: Vec<u8> = (0..bytes).map(|at| (at % 251) as u8).collect();
+            store.overwrite("a", &Body::from(body.clone())).unwrap();
+            assert_eq!(store.size("a").unwrap(), Some(bytes as u64));
+            let mut read = Vec::new();
+            let mut parts = Parts::open(&store, "a", bytes as u64).unwrap().unwrap();
+            parts.read_to_end(&mut read).unwrap();
+            assert!(read == body, "{bytes}");
+        }
     }
 }

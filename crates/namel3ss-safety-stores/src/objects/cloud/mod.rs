@@ -19,7 +19,8 @@ use futures_util::StreamExt as _;
 use namel3ss_safety::{AdapterError, Durability, PerProcess, Timestamp};
 use object_store::path::Path;
 use object_store::{
-    Error, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload, Result as StoreResult,
+    Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload,
+    Result as StoreResult,
 };
 
 pub(super) use self::settings::{takes, whereabouts};
@@ -146,6 +147,19 @@ impl Store for Cloud {
 
     fn overwrite(&self, key: &str, body: &Body) -> Result<(), AdapterError> {
         Ok(self.put(key, body, PutMode::Overwrite)?)
+    }
+
+    fn size(&self, key: &str) -> Result<Option<u64>, AdapterError> {
+        let path = path(key)?;
+        // Its first byte comes with the size. A HEAD says no more, and not every store has it.
+        let options = GetOptions { range: Some(GetRange::Bounded(0..1)), ..GetOptions::default() };
+        let found = self
+            .run("look at an object", |store| async move { store.get_opts(&path, options).await });
+        match found {
+            Ok(found) => Ok(Some(found.meta.size)),
+            Err(Refused::NotFound(_)) => Ok(None),
+            Err(refused) => Err(refused.into()),
+        }
     }
 
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, AdapterError> {

@@ -42,6 +42,10 @@ impl Store for Interposed {
         self.folder.overwrite(key, body)
     }
 
+    fn size(&self, key: &str) -> Result<Option<u64>, AdapterError> {
+        self.folder.size(key)
+    }
+
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, AdapterError> {
         self.folder.get(key)
     }

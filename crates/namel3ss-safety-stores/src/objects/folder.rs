@@ -19,7 +19,9 @@ use rustix::io::Errno;
 
 #[cfg(feature = "parquet")]
 use super::exchange::Exchange;
-use super::store::{Body, Created, OBJECT_BYTES_MAX, Object, Store};
+#[cfg(feature = "delta")]
+use super::store::OBJECT_BYTES_MAX;
+use super::store::{Body, Created, Object, Store};
 
 /// How long to wait for another process that is writing the same object.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -283,6 +285,7 @@ impl Store for Folder {
         }
     }
 
+    #[cfg(feature = "delta")]
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, AdapterError> {
         match self.read(key, 0..OBJECT_BYTES_MAX + 1)? {
             Some(bytes) if bytes.len() as u64 > OBJECT_BYTES_MAX => Err(AdapterError::config(

@@ -69,7 +69,8 @@ pub(super) trait Store: fmt::Debug + Send + Sync {
     /// How many bytes an object has; `None` where there is none.
     fn size(&self, key: &str) -> Result<Option<u64>, AdapterError>;
 
-    /// An object's bytes; `None` where there is none.
+    /// A small object's bytes; `None` where there is none.
+    #[cfg(feature = "delta")]
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, AdapterError>;
 
     /// Bytes of an object; `None` where there is none. Fewer than asked for where it ends before.
@@ -145,6 +146,7 @@ impl Store for Noting<'_> {
         self.store.size(key)
     }
 
+    #[cfg(feature = "delta")]
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, AdapterError> {
         self.store.get(key)
     }

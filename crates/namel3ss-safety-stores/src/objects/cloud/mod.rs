@@ -28,7 +28,9 @@ pub(super) use self::settings::{takes, whereabouts};
 use self::failure::{Asked, Failed};
 use self::runtime::Runtime;
 use super::place::Place;
-use super::store::{Body, Created, OBJECT_BYTES_MAX, Object, Store};
+#[cfg(feature = "delta")]
+use super::store::OBJECT_BYTES_MAX;
+use super::store::{Body, Created, Object, Store};
 
 /// The most names that one listing takes in.
 const NAMES_MAX: usize = 1_000_000;
@@ -162,6 +164,7 @@ impl Store for Cloud {
         }
     }
 
+    #[cfg(feature = "delta")]
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, AdapterError> {
         let path = path(key)?;
         let read = self.run("read an object", |store| async move {

@@ -46,6 +46,7 @@ impl Store for Interposed {
         self.folder.size(key)
     }
 
+    #[cfg(feature = "delta")]
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, AdapterError> {
         self.folder.get(key)
     }

@@ -43,7 +43,7 @@ from namel3ss.safety import (
 from namel3ss.safety.handler import SafetyLogHandler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 FIELDS = (
@@ -605,6 +605,20 @@ class TestLog:
             logger.log_many([7, {"event_id": "last"}])
         assert ids(memory.records) == [*map(str, range(250)), "last"]
         assert logger.get_stats()["dropped"] == {"invalid": 1}
+
+    def test_log_many_raises_what_its_iterator_raises(self) -> None:
+        def events() -> Iterator[SafetyEvent]:
+            yield SafetyEvent(event_id="0")
+            text = "the app's own"
+            raise RuntimeError(text)
+
+        memory = MemoryAdapter()
+        with logger_to(memory) as logger:
+            with pytest.raises(RuntimeError, match="the app's own"):
+                logger.log_many(events())
+            logger.log_many([SafetyEvent(event_id="1")])
+        # What came before is kept.
+        assert ids(memory.records) == ["0", "1"]
 
     @pytest.mark.asyncio
     async def test_log_many_is_awaitable(self) -> None:

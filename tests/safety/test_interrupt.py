@@ -202,3 +202,33 @@ logger.stop_sync(20)
         children.assert_once(ended.check(), names)
 
     children.each(tmp_path, 1, case)
+
+
+def test_what_a_handler_raises_is_raised_by_the_call_that_waits_for_room(tmp_path: Path) -> None:
+    """At a full buffer the event is read on another way, and the next call raised it."""
+
+    def case(python: str, home: Path) -> None:
+        setup = """
+logger = made(JSONAdapter(HOME + '/rows.jsonl'), overflow_strategy='block', buffer_size=2,
+              autostart=False)
+"""
+        body = """
+class Own:
+    def __str__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        return "own"
+logger.log(event(0))
+logger.log(event(1))
+try:
+    logger.log(event(2, reason=Own()))
+    say("lost")
+except KeyboardInterrupt:
+    say("raised")
+logger.log(event(3))
+logger.stop_sync(20)
+"""
+        ended = children.run(python, home, body, setup).check()
+        assert ended.said == ["raised"]
+        children.assert_once(ended, children.numbers(4))
+
+    children.each(tmp_path, 1, case)

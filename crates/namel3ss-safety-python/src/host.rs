@@ -103,7 +103,10 @@ impl Host {
         match catch_unwind(AssertUnwindSafe(|| self.try_log(event, bound))) {
             Ok(Ok(true)) if own_code::has_raised() => own_code::take().map(|()| done(py)),
             Ok(Ok(true)) => Ok(done(py)),
-            Ok(Ok(false)) => self.log_slowly(event, bound),
+            Ok(Ok(false)) => {
+                let waits = self.log_slowly(event, bound)?;
+                own_code::take().map(|()| waits)
+            }
             Ok(Err(error)) => own_code::take().and(Err(error)),
             Err(_) => {
                 self.panics.fetch_add(1, Ordering::Relaxed);

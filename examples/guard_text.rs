@@ -17,7 +17,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use namel3ss_safety::home::home;
 use namel3ss_safety::{
@@ -136,7 +136,7 @@ fn run() -> Result<bool, Box<dyn std::error::Error>> {
     let logged_in = begun.elapsed();
     // A journal's folder is named after it; each row says which journal it came from.
     let journal = logger.journal_folder();
-    let delivered = logger.stop(None);
+    let delivered = logger.stop(Some(Duration::from_secs(60)));
     let delivered_in = begun.elapsed();
     let journal = journal.as_deref().and_then(Path::file_name).map(|id| id.to_string_lossy());
 

@@ -1230,7 +1230,43 @@ class TestStats:
         assert (stats["total_logged"], stats["pending"], stats["dropped"]) == (0, 0, {})
         assert stats["last_error"] is None
         assert stats["healthy"] is True
+        assert stats["unhealthy"] == []
         json.dumps(stats)
+
+    def test_what_makes_it_unhealthy_has_a_word(self, tmp_path: Path) -> None:
+        release = threading.Event()
+
+        class Hanging:
+            insert_timeout_seconds = 0.05
+
+            def __init__(self) -> None:
+                self.running = 0
+                self.most = 0
+
+            def insert(self, _rows: list[dict[str, Any]]) -> None:
+                self.running += 1
+                self.most = max(self.most, self.running)
+                release.wait(30)
+                self.running -= 1
+
+        adapter = Hanging()
+        logger = logger_to(adapter, fallback_path=tmp_path)
+        logger.log(SafetyEvent())
+        logger.flush_sync()
+        assert logger.get_stats()["unhealthy"] == ["destination"]
+        assert logger.get_stats()["healthy"] is False
+        release.set()
+
+        def recovered() -> bool:
+            logger.log(SafetyEvent())
+            logger.flush_sync()
+            return logger.get_stats()["healthy"] is True
+
+        assert soon(recovered)
+        assert adapter.most == 1
+        logger.log(7)
+        assert logger.get_stats()["unhealthy"] == ["no_event"]
+        logger.stop_sync()
 
     def test_they_add_up_at_every_moment(self) -> None:
         memory = MemoryAdapter()

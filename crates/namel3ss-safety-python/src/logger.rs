@@ -229,6 +229,7 @@ impl Logger {
         dict.set_item("journal", stats.journal)?;
         dict.set_item("durability", stats.durability.as_str())?;
         dict.set_item("healthy", stats.healthy)?;
+        dict.set_item("unhealthy", stats.unhealthy)?;
         let sinks = stats.sinks.iter().map(|sink| sink_stats(py, sink));
         dict.set_item("sinks", sinks.collect::<PyResult<Vec<_>>>()?)?;
         dict.set_item("misread", self.host.misread.load(Ordering::Relaxed))?;

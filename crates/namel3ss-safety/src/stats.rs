@@ -53,8 +53,15 @@ pub struct Stats {
     pub journal: &'static str,
     /// What survives.
     pub durability: Durability,
-    /// No failing dataset, no failing journal, not degraded.
+    /// Nothing was lost, and nothing is wrong that would delay or endanger events: `unhealthy` is
+    /// empty. **No liveness probe**: a restart does not mend a destination.
     pub healthy: bool,
+    /// Why it is not healthy, in the words of the table in docs/operations.md. Until the process ends:
+    /// `lost` (an event, also one of an earlier run), `no_event` (what was logged was none). As long as
+    /// it lasts: `journal` (it can't be read or written), `destination` (it has failed beyond its first
+    /// retry, or has no adapter), `adapter_timeout` (a call of its adapter has not returned for so
+    /// long), `memory` (events are there that were meant for a file), `threads` (none was to be had).
+    pub unhealthy: Vec<&'static str>,
     /// The dataset's name.
     pub target_dataset: String,
     /// The strategy's word.
@@ -88,7 +95,8 @@ pub struct SinkStats {
     pub recovered: u64,
     /// Events of earlier runs that it has yet to deliver.
     pub recovering: u64,
-    /// Whether its dataset took the last batch, or has not been tried yet.
+    /// Whether its dataset takes rows, or has not been tried yet: not once a batch has failed beyond its
+    /// first retry, until one lands, and not while a call is past `adapter_timeout`.
     pub healthy: bool,
     /// Its last warning or error.
     pub last_error: Option<String>,

@@ -39,7 +39,7 @@
 //! ```
 //! use namel3ss_safety::tracing_layer::SafetyLayer;
 //! use namel3ss_safety::{AdapterRegistry, MemoryAdapter, SafetyAction, SafetyEventLogger};
-//! use std::sync::Arc;
+//! use std::{sync::Arc, time::Duration};
 //! use tracing_subscriber::layer::SubscriberExt as _;
 //!
 //! let home = tempfile::tempdir()?;
@@ -56,7 +56,7 @@
 //!     tracing::warn!(target: "safety", action = "redact", policy_name = "pii", "e-mail found");
 //! });
 //!
-//! assert!(logger.stop(None).complete);
+//! assert!(logger.stop(Some(Duration::from_secs(10))).complete);
 //! let event = dataset.rows()[0].event.clone();
 //! assert_eq!(event.action, SafetyAction::Redact);
 //! assert_eq!((event.user_id.as_deref(), event.reason.as_deref()), (Some("u-7"), Some("e-mail found")));

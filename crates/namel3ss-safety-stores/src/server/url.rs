@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use namel3ss_safety::nearest::nearest;
-use percent_encoding::utf8_percent_encode;
 
 use super::{Host, Kind, Secret, Server, SslMode};
 use crate::schema::Table;
-use crate::url::{OpenError, PATH};
+use crate::url::OpenError;
 
 /// The options that a URL may hold.
 const OPTIONS: [&str; 16] = [
@@ -274,7 +273,15 @@ fn decoded(text: &str) -> Result<String, OpenError> {
 
 /// `text` with what has a meaning in URLs written as `%XX`.
 pub(super) fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, PATH).to_string()
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
 }
 
 #[cfg(test)]

@@ -28,6 +28,12 @@ pub(super) struct Branch {
     batch_since: AtomicU64,
     /// An attempt at the present batch has failed.
     failing: AtomicBool,
+    /// The journal could not be read when that was last tried.
+    unreadable: AtomicBool,
+    /// Its cursor could not be written when that was last tried.
+    unsaved: AtomicBool,
+    /// No thread was to be had for it.
+    threadless: AtomicBool,
     /// What earlier runs left for it, until its worker takes it.
     pub(super) left: Mutex<Vec<Share>>,
     pub(super) call: Mutex<Call>,
@@ -63,6 +69,9 @@ impl Branch {
             worker: Mutex::new(Worker::new(config)),
             batch_since: AtomicU64::new(0),
             failing: AtomicBool::new(false),
+            unreadable: AtomicBool::new(false),
+            unsaved: AtomicBool::new(false),
+            threadless: AtomicBool::new(false),
             left: Mutex::default(),
             call: Mutex::default(),
             called: Condvar::new(),
@@ -125,6 +134,31 @@ impl Branch {
         self.failing.store(false, Ordering::Release);
     }
 
+    /// Says whether the journal could be read for it.
+    pub(super) fn set_readable(&self, readable: bool) {
+        set(&self.unreadable, !readable);
+    }
+
+    /// Says whether its cursor could be written.
+    pub(super) fn set_saved(&self, saved: bool) {
+        set(&self.unsaved, !saved);
+    }
+
+    /// Says whether there was a thread to be had for it.
+    pub(super) fn set_threaded(&self, threaded: bool) {
+        set(&self.threadless, !threaded);
+    }
+
+    /// Whether its worker can't read the journal, or not write down how far it is.
+    pub(super) fn lacks_journal(&self) -> bool {
+        self.unreadable.load(Ordering::Relaxed) || self.unsaved.load(Ordering::Relaxed)
+    }
+
+    /// Whether it needs a thread, and none was to be had.
+    pub(super) fn lacks_thread(&self) -> bool {
+        self.threadless.load(Ordering::Relaxed)
+    }
+
     /// Whether everything accepted up to `targets` (one seq a lane) has settled here.
     pub(super) fn settled<'a>(
         &self,
@@ -170,5 +204,12 @@ impl Branch {
             let waited = self.progress_made.wait_timeout(progress, left);
             progress = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+}
+
+/// Read first: the usual case must not take the cache line from other threads.
+fn set(flag: &AtomicBool, value: bool) {
+    if flag.load(Ordering::Relaxed) != value {
+        flag.store(value, Ordering::Relaxed);
     }
 }

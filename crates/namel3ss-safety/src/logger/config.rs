@@ -224,6 +224,7 @@ impl Builder {
     /// ```
     /// use namel3ss_safety::{AdapterRegistry, MemoryAdapter, SafetyEvent, SafetyEventLogger};
     /// use std::sync::Arc;
+    /// use std::time::Duration;
     ///
     /// let home = tempfile::tempdir()?;
     /// let (one, other) = (Arc::new(MemoryAdapter::default()), Arc::new(MemoryAdapter::default()));
@@ -236,7 +237,7 @@ impl Builder {
     ///     .home(home.path())
     ///     .build()?;
     /// let _ = logger.log(&SafetyEvent::default());
-    /// assert!(logger.stop(None).complete);
+    /// assert!(logger.stop(Some(Duration::from_secs(10))).complete);
     /// assert_eq!((one.len(), other.len()), (1, 1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -293,8 +294,11 @@ impl Builder {
         self
     }
 
-    /// How long a destination counts as delivering while it is at one batch; default 60 s. At the
-    /// limit of the backlog the overflow strategy applies to one that is later than that.
+    /// How long a destination counts as delivering while it is at one batch, and how long a call of its
+    /// adapter may take; default 60 s. At the limit of the backlog the overflow strategy applies to one
+    /// that is later than that. A call that takes longer is not ended, and no other is made beside it:
+    /// it is reported once, named by [`FlushReport::error`](super::FlushReport::error), and makes
+    /// [`Stats::healthy`](crate::Stats::healthy) false until it returns.
     #[must_use]
     pub fn adapter_timeout(mut self, timeout: Duration) -> Self {
         self.adapter_timeout = timeout;

@@ -58,6 +58,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
         if check_at.is_none_or(|at| now >= at) {
             check_at = Some(now + CHECK_EVERY);
             shared.check_journals();
+            shared.report_late_calls();
         }
         let mut turns = || {
             shared.lanes().zip(&mut watches).map(|(lane, watch)| turn(shared, lane, watch)).sum()

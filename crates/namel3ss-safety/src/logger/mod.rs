@@ -14,6 +14,7 @@ mod shared;
 mod open;
 mod threads;
 mod report;
+mod health;
 mod keeper;
 mod worker;
 mod adopt;
@@ -71,7 +72,8 @@ pub struct FlushReport {
     pub fallback: u64,
     /// Those that were dropped.
     pub dropped: u64,
-    /// Why, if incomplete: the time-out, what waits for which sink, and the last error.
+    /// Why, if incomplete: the time-out, what waits for which sink, whose adapter's call has not returned
+    /// and for how long, and the last error.
     pub error: Option<String>,
 }
 
@@ -83,6 +85,7 @@ pub struct FlushReport {
 /// ```
 /// use namel3ss_safety::{AdapterRegistry, MemoryAdapter, SafetyEvent, SafetyEventLogger};
 /// use std::sync::Arc;
+/// use std::time::Duration;
 ///
 /// let home = tempfile::tempdir()?;
 /// let dataset = Arc::new(MemoryAdapter::default());
@@ -92,7 +95,8 @@ pub struct FlushReport {
 /// let logger =
 ///     SafetyEventLogger::builder().adapter_registry(registry).home(home.path()).build()?;
 /// let _ = logger.log(&SafetyEvent::default());
-/// assert!(logger.stop(None).complete);
+/// // Not for ever: an adapter may hang.
+/// assert!(logger.stop(Some(Duration::from_secs(10))).complete);
 /// assert_eq!(dataset.len(), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -290,7 +294,8 @@ impl SafetyEventLogger {
     /// Returns when everything accepted before the call, and what earlier runs have left, has
     /// settled: delivered, in a fallback file, or dropped. It returns early, incomplete, when the
     /// timeout has passed, or when neither the dataset nor a fallback file takes it: then it stays
-    /// in the journal. Works without `start`, on the caller's thread.
+    /// in the journal. Works without `start`, on the caller's thread. **Without a timeout it waits for as
+    /// long as an adapter hangs**; on the caller's thread a call of an adapter is not cut short either.
     pub fn flush(&self, timeout: Option<Duration>) -> FlushReport {
         let report = flush::flush(self.shared(), timeout);
         self.shared().config.notices.forward();
@@ -300,10 +305,11 @@ impl SafetyEventLogger {
     /// `flush`, then ends the workers. A second call does no harm. An event that is logged after the
     /// call began starts the logger again, unless it was built with
     /// [`autostart(false)`](Builder::autostart): then it stays in the journal for the next `start`,
-    /// `flush` or run. A `start` that comes while this waits is not undone by it.
+    /// `flush` or run. A `start` that comes while this waits is not undone by it. **Give it a timeout**:
+    /// as [`flush`](Self::flush), it waits for an adapter that hangs.
     pub fn stop(&self, timeout: Option<Duration>) -> FlushReport {
         let shared = self.shared();
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let starts = shared.begin_stop();
         let report = flush::flush(shared, timeout);
         // A worker that hangs in its adapter ends when the adapter does.
@@ -360,6 +366,7 @@ impl SafetyEventLogger {
     pub fn notices(&self) -> Vec<Notice> {
         let shared = self.shared();
         shared.say_dropped(Saying::Due);
+        shared.report_late_calls();
         shared.config.notices.take()
     }
 

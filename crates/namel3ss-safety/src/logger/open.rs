@@ -123,8 +123,18 @@ impl Shared {
 
     /// Whether the journal is in memory, though a file was asked for.
     pub(super) fn is_degraded(&self) -> bool {
-        self.lane().is_some_and(|lane| lane.ground == Ground::Memory)
-            && self.config.journal != JournalKind::Memory
+        self.wants_file() && self.lane().is_some_and(|lane| lane.ground == Ground::Memory)
+    }
+
+    /// Whether events are in memory, or the next one will be, though a file was asked for.
+    pub(super) fn has_events_in_memory(&self) -> bool {
+        let waits =
+            |lane: &Lane| lane.ground == Ground::Memory && lane.acked() < lane.journal.last();
+        self.is_degraded() || (self.wants_file() && self.lanes().any(waits))
+    }
+
+    fn wants_file(&self) -> bool {
+        self.config.journal != JournalKind::Memory
     }
 
     /// Goes back to a file, where the journal is in memory because none was to be had.

@@ -12,6 +12,7 @@ use super::shared::{Shared, lock};
 use super::{FlushReport, keeper};
 use crate::journal::DropReason;
 use crate::notice::{Level, REPEAT_EVERY};
+use crate::sink::secs;
 use crate::stats::{SinkStats, Stats};
 
 impl Shared {
@@ -19,10 +20,19 @@ impl Shared {
     pub(super) fn report(&self, begun: &Begun, behind: &[&Branch]) -> FlushReport {
         let stats = self.stats();
         let pending = stats.pending + stats.recovering;
+        // Whoever waits for a dataset whose adapter hangs should hear that.
+        let calls = behind.iter().filter_map(|branch| {
+            let ran = secs(branch.sink.longest_call()?);
+            let name = branch.sink.name();
+            Some(format!("; a call of the adapter of {name} has not returned for {ran}"))
+        });
         let behind: Vec<String> = behind.iter().map(|branch| branch.sink.name().into()).collect();
         let error = || {
             let late = begun.deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            let waits = format!("{pending} events wait for {}", behind.join(", "));
+            let mut waits = format!("{pending} events wait for {}", behind.join(", "));
+            if late {
+                waits.extend(calls);
+            }
             match (late, &stats.last_error) {
                 (false, Some(error)) => error.clone(),
                 (false, None) => waits,
@@ -57,7 +67,8 @@ impl Shared {
         // Read in the order in which an event passes, backwards: then nothing that is counted as
         // done is missing among the logged.
         let mut sums = self.sums();
-        let mut sinks: Vec<_> = self.branches.iter().map(sink_stats).collect();
+        let mut sinks: Vec<_> =
+            self.branches.iter().map(|branch| self.sink_stats(branch)).collect();
         let refused = counters.dropped();
         let unsequenced = counters.unsequenced.load(Ordering::Acquire);
         let logged = self.lanes().map(|lane| lane.journal.last().0).sum::<u64>() + unsequenced;
@@ -67,6 +78,7 @@ impl Shared {
         }
         add_to(&mut sums.dropped, &refused);
         let total_dropped = sums.dropped.iter().sum::<u64>();
+        let unhealthy = self.unhealthy(&sums.dropped);
         let lane = self.lane();
         let pending = logged.saturating_sub(sums.flushed + sums.fallback + total_dropped);
         Stats {
@@ -95,14 +107,29 @@ impl Shared {
                 None => "mmap",
             },
             durability: config.options.durability,
-            healthy: total_dropped == 0
-                && sinks.iter().all(|sink| sink.healthy)
-                && !self.is_degraded()
-                && !self.lanes().any(|lane| lane.journal.is_failing()),
+            healthy: unhealthy.is_empty(),
+            unhealthy,
             target_dataset: config.dataset.clone(),
             overflow_strategy: config.overflow.as_str(),
             flush_interval: config.flush_interval,
             sinks,
+        }
+    }
+
+    fn sink_stats(&self, branch: &Branch) -> SinkStats {
+        let (sink, counters) = (&branch.sink, &branch.counters);
+        SinkStats {
+            name: sink.name().to_owned(),
+            destination: sink.identity(),
+            flushed: counters.flushed.load(Ordering::Acquire),
+            fallback: counters.fallback.load(Ordering::Acquire),
+            dropped: counters.dropped().iter().sum(),
+            pending: 0,
+            retries: sink.retries(),
+            recovered: counters.recovered.load(Ordering::Acquire),
+            recovering: counters.recovering.load(Ordering::Acquire),
+            healthy: sink.healthy() && !sink.is_late(self.config.adapter_timeout),
+            last_error: sink.last_error(),
         }
     }
 
@@ -163,6 +190,12 @@ impl Shared {
             "{events} {were} larger than 256 KiB, or nested more than 64 deep, and cut to fit"
         );
         self.config.notices.say(Level::Warning, "cut", text);
+    }
+
+    /// Reports each call of an adapter that is past its deadline, once.
+    pub(super) fn report_late_calls(&self) {
+        let timeout = self.config.adapter_timeout;
+        self.branches.iter().for_each(|branch| branch.sink.report_late(timeout));
     }
 
     /// What was dropped for at least one sink.
@@ -235,23 +268,6 @@ struct SaidSum {
     events: u64,
     /// When last.
     at: Option<Duration>,
-}
-
-fn sink_stats(branch: &Branch) -> SinkStats {
-    let (sink, counters) = (&branch.sink, &branch.counters);
-    SinkStats {
-        name: sink.name().to_owned(),
-        destination: sink.identity(),
-        flushed: counters.flushed.load(Ordering::Acquire),
-        fallback: counters.fallback.load(Ordering::Acquire),
-        dropped: counters.dropped().iter().sum(),
-        pending: 0,
-        retries: sink.retries(),
-        recovered: counters.recovered.load(Ordering::Acquire),
-        recovering: counters.recovering.load(Ordering::Acquire),
-        healthy: sink.healthy(),
-        last_error: sink.last_error(),
-    }
 }
 
 fn add_to(sums: &mut [u64; DropReason::ALL.len()], more: &[u64; DropReason::ALL.len()]) {

@@ -53,6 +53,8 @@ pub(super) struct Shared {
     pub(super) said: Said,
     /// How many events were last said to be in memory only.
     pub(super) said_unkept: AtomicU64,
+    /// Events of an earlier run turned out to be lost.
+    pub(super) lost_of_others: AtomicBool,
 }
 
 impl Shared {
@@ -75,6 +77,7 @@ impl Shared {
             threads: Threads::default(),
             said: Said::default(),
             said_unkept: AtomicU64::new(0),
+            lost_of_others: AtomicBool::new(false),
             config,
         }
     }

@@ -212,6 +212,7 @@ impl Shared {
         let run = move || shared.work(&shared.branches[index]);
         let thread = process::spawn("n3-safety-worker", stack, run);
         call.running = thread.is_ok();
+        branch.set_threaded(thread.is_ok());
         if let Err(error) = thread {
             let text = format!("no thread to deliver with: {error}; call flush or stop");
             self.config.notices.say(Level::Warning, "threads", text);

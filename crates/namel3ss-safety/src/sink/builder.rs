@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::attempt;
 use super::breaker::Breaker;
+use super::calls::Calls;
 use super::fallback::Fallback;
 use super::filed::Filed;
 use super::own::OwnFiles;
@@ -105,6 +106,8 @@ impl SinkBuilder {
             clock: self.clock,
             notices: self.notices,
             breaker: Breaker::default(),
+            calls: Calls::default(),
+            failing: AtomicBool::new(false),
             missing: AtomicBool::new(false),
             counters: Counters::default(),
             own: OwnFiles::default(),

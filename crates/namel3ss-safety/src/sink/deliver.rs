@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::SafetyEventSink;
-use super::attempt::{Failed, attempt, notices};
+use super::attempt::{Failed, notices};
 use super::bisect::{Blame, Fate, Plan};
 use super::fallback::Filing;
 use super::retry;
@@ -172,7 +172,7 @@ impl SafetyEventSink {
         if std::mem::take(&mut state.retrying) {
             self.counters.retries.fetch_add(1, Ordering::Relaxed);
         }
-        let tried = attempt(&*adapter, &part);
+        let tried = self.call(&*adapter, &part);
         for notice in notices(&*adapter) {
             self.say(notice.level, notice.kind, &notice.text);
         }
@@ -181,6 +181,7 @@ impl SafetyEventSink {
                 plan.stored();
                 state.once = false;
                 state.kept = 0;
+                self.set_failing(false);
                 if self.breaker.close() {
                     self.outage_over();
                     self.say(Level::Info, "recovered", "it takes rows again");
@@ -203,6 +204,8 @@ impl SafetyEventSink {
         let asked = match failure {
             Failure::Poison(indices) => {
                 plan.poisoned(&indices, &message);
+                // It answers.
+                self.set_failing(false);
                 return None;
             }
             Failure::Config => {
@@ -217,6 +220,9 @@ impl SafetyEventSink {
             _ => None,
         };
         let failures = plan.failed();
+        if failures > 1 {
+            self.set_failing(true);
+        }
         let most = if state.once { 1 } else { self.max_retries() };
         if failures < most {
             state.retrying = true;
@@ -234,6 +240,13 @@ impl SafetyEventSink {
             self.outage(plan, &message);
         }
         None
+    }
+
+    fn set_failing(&self, failing: bool) {
+        // Read first: the usual case must not take the cache line from other threads.
+        if self.failing.load(Ordering::Relaxed) != failing {
+            self.failing.store(failing, Ordering::Relaxed);
+        }
     }
 
     fn unknown(&self, plan: &mut Plan, may_cut: bool, message: &str) {

@@ -12,6 +12,7 @@ mod builder;
 mod deliver;
 mod bisect;
 mod attempt;
+mod calls;
 mod retry;
 mod breaker;
 mod fallback;
@@ -30,6 +31,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use self::builder::SinkBuilder;
+pub(crate) use self::calls::secs;
 pub(crate) use self::deliver::Unsettled;
 pub use self::deliver::{Delivering, Progress, Settled, Step};
 pub use self::fallback::{ERROR_KEY, default_fallback_path};
@@ -43,6 +45,7 @@ pub use self::retry::WAIT_MAX;
 pub use self::waiting::{DESTINATION_NAME, FallbackFolder, usual_fallback_folders};
 
 use self::breaker::Breaker;
+use self::calls::Calls;
 use self::fallback::Fallback;
 use self::filed::Filed;
 use self::own::OwnFiles;
@@ -89,6 +92,9 @@ pub struct SafetyEventSink {
     clock: Arc<dyn Clock>,
     notices: Arc<Notices>,
     breaker: Breaker,
+    calls: Calls,
+    /// The last attempts have failed: the first one, and its first retry at least.
+    failing: AtomicBool,
     /// No adapter was registered when one was last needed; said once.
     missing: AtomicBool,
     counters: Counters,
@@ -341,10 +347,13 @@ impl SafetyEventSink {
         self.retry_delay_nanos.store(nanos, Ordering::Relaxed);
     }
 
-    /// Whether the dataset took the last batch, or has not been tried yet.
+    /// Whether the dataset takes rows, or has not been tried yet: not once a batch has failed beyond its
+    /// first retry, until one lands, and not while no adapter is registered.
     #[must_use]
     pub fn healthy(&self) -> bool {
-        !self.breaker.is_open() && !self.missing.load(Ordering::Relaxed)
+        !self.breaker.is_open()
+            && !self.failing.load(Ordering::Relaxed)
+            && !self.missing.load(Ordering::Relaxed)
     }
 
     /// Where the sink says what happens.

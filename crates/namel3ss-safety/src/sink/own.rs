@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::SafetyEventSink;
+use super::calls::Watched;
 use super::replay::{ReplayReport, replay_own_file};
 use super::replay_error::ReplayError;
 use super::retry;
@@ -109,7 +110,8 @@ impl SafetyEventSink {
             waiting.files.push_front(file);
             return None;
         };
-        let result = replay_own_file(&file.path, &*adapter, self.clock.wall());
+        let watched = Watched { sink: self, adapter: &*adapter };
+        let result = replay_own_file(&file.path, &watched, self.clock.wall());
         let path = file.path.clone();
         match &result {
             Ok(report) => {

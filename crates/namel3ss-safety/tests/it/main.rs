@@ -32,4 +32,6 @@ mod life;
 #[cfg(unix)]
 mod host;
 #[cfg(unix)]
+mod healthy;
+#[cfg(unix)]
 mod rings;

@@ -2,7 +2,6 @@
 
 pub(crate) mod common;
 mod table;
-mod torn;
 mod others;
 mod reading;
 mod kills;

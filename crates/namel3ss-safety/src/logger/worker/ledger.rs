@@ -49,6 +49,7 @@ impl<'a> Ledger<'a> {
                 state.unsequenced = refused.unsequenced.load(Ordering::Acquire);
             }
         });
+        self.branch.set_saved(saved.is_ok());
         if let Err(error) = saved {
             // It holds in memory. A crash now resends a batch, which adapters know how to take.
             let text = format!("the cursor can't be written: {error}");

@@ -148,7 +148,9 @@ impl Worker {
             return Some(self.fly(shared, branch, flight, now));
         }
         self.scan(shared, branch, now);
-        match self.next_batch(shared, branch, now) {
+        let next = self.next_batch(shared, branch, now);
+        branch.set_readable(next.is_ok());
+        match next {
             Ok(Next::Batch(flight)) => {
                 self.flight = Some(flight);
                 Some(Duration::ZERO)

@@ -1,6 +1,7 @@
 //! Reading the next batch from a journal, and accounting for what was not there.
 
 use std::io;
+use std::sync::atomic::Ordering;
 
 use super::super::branch::Branch;
 use super::super::lane::Lane;
@@ -79,21 +80,22 @@ fn account(shared: &Shared, source: &Source<'_>, report: ReadReport, invalid: &[
         );
         notices.say(Level::Critical, "damaged", text);
     }
-    source.give_up(DropReason::Damaged, &report.missing);
+    source.give_up(shared, DropReason::Damaged, &report.missing);
     if !invalid.is_empty() {
         let text = format!("{} events can't be decoded, and are given up", invalid.len());
         notices.say(Level::Critical, "invalid", text);
-        source.give_up(DropReason::Invalid, invalid);
+        source.give_up(shared, DropReason::Invalid, invalid);
     }
 }
 
 impl Source<'_> {
-    fn give_up(&self, reason: DropReason, runs: &[(Seq, Seq)]) {
+    fn give_up(&self, shared: &Shared, reason: DropReason, runs: &[(Seq, Seq)]) {
         let events = runs.iter().map(|(first, last)| last.0 - first.0 + 1).sum();
         if events == 0 {
             return;
         }
         let Some(lane) = self.lane else {
+            shared.lost_of_others.store(true, Ordering::Relaxed);
             // Written down with the next batch that settles.
             let _ = self.cursor.save(|state| state.dropped[reason.index()] += events);
             return;

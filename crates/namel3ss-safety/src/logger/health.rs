@@ -1,0 +1,56 @@
+//! Whether a logger is healthy: the table of docs/operations.md, a condition a line.
+
+use std::sync::atomic::Ordering;
+
+use super::shared::Shared;
+use crate::journal::DropReason;
+
+type Dropped = [u64; DropReason::ALL.len()];
+
+/// One reason not to be healthy.
+struct Condition {
+    /// Its word, as `Stats::unhealthy` has it.
+    word: &'static str,
+    holds: fn(&Shared, &Dropped) -> bool,
+}
+
+const CONDITIONS: [Condition; 7] = [
+    // Until the process ends:
+    Condition { word: "lost", holds: has_lost },
+    Condition { word: "no_event", holds: |_, dropped| dropped[DropReason::Invalid.index()] > 0 },
+    // As long as it lasts:
+    Condition { word: "journal", holds: lacks_journal },
+    Condition { word: "destination", holds: fails_beyond_retry },
+    Condition { word: "adapter_timeout", holds: has_late_call },
+    Condition { word: "memory", holds: |shared, _| shared.has_events_in_memory() },
+    Condition {
+        word: "threads",
+        holds: |shared, _| shared.branches.iter().any(|b| b.lacks_thread()),
+    },
+];
+
+impl Shared {
+    /// The words of the conditions that hold; none is healthy. `dropped` is by reason, of everybody.
+    pub(super) fn unhealthy(&self, dropped: &Dropped) -> Vec<&'static str> {
+        let holding = CONDITIONS.iter().filter(|condition| (condition.holds)(self, dropped));
+        holding.map(|condition| condition.word).collect()
+    }
+}
+
+fn has_lost(shared: &Shared, dropped: &Dropped) -> bool {
+    let invalid = dropped[DropReason::Invalid.index()];
+    dropped.iter().sum::<u64>() > invalid || shared.lost_of_others.load(Ordering::Relaxed)
+}
+
+fn lacks_journal(shared: &Shared, _: &Dropped) -> bool {
+    shared.lanes().any(|lane| lane.journal.is_failing())
+        || shared.branches.iter().any(|branch| branch.lacks_journal())
+}
+
+fn fails_beyond_retry(shared: &Shared, _: &Dropped) -> bool {
+    shared.branches.iter().any(|branch| !branch.sink.healthy())
+}
+
+fn has_late_call(shared: &Shared, _: &Dropped) -> bool {
+    shared.branches.iter().any(|branch| branch.sink.is_late(shared.config.adapter_timeout))
+}

@@ -1,9 +1,11 @@
 //! The two writers of a run. Every text passes an escape on its way; colour is added after it.
 
+use std::fmt::Write as _;
 use std::io::{BufWriter, Write};
 
 use clap::ValueEnum;
 use serde_json::Value;
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::error::Error;
 use crate::escape::{escape, escape_json, escape_lines};
@@ -73,12 +75,12 @@ impl Out {
                 line.push(' ');
             }
             let shown = if self.raw { cell.text.as_str().into() } else { escape(&cell.text) };
+            let look = cell.style.look();
             if self.color {
-                line.push_str(cell.style.begin());
-            }
-            line.push_str(&shown);
-            if self.color {
-                line.push_str(cell.style.end());
+                // Writing to a String can't fail.
+                let _ = write!(line, "{look}{shown}{look:#}");
+            } else {
+                line.push_str(&shown);
             }
         }
         // Padding belongs between columns, not behind the last.
@@ -152,9 +154,10 @@ impl Out {
     }
 }
 
-/// How many columns the escaped text takes, near enough: one a character.
+/// How many columns of a terminal the escaped text takes: two for a CJK character or an emoji, none
+/// for a combining mark.
 fn width(text: &str) -> usize {
-    escape(text).chars().count()
+    escape(text).width()
 }
 
 /// Standard error: what is for the person, not for the next program.
@@ -181,8 +184,8 @@ impl Diagnostics {
 
     /// One line that begins with a coloured word.
     pub(crate) fn say(&mut self, style: Style, word: &str, text: &str) {
-        let (begin, end) = if self.color { (style.begin(), style.end()) } else { ("", "") };
-        let _ = writeln!(self.writer, "{begin}{word}{end} {}", escape(&redact(text)));
+        let look = if self.color { style.look() } else { Style::Plain.look() };
+        let _ = writeln!(self.writer, "{look}{word}{look:#} {}", escape(&redact(text)));
     }
 
     /// Text of several lines.

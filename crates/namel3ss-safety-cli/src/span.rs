@@ -18,30 +18,11 @@ pub(crate) fn since(text: &str) -> Result<Timestamp, String> {
     })
 }
 
-/// A length of time: numbers with `ms`, `s`, `m`, `h`, `d` or `w`.
+/// A length of time: numbers with `ms`, `s`, `m`, `h`, `d`, `w` and longer words for them.
 pub(crate) fn span(text: &str) -> Result<Duration, String> {
-    let wrong = || "read the span: use numbers with ms, s, m, h, d or w, such as 1h30m".to_owned();
-    let mut total = Duration::ZERO;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-        let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
-        rest = &rest[digits..];
-        let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-        let millis = match &rest[..end] {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" | "min" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            "w" => 604_800_000,
-            _ => return Err(wrong()),
-        };
-        rest = &rest[end..];
-        let part = number.checked_mul(millis).ok_or_else(wrong)?;
-        total = total.checked_add(Duration::from_millis(part)).ok_or_else(wrong)?;
-    }
-    if text.is_empty() { Err(wrong()) } else { Ok(total) }
+    humantime::parse_duration(text).map_err(|_| {
+        "read the span: use numbers with ms, s, m, h, d or w, such as 1h30m".to_owned()
+    })
 }
 
 /// A length of time for a person: its two largest units, such as `2 m 45 s`.
@@ -69,12 +50,19 @@ mod tests {
 
     #[test]
     fn spans_add_up() {
-        for (text, millis) in
-            [("90s", 90_000), ("1h30m", 5_400_000), ("250ms", 250), ("2d", 172_800_000)]
-        {
+        for (text, millis) in [
+            ("90s", 90_000),
+            ("1h30m", 5_400_000),
+            ("250ms", 250),
+            ("2d", 172_800_000),
+            ("1 hour 5min", 3_900_000),
+            ("1.5h", 5_400_000),
+        ] {
             assert_eq!(span(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "1", "h", "-1h", "1y", "99999999999999999999s", "18446744073709551615w"] {
+        for text in
+            ["", "1", "h", "-1h", "5 apples", "99999999999999999999s", "18446744073709551615w"]
+        {
             assert!(span(text).is_err(), "{text}");
         }
         assert!(since("2026-03-01").is_ok());

@@ -1,5 +1,6 @@
 //! Colour: when, and which.
 
+use anstyle::AnsiColor;
 use clap::ValueEnum;
 
 /// Whether to colour the output.
@@ -23,7 +24,7 @@ impl Color {
             Self::Never => false,
             Self::Auto => {
                 is_terminal
-                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+                    && !anstyle_query::no_color()
                     && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
             }
         }
@@ -65,23 +66,15 @@ pub(crate) enum Style {
 }
 
 impl Style {
-    /// The SGR sequence that begins it; empty for plain text.
-    pub(crate) const fn begin(self) -> &'static str {
+    /// How it looks: written before the text, and as `{:#}` behind it.
+    pub(crate) const fn look(self) -> anstyle::Style {
         match self {
-            Self::Plain => "",
-            Self::Bold => "\x1b[1m",
-            Self::Dim => "\x1b[2m",
-            Self::Good => "\x1b[32m",
-            Self::Warn => "\x1b[33m",
-            Self::Bad => "\x1b[31m",
-        }
-    }
-
-    /// The one that ends it.
-    pub(crate) const fn end(self) -> &'static str {
-        match self {
-            Self::Plain => "",
-            _ => "\x1b[0m",
+            Self::Plain => anstyle::Style::new(),
+            Self::Bold => anstyle::Style::new().bold(),
+            Self::Dim => anstyle::Style::new().dimmed(),
+            Self::Good => AnsiColor::Green.on_default(),
+            Self::Warn => AnsiColor::Yellow.on_default(),
+            Self::Bad => AnsiColor::Red.on_default(),
         }
     }
 

@@ -6,6 +6,8 @@ mod error;
 use std::path::{Path, PathBuf};
 
 pub use self::error::OpenError;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str};
+
 use crate::schema::Table;
 use crate::server::{self, Kind, Server};
 
@@ -282,26 +284,19 @@ fn by_extension(path: PathBuf, options: Options) -> Result<Target, OpenError> {
     }
 }
 
-/// As [RFC 8089](https://www.rfc-editor.org/rfc/rfc8089) writes paths.
-pub(crate) fn percent_decoded(path: &str) -> Result<String, OpenError> {
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digit = |at: usize| rest.get(at).and_then(|d| char::from(*d).to_digit(16));
-        let (Some(high), Some(low)) = (digit(0), digit(1)) else {
-            return Err(OpenError::Malformed("write a percent sign as %25"));
-        };
-        // Two hexadecimal digits fit a byte.
-        bytes.push(u8::try_from(high * 16 + low).unwrap_or_default());
-        rest = &rest[2..];
+/// What a URL's path may hold as it is; everything else is written as `%XX`.
+pub(crate) const PATH: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// `text` without its `%XX`, as [RFC 8089](https://www.rfc-editor.org/rfc/rfc8089) writes paths. A
+/// percent sign that begins no `%XX` is refused: it would be another name than the one meant.
+pub(crate) fn percent_decoded(text: &str) -> Result<String, OpenError> {
+    let is_escape = |rest: &str| matches!(rest.as_bytes(), [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit());
+    if !text.split('%').skip(1).all(is_escape) {
+        return Err(OpenError::Malformed("write a percent sign as %25"));
     }
-    match String::from_utf8(bytes) {
-        Ok(path) if !path.contains('\0') => Ok(path),
+    match percent_decode_str(text).decode_utf8() {
+        Ok(text) if !text.contains('\0') => Ok(text.into_owned()),
         _ => Err(OpenError::Malformed("write the URL in UTF-8, without NUL")),
     }
 }

@@ -3,6 +3,8 @@
 //! Modules are declared in the order in which to read them; ARCHITECTURE.md draws how they stand.
 
 pub mod id;
+#[doc(hidden)]
+pub mod seqs;
 pub mod event;
 pub mod parse;
 pub mod codec;

@@ -1,5 +1,7 @@
 //! "did you mean": the known word nearest to an unknown one.
 
+use strsim::osa_distance;
+
 /// The nearest of `known` to `word`, if one is near enough to be what was meant.
 ///
 /// ```
@@ -29,31 +31,12 @@ fn within<'a>(
     known: impl IntoIterator<Item = &'a str>,
     limit: impl Fn(usize) -> usize,
 ) -> Option<&'a str> {
-    let word: Vec<char> = word.chars().take(64).flat_map(char::to_lowercase).collect();
+    let word: String = word.chars().take(64).flat_map(char::to_lowercase).collect();
     known
         .into_iter()
-        .map(|candidate| (distance(&word, candidate), candidate))
+        // Wrong, missing and surplus letters, and two swapped neighbours, count as one mistake each.
+        .map(|candidate| (osa_distance(&word, &candidate.to_lowercase()), candidate))
         .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, candidate)| *distance <= limit(candidate.chars().count()))
         .map(|(_, candidate)| candidate)
-}
-
-/// How many letters are wrong, missing, too much, or swapped with their neighbour: the optimal
-/// string alignment distance, two rows at a time.
-fn distance(word: &[char], candidate: &str) -> usize {
-    let mut row: Vec<usize> = (0..=word.len()).collect();
-    let (mut before, mut last) = (row.clone(), None);
-    for (i, c) in candidate.chars().flat_map(char::to_lowercase).enumerate() {
-        let mut next = vec![i + 1; row.len()];
-        for (j, w) in word.iter().enumerate() {
-            let substituted = row[j] + usize::from(*w != c);
-            next[j + 1] = substituted.min(next[j] + 1).min(row[j + 1] + 1);
-            if last == Some(*w) && j > 0 && word[j - 1] == c {
-                next[j + 1] = next[j + 1].min(before[j - 1] + 1);
-            }
-        }
-        before = std::mem::replace(&mut row, next);
-        last = Some(c);
-    }
-    row[word.len()]
 }

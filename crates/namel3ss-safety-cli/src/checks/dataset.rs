@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use namel3ss_safety::Delivery;
+#[cfg(feature = "delta")]
+use namel3ss_safety_stores::objects::delta;
 
 use super::{Finding, shell};
 use crate::destination;
@@ -93,6 +95,24 @@ fn remote(place: &Place, findings: &mut Vec<Finding>) {
         return;
     }
     readable(place, "see that the server runs, and what the URL says of it", findings);
+    #[cfg(feature = "delta")]
+    if let Place::Delta(table) = place {
+        checkpoints(place, table, findings);
+    }
+}
+
+/// Whether the checkpoints of a Delta table can be read: we do without, other readers may not.
+#[cfg(feature = "delta")]
+fn checkpoints(place: &Place, table: &delta::DeltaPlace, findings: &mut Vec<Finding>) {
+    // A store that does not answer was told of.
+    for file in delta::damaged_checkpoints(table).unwrap_or_default() {
+        findings.push(Finding::integrity(
+            "dataset",
+            format!("{}: {file} can't be read, as it is torn or lacks a part", place.shown()),
+            "keep the commits that it sums up; once a later checkpoint is there, which a logger makes by \
+             its next commit, delete the file",
+        ));
+    }
 }
 
 fn readable(place: &Place, remedy: &str, findings: &mut Vec<Finding>) {

@@ -82,6 +82,49 @@ fn tables_are_read_counted_and_skipped_through() {
     by_default(&url, &["doctor"]).exits(5).prints("can't be read");
 }
 
+/// Neither `tail` nor `stats` could read a table of which a checkpoint was torn, and no file was named.
+#[test]
+fn a_torn_checkpoint_is_done_without_and_named_by_doctor() {
+    let bench = Bench::new();
+    let table = bench.path("table");
+    let url = format!("delta+file://{}?checkpoint=2", table.display());
+    let ingest = |name: &str| {
+        let file = bench.file("a.jsonl", day(name, 10));
+        bench.run(["ingest", &file, "--to", &url])
+    };
+    let doctor = || {
+        let mut command = bench.command(["doctor"]);
+        Ran::from(command.env("NAMEL3SS_SAFETY_URL", &url).output().unwrap())
+    };
+    let rows = || bench.run(["stats", "-o", "json", "--from", &url]).exits(0).json();
+    let file = |name: &str| table.join("_delta_log").join(name);
+    for name in ["2026-03-01", "2026-03-02"] {
+        ingest(name).exits(0);
+    }
+    doctor().exits(0);
+    let torn = file("00000000000000000002.checkpoint.parquet");
+    std::fs::write(&torn, "PAR1").unwrap();
+    assert_eq!(rows()["datasets"][0]["rows"], 20);
+    assert_eq!(
+        bench.run(["tail", "-n", "100", "-o", "json", "--from", &url]).exits(0).json_lines().len(),
+        20
+    );
+    doctor().exits(3).prints("_delta_log/00000000000000000002.checkpoint.parquet can't be read");
+    ingest("2026-03-03").exits(0).says("00000000000000000002.checkpoint.parquet");
+    assert!(file("00000000000000000003.checkpoint.parquet").exists());
+    assert_eq!(rows()["datasets"][0]["rows"], 30);
+    doctor().exits(3).prints("delete the file");
+    std::fs::remove_file(&torn).unwrap();
+    doctor().exits(0);
+    // With neither of them, no row can be read.
+    std::fs::write(file("00000000000000000003.checkpoint.parquet"), "").unwrap();
+    std::fs::remove_file(file("00000000000000000001.json")).unwrap();
+    bench.run(["stats", "--from", &url]).exits(5).says("00000000000000000003.checkpoint.parquet");
+    doctor()
+        .exits(3)
+        .prints("00000000000000000003.checkpoint.parquet can't be read, as it is torn");
+}
+
 #[test]
 fn rows_of_others_are_read_and_what_can_not_be_is_told() {
     let bench = Bench::new();

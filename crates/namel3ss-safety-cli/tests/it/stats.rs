@@ -44,3 +44,26 @@ fn numbers_are_told_apart_by_their_destination() {
     // A clean stop leaves nothing behind.
     bench.run(["journal", "ls"]).exits(0).says("no journals");
 }
+
+/// Columns were as wide as their characters are many: behind a Chinese name, which takes two columns
+/// of a terminal for each character, the numbers stood beside their heads.
+#[test]
+fn columns_stand_below_each_other_whatever_the_script() {
+    let bench = Bench::new();
+    // A wide name, one with an emoji, one with a combining mark, a plain one.
+    let names = ["\u{5b89}\u{5168}\u{7b56}\u{7565}", "\u{1f6a8}pii", "cafe\u{301}", "injection"];
+    let lines: String = names
+        .iter()
+        .map(|name| format!("{{\"action\":\"block\",\"policy_name\":\"{name}\"}}\n"))
+        .collect();
+    let file = bench.file("a.jsonl", lines);
+    let shown = bench.run(["stats", "--from", &file]).exits(0).stdout;
+    // Terminal columns up to the end of the first number, by the widths that terminals use.
+    let end = |name: &str, columns: usize| {
+        let line =
+            shown.lines().find(|line| line.starts_with(name)).expect("a line of that policy");
+        columns + line[name.len()..].find(|c: char| c.is_ascii_digit()).expect("a number")
+    };
+    let ends = [end(names[0], 8), end(names[1], 5), end(names[2], 4), end(names[3], 9)];
+    assert_eq!(ends, [ends[3]; 4], "{shown}");
+}

@@ -10,51 +10,29 @@ use std::collections::BTreeMap;
 #[cfg(feature = "parquet")]
 use std::fmt::Write as _;
 
+use namel3ss_safety::seqs::SeqSet;
 use namel3ss_safety::{JournalId, Seq};
 
 /// A set of rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ids {
-    /// The first seq of each run, and its last; runs neither overlap nor touch.
-    runs: BTreeMap<JournalId, BTreeMap<u64, u64>>,
+    journals: BTreeMap<JournalId, SeqSet>,
 }
 
 impl Ids {
     /// Adds a row; false where it was there.
     pub(super) fn insert(&mut self, journal: JournalId, seq: Seq) -> bool {
-        if self.contains(journal, seq) {
-            return false;
-        }
-        let runs = self.runs.entry(journal).or_default();
-        let (mut first, mut last) = (seq.0, seq.0);
-        if let Some((before, end)) = runs.range(..seq.0).next_back()
-            && end.checked_add(1) == Some(seq.0)
-        {
-            first = *before;
-        }
-        if let Some(after) = seq.0.checked_add(1)
-            && let Some(end) = runs.remove(&after)
-        {
-            last = end;
-        }
-        runs.insert(first, last);
-        true
+        self.journals.entry(journal).or_default().insert(seq.0, seq.0) > 0
     }
 
     /// Whether a row is in it.
     pub(super) fn contains(&self, journal: JournalId, seq: Seq) -> bool {
-        self.reaches(journal, seq.0).is_some()
-    }
-
-    /// The end of the run that `seq` is in.
-    fn reaches(&self, journal: JournalId, seq: u64) -> Option<u64> {
-        let (_, last) = self.runs.get(&journal)?.range(..=seq).next_back()?;
-        (*last >= seq).then_some(*last)
+        self.contains_all(journal, seq, seq)
     }
 
     /// Whether all rows from the seq `first` to `last` are in it.
     pub(super) fn contains_all(&self, journal: JournalId, first: Seq, last: Seq) -> bool {
-        self.reaches(journal, first.0).is_some_and(|end| end >= last.0)
+        self.journals.get(&journal).is_some_and(|seqs| seqs.contains_all(first.0, last.0))
     }
 }
 
@@ -70,12 +48,9 @@ impl Ids {
     pub(super) fn common(&self, others: &Self) -> Self {
         let mut common = Self::default();
         for (journal, first, last) in self.each() {
-            let Some(runs) = others.runs.get(&journal) else { continue };
-            let near = runs.range(..=last.0).rev().take_while(|(_, end)| **end >= first.0);
-            for (from, to) in near {
-                let both = common.runs.entry(journal).or_default();
-                both.insert(first.0.max(*from), last.0.min(*to));
-            }
+            let Some(theirs) = others.journals.get(&journal) else { continue };
+            let both = theirs.within(first.0, last.0);
+            common.journals.entry(journal).or_default().extend(both);
         }
         common
     }
@@ -83,59 +58,41 @@ impl Ids {
     /// The rows that `others` does not have.
     pub(super) fn without(&self, others: &Self) -> Self {
         let mut rest = self.clone();
-        for (journal, first, last) in self.common(others).each() {
-            // What is common lies within one run of each.
-            let Some(runs) = rest.runs.get_mut(&journal) else { continue };
-            let Some((from, to)) = runs.range(..=first.0).next_back().map(|(a, b)| (*a, *b)) else {
-                continue;
-            };
-            runs.remove(&from);
-            if from < first.0 {
-                runs.insert(from, first.0 - 1);
-            }
-            if to > last.0 {
-                runs.insert(last.0 + 1, to);
+        for (journal, seqs) in &mut rest.journals {
+            let theirs = others.journals.get(journal).into_iter().flat_map(SeqSet::runs);
+            for (first, last) in theirs {
+                seqs.remove(first, last);
             }
         }
-        rest.runs.retain(|_, runs| !runs.is_empty());
+        rest.journals.retain(|_, seqs| !seqs.is_empty());
         rest
     }
 
     /// How many rows.
     pub(super) fn len(&self) -> u64 {
-        self.each().map(|(_, first, last)| last.0 - first.0 + 1).sum()
+        self.journals.values().map(SeqSet::len).sum()
     }
 
     /// Its runs, each as its first and its last seq.
     pub(super) fn each(&self) -> impl Iterator<Item = (JournalId, Seq, Seq)> {
-        let runs = self.runs.iter();
-        runs.flat_map(|(journal, runs)| runs.iter().map(|(a, b)| (*journal, Seq(*a), Seq(*b))))
+        let journals = self.journals.iter();
+        journals.flat_map(|(journal, seqs)| seqs.runs().map(|(a, b)| (*journal, Seq(a), Seq(b))))
     }
 
     /// The rows of both.
     pub(super) fn add(&mut self, others: &Self) {
-        for (journal, first, last) in others.each() {
-            let runs = self.runs.entry(journal).or_default();
-            let (mut from, mut to) = (first.0, last.0);
-            // Those that overlap or touch become one.
-            let near = runs.range(..=to.saturating_add(1)).rev();
-            let near = near.take_while(|(_, end)| end.saturating_add(1) >= from);
-            let near: Vec<(u64, u64)> = near.map(|(a, b)| (*a, *b)).collect();
-            for (first, last) in near {
-                runs.remove(&first);
-                (from, to) = (from.min(first), to.max(last));
-            }
-            runs.insert(from, to);
+        for (journal, seqs) in &others.journals {
+            self.journals.entry(*journal).or_default().extend(seqs.runs());
         }
     }
 
     /// As text.
     pub(super) fn to_text(&self) -> String {
         let mut text = String::new();
-        for (journal, runs) in &self.runs {
+        for (journal, seqs) in &self.journals {
             // Writing to a String can't fail.
             let _ = write!(text, "{journal}");
-            for (first, last) in runs {
+            for (first, last) in seqs.runs() {
                 let _ = match first == last {
                     true => write!(text, " {first}"),
                     false => write!(text, " {first}-{last}"),
@@ -151,14 +108,14 @@ impl Ids {
         let mut ids = Self::default();
         for line in text.lines() {
             let mut words = line.split(' ');
-            let runs = ids.runs.entry(words.next()?.parse().ok()?).or_default();
+            let seqs = ids.journals.entry(words.next()?.parse().ok()?).or_default();
             for word in words {
                 let (first, last) = word.split_once('-').unwrap_or((word, word));
                 let (first, last) = (first.parse().ok()?, last.parse().ok()?);
-                if first > last || runs.range(first..).next().is_some() {
+                if first > last || seqs.runs().next_back().is_some_and(|(_, end)| first <= end) {
                     return None;
                 }
-                runs.insert(first, last);
+                seqs.insert(first, last);
             }
         }
         Some(ids)

@@ -9,8 +9,13 @@ use std::time::Duration;
 use namel3ss_safety::adapter::make_folder;
 use namel3ss_safety::nearest::nearest;
 use namel3ss_safety::{AdapterError, Batching};
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 
 use super::format::{Compression, Format};
+use crate::url::PATH;
+
+/// What the value of a query may hold as it is.
+const VALUE: &AsciiSet = &PATH.add(b'/');
 
 /// The most characters of a prefix; stores take 1,024 bytes for a whole key.
 const PREFIX_CHARS_MAX: usize = 512;
@@ -214,7 +219,10 @@ impl Place {
             Root::Azure(container) => format!("az://{container}/{}", self.prefix),
             Root::Folder(path) => {
                 let path = path.join(&self.prefix);
-                format!("file://{}/", encoded(path.to_string_lossy().trim_end_matches('/'), b"/"))
+                format!(
+                    "file://{}/",
+                    utf8_percent_encode(path.to_string_lossy().trim_end_matches('/'), PATH)
+                )
             }
         };
         // Writing to a String can't fail.
@@ -223,7 +231,7 @@ impl Place {
             let _ = write!(text, "&compression={}", self.compression);
         }
         for (name, value) in self.whereabouts() {
-            let _ = write!(text, "&{name}={}", encoded(&value, b""));
+            let _ = write!(text, "&{name}={}", utf8_percent_encode(&value, VALUE));
         }
         text
     }
@@ -324,16 +332,4 @@ fn prefix_of(prefix: &str) -> Result<String, AdapterError> {
 
 fn decoded(text: &str) -> Result<String, AdapterError> {
     crate::url::percent_decoded(text).map_err(|_| wrong("write a percent sign as %25, and UTF-8"))
-}
-
-fn encoded(text: &str, also: &[u8]) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || also.contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
 }

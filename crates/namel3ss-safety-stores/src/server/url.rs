@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use namel3ss_safety::nearest::nearest;
+use percent_encoding::utf8_percent_encode;
 
 use super::{Host, Kind, Secret, Server, SslMode};
 use crate::schema::Table;
-use crate::url::OpenError;
+use crate::url::{OpenError, PATH};
 
 /// The options that a URL may hold.
 const OPTIONS: [&str; 16] = [
@@ -273,15 +274,7 @@ fn decoded(text: &str) -> Result<String, OpenError> {
 
 /// `text` with what has a meaning in URLs written as `%XX`.
 pub(super) fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
+    utf8_percent_encode(text, PATH).to_string()
 }
 
 #[cfg(test)]

@@ -5,10 +5,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use namel3ss_safety::{AdapterError, Failure};
+use percent_encoding::percent_encode;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::locks;
 use crate::schema::Table;
+use crate::url::PATH;
 
 /// The oldest SQLite that rusqlite supports. What is compiled in is newer.
 const VERSION_MIN: (i32, &str) = (3_034_001, "3.34.1");
@@ -84,18 +86,8 @@ pub(super) fn connect_to_read(path: &Path, immutable: bool) -> Result<Connection
 
 /// The path as SQLite's URI of a file that nobody changes.
 fn uri(path: &Path) -> Result<String, String> {
-    use std::fmt::Write as _;
     let path = std::path::absolute(path).map_err(|error| error.to_string())?;
-    let mut uri = String::from("file:");
-    for byte in path.as_os_str().as_encoded_bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-._~".contains(byte) {
-            uri.push(char::from(*byte));
-        } else {
-            let _ = write!(uri, "%{byte:02X}");
-        }
-    }
-    uri.push_str("?immutable=1");
-    Ok(uri)
+    Ok(format!("file:{}?immutable=1", percent_encode(path.as_os_str().as_encoded_bytes(), PATH)))
 }
 
 /// Refuses an SQLite that is too old, which is the system's where none is compiled in.

@@ -16,7 +16,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::delivered::{Run, extend, holds};
 use super::disk::{FileId, Writes, append_at, lock, make_folder, open, real_path, sync_folder};
 use super::ledger::Ledger;
 use super::per_process::PerProcess;
@@ -26,6 +25,7 @@ use crate::batch::{Batch, Durability, Row};
 use crate::id::{BatchId, JournalId, Seq};
 use crate::notice::{Notice, Notices};
 use crate::process::forget_in_child;
+use crate::seqs::SeqSet;
 
 /// How often the files may be swapped or changed under one insert before it gives up for now.
 const REOPEN_MAX: usize = 8;
@@ -287,7 +287,7 @@ impl<F: Format> FileDataset<F> {
             }
             _ => open.before,
         };
-        let mut fresh: Vec<Run> = Vec::new();
+        let mut fresh = SeqSet::default();
         let mut at = end;
         let place = (&mut at, before);
         let written = self.write(open, format, out, place, batch, (looked_up, &mut fresh));
@@ -310,7 +310,7 @@ impl<F: Format> FileDataset<F> {
                 return Ok(Attempt::Changed);
             }
             open.ledger.end = rows_end;
-            open.ledger.delivered.add(journal, &fresh);
+            open.ledger.delivered.add(journal, fresh.runs());
             self.commit(open, &out[..rows])?;
         } else if power {
             // Somebody stored these rows, perhaps without syncing them.
@@ -342,17 +342,17 @@ impl<F: Format> FileDataset<F> {
         out: &mut Vec<u8>,
         (at, mut before): (&mut u64, Option<u8>),
         batch: &Batch<'_>,
-        (looked_up, fresh): (Option<Vec<Run>>, &mut Vec<Run>),
+        (looked_up, fresh): (Option<SeqSet>, &mut SeqSet),
     ) -> Result<(), AdapterError> {
         let Open { data, ledger, uncached, .. } = open;
         let listed = ledger.delivered.of(batch.id().journal);
-        let stored = looked_up.as_deref().unwrap_or(listed);
+        let stored = looked_up.as_ref().unwrap_or(listed);
         for from in (0..batch.len()).step_by(PART_ROWS) {
             let part = batch.slice(from..batch.len().min(from + PART_ROWS));
             let rows = part.rows().filter(|row| {
-                let new = !holds(stored, row.seq.0);
+                let new = !stored.contains(row.seq.0);
                 if new {
-                    extend(fresh, row.seq.0);
+                    fresh.insert(row.seq.0, row.seq.0);
                 }
                 new
             });

@@ -186,7 +186,7 @@ impl Ledger {
         for run in bytes[HEAD_BYTES..].chunks_exact(RUN_BYTES) {
             let mut journal = [0; 16];
             journal.copy_from_slice(&run[..16]);
-            ledger.delivered.add(JournalId(journal), &[(word(run, 16), word(run, 24))]);
+            ledger.delivered.add(JournalId(journal), [(word(run, 16), word(run, 24))]);
         }
         match more.first_chunk::<MORE_BYTES>() {
             Some(more) if crc32c::crc32c_append(crc, &more[..28]).to_le_bytes() == more[28..] => {
@@ -234,8 +234,8 @@ mod tests {
         let file = sidecar();
         let mark = Some(Mark::of(b"content"));
         let mut ours = Ledger { end: 7, mark, ..Ledger::default() };
-        ours.delivered.add(JournalId([1; 16]), &[(1, 5), (9, 9)]);
-        ours.delivered.add(JournalId([2; 16]), &[(3, 4)]);
+        ours.delivered.add(JournalId([1; 16]), [(1, 5), (9, 9)]);
+        ours.delivered.add(JournalId([2; 16]), [(3, 4)]);
         ours.commit(&file).unwrap();
         ours.end = 8;
         ours.commit(&file).unwrap();
@@ -249,7 +249,7 @@ mod tests {
         let file = sidecar();
         let mark = Some(Mark::of(b"content"));
         let mut ledger = Ledger { end: 7, mark, ..Ledger::default() };
-        ledger.delivered.add(JournalId([1; 16]), &[(1, 5)]);
+        ledger.delivered.add(JournalId([1; 16]), [(1, 5)]);
         ledger.commit(&file).unwrap();
         let first = ledger.clone();
         ledger.end = 8;

@@ -11,13 +11,13 @@
 use std::io;
 
 use super::AdapterError;
-use super::delivered::Run;
 use super::disk::{read_at, write_at};
 use super::file::{FileDataset, Format, Open};
 use super::ledger::{MARK_BYTES_MAX, Mark};
 use super::tail::{Found, ROW_BYTES_MAX, content_end, keep};
 use crate::id::JournalId;
 use crate::notice::{Level, Notices};
+use crate::seqs::SeqSet;
 
 impl<F: Format> FileDataset<F> {
     /// Afterwards the file ends where the ledger says; `false` if another program changed it
@@ -70,7 +70,7 @@ impl<F: Format> FileDataset<F> {
         if len == 0 {
             open.ledger.delivered.unlist_none();
         }
-        found.runs().for_each(|(journal, runs)| open.ledger.delivered.add(journal, runs));
+        found.iter().for_each(|(journal, seqs)| open.ledger.delivered.add(journal, seqs.runs()));
         // Before the first append, so that a crash in the middle of it can be told from content.
         self.commit(open, &[])
     }
@@ -183,7 +183,7 @@ impl<F: Format> FileDataset<F> {
         }
         open.ledger.end = end;
         open.ledger.file = open.data_id;
-        found.runs().for_each(|(journal, runs)| open.ledger.delivered.add(journal, runs));
+        found.iter().for_each(|(journal, seqs)| open.ledger.delivered.add(journal, seqs.runs()));
         self.commit(open, &[])?;
         Ok(Taken::Whole)
     }
@@ -235,15 +235,16 @@ impl<F: Format> FileDataset<F> {
         open: &mut Open,
         format: &F,
         journal: JournalId,
-    ) -> Result<Vec<Run>, AdapterError> {
+    ) -> Result<SeqSet, AdapterError> {
         let name = journal.to_string();
         let found = self.find(open, format, |row| {
             std::str::from_utf8(row).is_ok_and(|row| row.contains(&name))
         })?;
         let delivered = &mut open.ledger.delivered;
-        let runs = found.of(journal, delivered.of(journal));
-        delivered.add(journal, &runs);
-        Ok(runs)
+        let mut seqs = delivered.of(journal).clone();
+        seqs.extend(found.of(journal).into_iter().flat_map(SeqSet::runs));
+        delivered.add(journal, seqs.runs());
+        Ok(seqs)
     }
 
     /// After an append that failed: takes its rows back, if nothing else was appended behind them.

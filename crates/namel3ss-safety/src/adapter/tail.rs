@@ -8,10 +8,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::AdapterError;
-use super::delivered::{Run, extend, merge};
 use super::disk::{Section, Writes, open, read_at};
 use crate::clock::Timestamp;
 use crate::id::{JournalId, Seq};
+use crate::seqs::SeqSet;
 
 /// The largest row that is read. One of ours has at most some 1.5 MiB (an event of 256 KiB, each byte
 /// escaped); other programs' may be larger, but not without end.
@@ -111,25 +111,22 @@ pub(super) fn walk_lines<L: Lines>(
 /// Rows that were found in a file, by their journals.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    journals: BTreeMap<JournalId, Vec<Run>>,
+    journals: BTreeMap<JournalId, SeqSet>,
 }
 
 impl Found {
     pub(super) fn add(&mut self, (journal, seq): (JournalId, Seq)) {
-        extend(self.journals.entry(journal).or_default(), seq.0);
+        self.journals.entry(journal).or_default().insert(seq.0, seq.0);
     }
 
-    /// The runs of one journal, ascending, with those of `more`.
-    pub(super) fn of(&self, journal: JournalId, more: &[Run]) -> Vec<Run> {
-        let mut runs = more.to_vec();
-        let found = self.journals.get(&journal).into_iter().flatten();
-        found.for_each(|run| merge(&mut runs, *run));
-        runs
+    /// The seqs of one journal.
+    pub(super) fn of(&self, journal: JournalId) -> Option<&SeqSet> {
+        self.journals.get(&journal)
     }
 
-    /// The runs of each journal, not always ascending; the newest journal last.
-    pub(super) fn runs(&self) -> impl Iterator<Item = (JournalId, &[Run])> {
-        self.journals.iter().map(|(journal, runs)| (*journal, &**runs))
+    /// The seqs of each journal; the newest journal last.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (JournalId, &SeqSet)> {
+        self.journals.iter().map(|(journal, seqs)| (*journal, seqs))
     }
 }
 

@@ -4,12 +4,13 @@
 //! Each sink settles in the order of seqs. What it has settled beyond the slowest one is kept as
 //! runs of one fate: in good times one run a sink, however far it is ahead.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use crate::id::Seq;
 use crate::journal::DropReason;
 use crate::locks::lock;
+use crate::seqs::SeqSet;
 
 /// The most runs that one sink is ahead by. Beyond that its newest ones are joined, and count as
 /// filed: what is counted as flushed is in each dataset all the same.
@@ -44,9 +45,9 @@ struct State {
     /// By sink, what it has settled beyond: up to which seq, and how.
     ahead: Vec<VecDeque<(Seq, Fate)>>,
     /// Runs of seqs that at least one sink has given up, each counted.
-    gone: Spans,
+    gone: SeqSet,
     /// Runs of seqs that are settled as gone, and that nobody has said so of yet.
-    unsaid: Spans,
+    unsaid: SeqSet,
 }
 
 impl Merged {
@@ -55,8 +56,8 @@ impl Merged {
             sums: Sums::default(),
             through: Seq(0),
             ahead: vec![VecDeque::new(); sinks],
-            gone: Spans::default(),
-            unsaid: Spans::default(),
+            gone: SeqSet::default(),
+            unsaid: SeqSet::default(),
         }))
     }
 
@@ -70,7 +71,7 @@ impl Merged {
         let mut state = lock(&self.0);
         let through = state.through.0;
         let mut added = state.unsaid.remove(first.0, last.0.min(through));
-        added += state.gone.add(first.0.max(through + 1), last.0);
+        added += state.gone.insert(first.0.max(through + 1), last.0);
         if let Some(reason) = reason {
             state.sums.dropped[reason.index()] += added;
         }
@@ -106,13 +107,16 @@ impl State {
             let Some(upto) = fronts.iter().map(|(upto, _)| *upto).min() else { break };
             let worst = fronts.iter().map(|(_, fate)| *fate).max().unwrap_or(Fate::Gone);
             let (first, last) = (self.through.0 + 1, upto.0);
-            let events = last + 1 - first - self.gone.within(first, last);
+            let events = last + 1 - first - self.gone.count_within(first, last);
             match worst {
                 Fate::Flushed => self.sums.flushed += events,
                 Fate::Filed => self.sums.fallback += events,
-                Fate::Gone if events > 0 => self.gone.holes(first, last, |first, last| {
-                    self.unsaid.add(first, last);
-                }),
+                Fate::Gone if events > 0 => {
+                    self.unsaid.insert(first, last);
+                    for (first, last) in self.gone.within(first, last) {
+                        self.unsaid.remove(first, last);
+                    }
+                }
                 Fate::Gone => {}
             }
             self.through = upto;
@@ -123,87 +127,6 @@ impl State {
             }
         }
         self.gone.forget_through(self.through.0);
-    }
-}
-
-/// Runs of numbers, first to last, none of which touch.
-#[derive(Debug, Default)]
-struct Spans(BTreeMap<u64, u64>);
-
-impl Spans {
-    /// How many of `first..=last` are in them.
-    fn within(&self, first: u64, last: u64) -> u64 {
-        if last < first {
-            return 0;
-        }
-        let runs = self.0.range(..=last).rev().take_while(|(_, end)| **end >= first);
-        runs.map(|(start, end)| last.min(*end) + 1 - first.max(*start)).sum()
-    }
-
-    /// Gives the runs of `first..=last` that are not in them.
-    fn holes(&self, first: u64, last: u64, mut give: impl FnMut(u64, u64)) {
-        let mut next = first;
-        let before = self.0.range(..=first).next_back().filter(|(_, end)| **end >= first);
-        for (start, end) in before.into_iter().chain(self.0.range(first + 1..=last.max(first + 1)))
-        {
-            if *start > last {
-                break;
-            }
-            if *start > next {
-                give(next, start - 1);
-            }
-            next = next.max(end + 1);
-        }
-        if next <= last {
-            give(next, last);
-        }
-    }
-
-    /// Adds a run; how many of it are new.
-    fn add(&mut self, first: u64, last: u64) -> u64 {
-        if last < first {
-            return 0;
-        }
-        let known = self.within(first, last);
-        let (mut start, mut end) = (first, last);
-        // Those that it touches become one with it.
-        while let Some((from, to)) = self.0.range(..=end.saturating_add(1)).next_back()
-            && *to >= start.saturating_sub(1)
-        {
-            let (from, to) = (*from, *to);
-            self.0.remove(&from);
-            (start, end) = (start.min(from), end.max(to));
-        }
-        self.0.insert(start, end);
-        last - first + 1 - known
-    }
-
-    /// Takes a run out; how many of it were there.
-    fn remove(&mut self, first: u64, last: u64) -> u64 {
-        let known = self.within(first, last);
-        while let Some((from, to)) = self.0.range(..=last).next_back()
-            && *to >= first
-            && first <= last
-        {
-            let (from, to) = (*from, *to);
-            self.0.remove(&from);
-            if from < first {
-                self.0.insert(from, first - 1);
-            }
-            if to > last {
-                self.0.insert(last + 1, to);
-            }
-        }
-        known
-    }
-
-    /// Takes out the runs that end at or before `last`.
-    fn forget_through(&mut self, last: u64) {
-        while let Some(run) = self.0.first_entry()
-            && *run.get() <= last
-        {
-            run.remove();
-        }
     }
 }
 

@@ -9,8 +9,12 @@
 //! ```
 //!
 //! A commit is made by creating its file: whoever comes second finds it there. Nothing is removed.
+//!
+//! A checkpoint is a shortcut. One that can't be read is noted and passed over: the log is read from
+//! the checkpoint before it, or else from the first commit, as long as all commits from there are kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use namel3ss_safety::{AdapterError, Durability};
 use serde_json::{Value, json};
@@ -26,15 +30,34 @@ const HINT: &str = "_last_checkpoint";
 pub(super) struct Log {
     pub(super) store: Box<dyn Store>,
     prefix: String,
+    /// The checkpoints that were passed over.
+    damaged: Mutex<BTreeSet<String>>,
 }
 
-/// What lies in a log, from its newest checkpoint on.
+/// A log as it is read: from a checkpoint on, or from its first commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Listing {
     /// Its version and the names of its parts.
     pub(super) checkpoint: Option<(u64, Vec<String>)>,
     /// The version of the last commit.
     pub(super) last: u64,
+    /// The newest version of a checkpoint that can't be read.
+    pub(super) passed: Option<u64>,
+}
+
+/// Why a log could not be read from a checkpoint on.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// The file of this name is torn, or no checkpoint.
+    Torn(String),
+    /// It is not about the checkpoint.
+    Failed(AdapterError),
+}
+
+impl From<AdapterError> for Unread {
+    fn from(error: AdapterError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// One commit.
@@ -58,7 +81,24 @@ pub(super) fn unreadable(what: &str) -> AdapterError {
 
 impl Log {
     pub(super) fn new(store: Box<dyn Store>, prefix: &str) -> Self {
-        Self { store, prefix: prefix.to_owned() }
+        Self { store, prefix: prefix.to_owned(), damaged: Mutex::default() }
+    }
+
+    /// The files of checkpoints that could not be read so far, from the table's root.
+    pub(super) fn damaged(&self) -> Vec<String> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// The files of the newest checkpoints, up to so many.
+    pub(super) fn checkpoints(&self, most: usize) -> Result<Vec<String>, AdapterError> {
+        let names = self.names(0)?;
+        let parts = names.whole().take(most).flat_map(|(_, parts)| parts);
+        Ok(parts.map(|part| format!("{FOLDER}/{part}")).collect())
+    }
+
+    fn note_damaged(&self, name: &str) {
+        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        damaged.insert(format!("{FOLDER}/{name}"));
     }
 
     /// The key of what lies at `path` from the table's root.
@@ -129,7 +169,12 @@ impl Log {
         let size = bytes.len();
         // Somebody else's of the same version holds the same.
         self.store.create(&key, &Body::from(bytes), Durability::Power)?;
-        if self.hint()?.is_none_or(|there| there < version) {
+        // A later one stays, unless it names a checkpoint that is not there.
+        let is_later = match self.hint()?.filter(|there| *there > version) {
+            Some(there) => self.names(there)?.whole().next().is_some(),
+            None => false,
+        };
+        if !is_later {
             let hint = json!({"version": version, "size": actions, "sizeInBytes": size});
             self.store.overwrite(&self.file(HINT), &Body::from(hint.to_string().into_bytes()))?;
         }
@@ -143,28 +188,72 @@ impl Log {
         Ok(hint.and_then(|hint| hint.get("version")?.as_u64()))
     }
 
-    /// What lies there; `None` where there is no table.
-    pub(super) fn look(&self) -> Result<Option<Listing>, AdapterError> {
-        if let Some(from) = self.hint()? {
-            let listing = self.list(from)?;
-            if listing.as_ref().is_some_and(|listing| listing.checkpoint.is_some()) {
-                return Ok(listing);
+    /// Reads the log by `with`, from its newest checkpoint that can be read. `None` where there is no
+    /// table.
+    ///
+    /// # Errors
+    /// What `with` says, or which commit is missing.
+    pub(super) fn newest<T>(
+        &self,
+        mut with: impl FnMut(&Listing) -> Result<T, Unread>,
+    ) -> Result<Option<T>, AdapterError> {
+        let hint = self.hint()?;
+        let mut names = self.names(hint.unwrap_or(0))?;
+        if names.from > 0 && names.whole().next().is_none() {
+            names = self.names(0)?;
+        }
+        let mut torn = Vec::new();
+        loop {
+            let incomplete = names.incomplete();
+            let listing = names.listing().map_err(|version| {
+                let damaged: Vec<&str> =
+                    torn.iter().chain(&incomplete).map(String::as_str).collect();
+                missing(version, &damaged)
+            })?;
+            let Some(listing) = listing else { return Ok(None) };
+            // One that nobody has pointed to may still be being written.
+            let newest = listing.checkpoint.as_ref().map(|(version, _)| *version);
+            let is_done = |name: &&String| {
+                version_of(name).is_some_and(|v| newest < Some(v) && Some(v) <= hint)
+            };
+            incomplete.iter().filter(is_done).for_each(|name| self.note_damaged(name));
+            match with(&listing) {
+                Ok(done) => return Ok(Some(done)),
+                Err(Unread::Failed(error)) => return Err(error),
+                Err(Unread::Torn(name)) => {
+                    self.note_damaged(&name);
+                    // Those before it were not listed.
+                    if names.from > 0 {
+                        names = self.names(0)?;
+                    }
+                    torn.push(name);
+                    names.pass_over(&torn);
+                }
             }
         }
-        self.list(0)
     }
 
     /// What lies there from the version `from` on.
-    pub(super) fn list(&self, from: u64) -> Result<Option<Listing>, AdapterError> {
+    fn names(&self, from: u64) -> Result<Names, AdapterError> {
         // `:` is behind every digit.
         let range = format!("{from:020}")..":".to_owned();
         let objects = self.store.objects(&self.key(FOLDER), &range)?;
         let objects = objects.ok_or_else(|| unreadable("listing it is not permitted"))?;
-        let names: Vec<String> = objects.into_iter().map(|object| object.name).collect();
-        read(&names, from).map_err(|version| {
-            unreadable(&format!("commit {version} is missing, and no later checkpoint is there"))
-        })
+        Ok(Names::of(objects.into_iter().map(|object| object.name), from))
     }
+}
+
+fn missing(version: u64, damaged: &[&str]) -> AdapterError {
+    if damaged.is_empty() {
+        return unreadable(&format!(
+            "commit {version} is missing, and no later checkpoint is there"
+        ));
+    }
+    unreadable(&format!(
+        "the checkpoint {FOLDER}/{} can't be read, and commit {version}, which is needed without it, \
+         is gone; restore one of them from a copy of the table",
+        damaged.join(", ")
+    ))
 }
 
 pub(super) fn refuse() -> AdapterError {
@@ -174,44 +263,94 @@ pub(super) fn refuse() -> AdapterError {
     )
 }
 
-/// From the names in the log, or the version of a commit that should be there.
-fn read(names: &[String], from: u64) -> Result<Option<Listing>, u64> {
-    let mut commits = Vec::new();
-    let mut parts: BTreeMap<(u64, u64), Vec<String>> = BTreeMap::new();
-    for name in names {
-        let mut words = name.split('.');
-        let Some(version) = words.next().filter(|word| word.len() == 20) else { continue };
-        let Ok(version) = version.parse::<u64>() else { continue };
-        let rest: Vec<&str> = words.collect();
-        match rest.as_slice() {
-            ["json"] => commits.push(version),
-            ["checkpoint", "parquet"] => {
-                parts.insert((version, 1), vec![name.clone()]);
-            }
-            ["checkpoint", _, of, "parquet"] => {
-                if let Ok(of) = of.parse() {
-                    parts.entry((version, of)).or_default().push(name.clone());
+/// The version that a file's name begins with.
+fn version_of(name: &str) -> Option<u64> {
+    name.split('.').next().filter(|word| word.len() == 20)?.parse().ok()
+}
+
+/// The commits and checkpoints whose names are in a log.
+#[derive(Debug)]
+struct Names {
+    /// Those before this version were not looked for.
+    from: u64,
+    commits: Vec<u64>,
+    /// The parts of a checkpoint, by its version and the number of its parts.
+    checkpoints: BTreeMap<(u64, u64), Vec<String>>,
+    /// The newest version of a checkpoint that was passed over.
+    passed: Option<u64>,
+}
+
+impl Names {
+    fn of(names: impl Iterator<Item = String>, from: u64) -> Self {
+        let mut commits = Vec::new();
+        let mut checkpoints: BTreeMap<_, Vec<String>> = BTreeMap::new();
+        for name in names {
+            let Some(version) = version_of(&name) else { continue };
+            let rest: Vec<&str> = name.split('.').skip(1).collect();
+            let of = match rest.as_slice() {
+                ["json"] => {
+                    commits.push(version);
+                    continue;
                 }
+                ["checkpoint", "parquet"] => 1,
+                ["checkpoint", _, of, "parquet"] => match of.parse::<u64>() {
+                    Ok(of) => of,
+                    Err(_) => continue,
+                },
+                _ => continue,
+            };
+            checkpoints.entry((version, of)).or_default().push(name);
+        }
+        Self { from, commits, checkpoints, passed: None }
+    }
+
+    /// The checkpoints that have all of their parts, newest first.
+    fn whole(&self) -> impl Iterator<Item = (u64, &Vec<String>)> {
+        let whole = self.checkpoints.iter().rev().filter(|((_, of), p)| p.len() as u64 == *of);
+        whole.map(|((version, _), parts)| (*version, parts))
+    }
+
+    /// A part of each checkpoint that lacks another.
+    fn incomplete(&self) -> Vec<String> {
+        let lacking = self.checkpoints.iter().filter(|((_, of), p)| p.len() as u64 != *of);
+        lacking.filter_map(|(_, parts)| parts.first().cloned()).collect()
+    }
+
+    /// Forgets the checkpoints that these files are parts of.
+    fn pass_over(&mut self, torn: &[String]) {
+        let is_torn = |parts: &[String]| parts.iter().any(|part| torn.contains(part));
+        for (version, _) in
+            self.checkpoints.extract_if(.., |_, parts| is_torn(parts)).map(|(of, _)| of)
+        {
+            self.passed = self.passed.max(Some(version));
+        }
+    }
+
+    /// How the log is read; `None` where there is none.
+    ///
+    /// # Errors
+    /// The version of a commit that should be there.
+    fn listing(&self) -> Result<Option<Listing>, u64> {
+        if self.commits.is_empty() && self.checkpoints.is_empty() && self.passed.is_none() {
+            return Ok(None);
+        }
+        let checkpoint = self.whole().next().map(|(version, parts)| (version, parts.clone()));
+        let mut next = checkpoint.as_ref().map_or(self.from, |(version, _)| version + 1);
+        for version in &self.commits {
+            if *version == next {
+                next += 1;
+            } else if *version > next {
+                return Err(next);
             }
-            _ => {}
         }
-    }
-    let whole = parts.into_iter().rev().find(|((_, of), names)| names.len() as u64 == *of);
-    let checkpoint = whole.map(|((version, _), names)| (version, names));
-    if commits.is_empty() && checkpoint.is_none() {
-        return Ok(None);
-    }
-    let mut next = checkpoint.as_ref().map_or(from, |(version, _)| version + 1);
-    for version in commits {
-        if version < next {
-            continue;
-        }
-        if version != next {
+        // What a checkpoint holds was committed, whether that can be read or not: a table that ends
+        // before it would get that commit a second time.
+        let known = self.checkpoints.keys().map(|(version, _)| *version).max().max(self.passed);
+        if known.is_some_and(|version| version >= next) {
             return Err(next);
         }
-        next += 1;
+        Ok(Some(Listing { checkpoint, last: next - 1, passed: self.passed }))
     }
-    Ok(Some(Listing { checkpoint, last: next - 1 }))
 }
 
 #[cfg(test)]
@@ -231,7 +370,7 @@ mod tests {
                 })
                 .collect();
             names.sort_unstable();
-            let got = read(&names, from);
+            let got = Names::of(names.iter().cloned(), from).listing();
             let got = got.map(|l| l.map(|l| (l.checkpoint.map(|(version, _)| version), l.last)));
             assert_eq!(got, expected, "{names:?}");
         };
@@ -246,6 +385,8 @@ mod tests {
         let other = "4.checkpoint.0000000002.0000000002.parquet";
         let commits = ["0.json", "1.json", "2.json", "3.json", "4.json"];
         check(&[&commits[..], &[part]].concat(), 0, Ok(Some((None, 4))));
+        check(&[&commits[..4], &[part]].concat(), 0, Err(4));
+        check(&[part], 0, Err(0));
         check(&[&commits[3..], &[part, other]].concat(), 0, Ok(Some((Some(4), 4))));
         check(&["3.json", "4.crc", "_x.json", "3.4.compacted.json"], 3, Ok(Some((None, 3))));
     }

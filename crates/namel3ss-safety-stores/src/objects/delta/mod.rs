@@ -33,17 +33,19 @@ mod readable;
 mod added;
 mod read;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use namel3ss_safety::{
-    AdapterError, Batch, Batching, DatasetAdapter, Delivery, Durability, JournalId, Timestamp,
+    AdapterError, Batch, Batching, DatasetAdapter, Delivery, Durability, Failure, JournalId, Level,
+    Notice, Notices, Timestamp,
 };
 use serde_json::{Value, json};
 
 pub use self::place::DeltaPlace;
-pub use self::read::{Reader, read};
+pub use self::read::{Reader, damaged_checkpoints, read};
 
 use self::log::Log;
 use self::table::Table;
@@ -79,6 +81,7 @@ pub struct DeltaAdapter {
     place: DeltaPlace,
     log: Log,
     state: Mutex<State>,
+    notices: Notices,
 }
 
 #[derive(Debug, Default)]
@@ -86,6 +89,8 @@ struct State {
     /// The store has been asked whether it creates without overwriting, and does.
     asked: bool,
     table: Option<Table>,
+    /// What was said of checkpoints: that they can't be read, or not be made.
+    told: HashSet<String>,
 }
 
 impl fmt::Debug for DeltaAdapter {
@@ -101,7 +106,31 @@ impl DeltaAdapter {
     /// If the store's settings make no sense.
     pub fn open(place: DeltaPlace) -> Result<Self, AdapterError> {
         let log = Log::new(open_store(&place.place)?, &place.place.prefix);
-        Ok(Self { place, log, state: Mutex::default() })
+        Ok(Self { place, log, state: Mutex::default(), notices: Notices::default() })
+    }
+
+    /// Names each checkpoint that can't be read, and why none can be made, once.
+    fn tell(&self, state: &mut State, failed: Option<&AdapterError>) {
+        let failed = failed.filter(|error| *error.failure() == Failure::Config);
+        let then = match state.table.as_ref().map(|table| table.layout.checkpoints) {
+            Some(true) if self.place.checkpoint > 0 => "our next checkpoint takes its place",
+            _ => "no checkpoint is made here, have deltalake or Spark make one",
+        };
+        for name in self.log.damaged() {
+            let text = format!(
+                "the Delta table's checkpoint {name} can't be read, as it is torn or lacks a part: the log \
+                 is read without it; {then}, until then other readers may fail"
+            );
+            // Where none can be made, the reason names it.
+            if state.told.insert(name) && failed.is_none() {
+                self.notices.say(Level::Warning, "delta_checkpoint", text);
+            }
+        }
+        if let Some(text) = failed.map(|error| format!("no checkpoint of the Delta table: {error}"))
+            && state.told.insert(text.clone())
+        {
+            self.notices.say(Level::Warning, "delta_checkpoint", text);
+        }
     }
 
     /// The table, moved on to what is there now where it was not looked at for long.
@@ -151,6 +180,7 @@ impl DeltaAdapter {
             let mut seqs: Vec<u64> =
                 parts.iter().flat_map(|part| part.rows.iter().map(|row| row.seq.0)).collect();
             if seqs.is_empty() {
+                self.tell(state, None);
                 return Ok(());
             }
             seqs.sort_unstable();
@@ -166,7 +196,8 @@ impl DeltaAdapter {
             let actions = commit(&adds, &txns, journal, seqs.len());
             if let Some(mark) = self.log.create(table.version + 1, &actions)? {
                 table.committed(mark, &txns);
-                checkpoint::after_commit(&self.log, table, self.place.checkpoint);
+                let made = checkpoint::after_commit(&self.log, table, self.place.checkpoint);
+                self.tell(state, made.err().as_ref());
                 return Ok(());
             }
             let layout = table.layout;
@@ -243,6 +274,10 @@ impl DatasetAdapter for DeltaAdapter {
 
     fn identity(&self) -> String {
         self.place.identity()
+    }
+
+    fn notices(&self) -> Vec<Notice> {
+        self.notices.take()
     }
 
     fn delivery(&self) -> Delivery {

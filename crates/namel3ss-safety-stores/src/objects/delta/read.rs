@@ -13,17 +13,20 @@ use namel3ss_safety::{AdapterError, Timestamp};
 use serde_json::Value;
 
 use super::added::Added;
-use super::log::{Commit, Log, unreadable};
+use super::log::{Commit, Listing, Log, Unread, unreadable};
 use super::place::DeltaPlace;
 use super::readable;
 use super::replay::replay;
 use super::runs::Stored;
 use crate::objects::open_store;
 use crate::objects::opened::{Opened, unread};
+use crate::objects::store::{Noting, Store as _};
 use crate::parquet::Rows;
 
 /// The most commits that one look takes in; the next one goes on.
 const COMMITS_MAX: u32 = 1_000;
+/// The most checkpoints that are looked at for damage.
+const CHECKPOINTS_MAX: usize = 100;
 
 /// The rows of a table: by day, and in a day in the order of its files' last moments.
 #[derive(Debug)]
@@ -85,6 +88,35 @@ pub fn read(url: &str) -> Result<Reader, AdapterError> {
     Ok(reader)
 }
 
+/// The files of checkpoints that are torn or lack a part, from the table's root, whether the table can
+/// be read without them or not: of the newest one all is read, of the hundred before it their ends.
+///
+/// # Errors
+/// If the store can't be asked.
+pub fn damaged_checkpoints(place: &DeltaPlace) -> Result<Vec<String>, AdapterError> {
+    let mut reader = Reader::open(place)?;
+    // Why it can't be read is told by whoever reads it.
+    let read = reader.look();
+    let mut damaged = reader.log.damaged();
+    if let Err(error) = read
+        && damaged.is_empty()
+    {
+        return Err(error);
+    }
+    let store = Noting::new(&*reader.log.store);
+    for file in reader.log.checkpoints(CHECKPOINTS_MAX)? {
+        let key = reader.log.key(&file);
+        let Some(bytes) = store.size(&key)? else { continue };
+        if Opened::open(&store, &key, bytes).is_err() {
+            store.failed().map_or(Ok(()), Err)?;
+            damaged.push(file);
+        }
+    }
+    damaged.sort_unstable();
+    damaged.dedup();
+    Ok(damaged)
+}
+
 impl Reader {
     /// A reader of the table at `place`, which gives nothing before the first look.
     ///
@@ -104,6 +136,13 @@ impl Reader {
     #[must_use]
     pub fn version(&self) -> Option<u64> {
         self.seen.as_ref().map(|seen| seen.version)
+    }
+
+    /// The files of checkpoints that a look has found torn or incomplete, from the table's root. It went
+    /// on without them; other readers may not. The next checkpoint takes their place.
+    #[must_use]
+    pub fn damaged(&self) -> Vec<String> {
+        self.log.damaged()
     }
 
     /// Has the iterator go on with every row of the table; at a further look, with those of the
@@ -158,7 +197,10 @@ impl Reader {
 
     /// The table as it is, and its files; `None` where there is none.
     fn begin(&self) -> Result<Option<(Seen, Vec<Piece>)>, AdapterError> {
-        let Some(listing) = self.log.look()? else { return Ok(None) };
+        self.log.newest(|listing| self.read(listing))
+    }
+
+    fn read(&self, listing: &Listing) -> Result<(Seen, Vec<Piece>), Unread> {
         let mut seen = Seen {
             version: listing.last,
             mark: self.log.mark(listing.last)?,
@@ -167,7 +209,7 @@ impl Reader {
         };
         let mut kinds = [false; 2];
         let mut files = Vec::new();
-        replay(&self.log, &listing, |action| {
+        replay(&self.log, listing, |action| {
             seen.apply(&action)?;
             for (there, kind) in kinds.iter_mut().zip(["protocol", "metaData"]) {
                 *there |= action.get(kind).is_some();
@@ -177,9 +219,9 @@ impl Reader {
             Ok(())
         })?;
         if kinds != [true; 2] {
-            return Err(unreadable("it has no protocol or no metadata"));
+            return Err(unreadable("it has no protocol or no metadata").into());
         }
-        Ok(Some((seen, in_order(files, false).collect())))
+        Ok((seen, in_order(files, false).collect()))
     }
 
     /// How many rows a file has by itself, if it can be read.

@@ -6,7 +6,7 @@ use namel3ss_safety::AdapterError;
 use serde_json::Value;
 
 use super::checkpoint;
-use super::log::{Listing, Log};
+use super::log::{Listing, Log, Unread};
 
 /// What an action is about: a later one of the same takes its place. `None` for what does not last,
 /// such as who made a commit.
@@ -42,7 +42,7 @@ pub(super) fn replay(
     log: &Log,
     listing: &Listing,
     mut each: impl FnMut(Value) -> Result<(), AdapterError>,
-) -> Result<(), AdapterError> {
+) -> Result<(), Unread> {
     let mut since: BTreeMap<(&str, String), Value> = BTreeMap::new();
     for version in listing.first()..=listing.last {
         let gone = || AdapterError::transient("read the Delta table's log: it was cleaned up");
@@ -58,5 +58,6 @@ pub(super) fn replay(
             _ => Ok(()),
         })?;
     }
-    since.into_values().try_for_each(each)
+    since.into_values().try_for_each(each)?;
+    Ok(())
 }

@@ -9,36 +9,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use namel3ss_safety::JournalId;
+use namel3ss_safety::seqs::SeqSet;
 use serde_json::Value;
-
-/// The seqs of one journal that are stored: first of a run → its last.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Runs(BTreeMap<u64, u64>);
-
-impl Runs {
-    pub(super) fn contains(&self, seq: u64) -> bool {
-        self.0.range(..=seq).next_back().is_some_and(|(_, last)| seq <= *last)
-    }
-
-    /// Adds `first..=last`; gives the first and the last seq of the run that it is part of now.
-    pub(super) fn add(&mut self, mut first: u64, mut last: u64) -> (u64, u64) {
-        let met = self.0.range(..=last.saturating_add(1)).rev();
-        let met: Vec<(u64, u64)> = met
-            .map(|(first, last)| (*first, *last))
-            .take_while(|(_, end)| end.saturating_add(1) >= first)
-            .collect();
-        for (start, end) in met {
-            self.0.remove(&start);
-            (first, last) = (first.min(start), last.max(end));
-        }
-        self.0.insert(first, last);
-        (first, last)
-    }
-}
 
 /// What a table's transaction ids say.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Stored(HashMap<JournalId, Runs>);
+pub(super) struct Stored(HashMap<JournalId, SeqSet>);
 
 impl Stored {
     /// Takes in the value of a `txn` action.
@@ -59,11 +35,11 @@ impl Stored {
         if let Ok(last) = u64::try_from(version)
             && first <= last
         {
-            self.0.entry(journal).or_default().add(first, last);
+            self.0.entry(journal).or_default().insert(first, last);
         }
     }
 
-    pub(super) fn of(&self, journal: JournalId) -> Option<&Runs> {
+    pub(super) fn of(&self, journal: JournalId) -> Option<&SeqSet> {
         self.0.get(&journal)
     }
 
@@ -74,22 +50,11 @@ impl Stored {
         seqs: impl Iterator<Item = u64>,
     ) -> Vec<(String, i64)> {
         let mut runs = self.of(journal).cloned().unwrap_or_default();
-        let mut changed = BTreeMap::new();
-        let mut add = |(first, last): (u64, u64)| {
-            let (first, last) = runs.add(first, last);
-            changed.insert(first, last);
-        };
-        let mut open: Option<(u64, u64)> = None;
-        for seq in seqs {
-            open = match open {
-                Some((first, last)) if last.saturating_add(1) == seq => Some((first, seq)),
-                other => {
-                    other.into_iter().for_each(&mut add);
-                    Some((seq, seq))
-                }
-            };
-        }
-        open.into_iter().for_each(add);
+        let new: SeqSet = seqs.map(|seq| (seq, seq)).collect();
+        runs.extend(new.runs());
+        // Those that the new ones became part of.
+        let changed: BTreeMap<u64, u64> =
+            new.runs().filter_map(|(first, _)| runs.run_of(first)).collect();
         let id = |(first, last): (u64, u64)| {
             let app_id =
                 if first == 1 { journal.to_string() } else { format!("{journal}:{first}") };
@@ -103,25 +68,6 @@ impl Stored {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn runs_hold_what_was_added_and_nothing_else() {
-        for seed in 0..200 {
-            let mut random = fastrand::Rng::with_seed(seed);
-            let (mut runs, mut model) = (Runs::default(), [false; 64]);
-            for _ in 0..12 {
-                let first = random.usize(1..60);
-                let last = first + random.usize(0..4);
-                let (from, to) = runs.add(first as u64, last as u64);
-                model[first..=last].fill(true);
-                assert!(from <= first as u64 && last as u64 <= to);
-                for (seq, there) in model.iter().enumerate() {
-                    assert_eq!(runs.contains(seq as u64), *there, "{seed}: {seq} in {runs:?}");
-                }
-            }
-            assert!(runs.0.iter().zip(runs.0.iter().skip(1)).all(|(a, b)| a.1 + 1 < *b.0));
-        }
-    }
 
     #[test]
     fn ids_say_what_was_stored_whatever_the_order() {

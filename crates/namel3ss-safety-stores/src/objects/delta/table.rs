@@ -7,7 +7,7 @@ use namel3ss_safety::AdapterError;
 use serde_json::Value;
 
 use super::checkpoint;
-use super::log::{Commit, Listing, Log, unreadable};
+use super::log::{Commit, Listing, Log, Unread, unreadable};
 use super::runs::Stored;
 use super::schema::{self, Layout};
 
@@ -23,6 +23,8 @@ pub(super) struct Table {
     pub(super) stored: Stored,
     /// The newest checkpoint that we know of.
     pub(super) checkpoint: u64,
+    /// A newer one can't be read, and others may not get past it.
+    pub(super) is_torn: bool,
     pub(super) seen: SystemTime,
     /// The mark of the commit `version`, where it is still in the log.
     mark: Option<u32>,
@@ -52,7 +54,10 @@ impl Gathered {
 impl Table {
     /// The table as it is now; `None` where there is none.
     pub(super) fn open(log: &Log) -> Result<Option<Self>, AdapterError> {
-        let Some(listing) = log.look()? else { return Ok(None) };
+        log.newest(|listing| Self::read(log, listing))
+    }
+
+    fn read(log: &Log, listing: &Listing) -> Result<Self, Unread> {
         let mut all = Gathered::default();
         if let Some((_, parts)) = &listing.checkpoint {
             checkpoint::read(log, parts, &["txn", "protocol", "metaData"], |mut action| {
@@ -67,7 +72,7 @@ impl Table {
             commit.actions.iter_mut().for_each(|action| all.take(action));
             mark = Some(commit.mark);
         }
-        Self::of(&listing, all, mark).map(Some)
+        Ok(Self::of(listing, all, mark)?)
     }
 
     fn of(listing: &Listing, all: Gathered, mark: Option<u32>) -> Result<Self, AdapterError> {
@@ -80,6 +85,7 @@ impl Table {
             layout: schema::layout(&metadata)?,
             stored: all.stored,
             checkpoint: listing.first().saturating_sub(1),
+            is_torn: listing.passed.is_some(),
             seen: SystemTime::now(),
             mark,
         })

@@ -2,6 +2,7 @@
 
 pub(crate) mod common;
 mod table;
+mod torn;
 mod others;
 mod reading;
 mod kills;

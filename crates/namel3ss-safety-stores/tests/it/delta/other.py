@@ -61,6 +61,8 @@ match what.split(":"):
         }
         more = {name: values for name, values in more.items() if name in columns}
         deltalake.write_deltalake(path, rows(journal, seqs, **more), mode="append")
+    case ["look"]:
+        pass
     case ["checkpoint"]:
         open_table().create_checkpoint()
     case ["compact"]:

@@ -12,7 +12,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use serde_json::Value;
 
-use super::log::{Log, unreadable};
+use super::log::{Listing, Log, Unread, unreadable};
 use super::replay::replay;
 use super::schema::Layout;
 use super::table::Table;
@@ -28,55 +28,75 @@ pub(super) fn read(
     parts: &[String],
     wanted: &[&str],
     mut each: impl FnMut(Value) -> Result<(), AdapterError>,
-) -> Result<(), AdapterError> {
-    let wrong = |_: ParquetError| unreadable("a checkpoint is no Parquet that can be read here");
+) -> Result<(), Unread> {
+    // What every checkpoint holds.
+    let mut has = [("protocol", false), ("metaData", false)];
     for part in parts {
+        let torn = |_: ParquetError| Unread::Torn(part.clone());
         let bytes = bytes::Bytes::from(log.part(part)?);
         // The types are told by the file itself, not by what some writer's memory looked like.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let mut file = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)
-            .map_err(wrong)?
+            .map_err(torn)?
             .with_batch_size(ROWS);
         if !wanted.is_empty() {
             let mask = ProjectionMask::columns(file.parquet_schema(), wanted.iter().copied());
             file = file.with_projection(mask);
         }
-        for batch in file.build().map_err(wrong)? {
-            let batch = batch.map_err(|error| wrong(error.into()))?;
+        for batch in file.build().map_err(torn)? {
+            let batch = batch.map_err(|error| torn(error.into()))?;
             for action in columns::actions(&batch) {
+                has.iter_mut().for_each(|(kind, has)| *has |= action.get(*kind).is_some());
                 each(action)?;
             }
         }
     }
-    Ok(())
+    match parts.first().filter(|_| has.iter().any(|(_, has)| !has)) {
+        Some(part) => Err(Unread::Torn(part.clone())),
+        None => Ok(()),
+    }
 }
 
-/// Makes a checkpoint where it is time for one, which is after `every` commits. What can't be made
-/// now is tried again later: a table without is as good, and only slower to open.
-pub(super) fn after_commit(log: &Log, table: &mut Table, every: u64) {
+/// Makes a checkpoint where it is time for one: after `every` commits, or at once where the newest can't
+/// be read. What can't be made now is tried again later: a table without is as good, and only slower to
+/// open.
+///
+/// # Errors
+/// If it can't be made.
+pub(super) fn after_commit(log: &Log, table: &mut Table, every: u64) -> Result<(), AdapterError> {
     if every == 0 || !table.layout.checkpoints {
-        return;
+        return Ok(());
     }
     // Whoever made the hundredth commit may have been killed before its checkpoint.
     let late = table.version.saturating_sub(table.checkpoint) >= 2 * every;
-    if (table.version.is_multiple_of(every) || late)
-        && let Ok(newest) = write(log, table.version, table.layout, every)
-    {
-        table.checkpoint = newest;
+    if table.version.is_multiple_of(every) || late || table.is_torn {
+        (table.checkpoint, table.is_torn) = write(log, table, every)?;
     }
+    Ok(())
 }
 
-/// The version of the newest checkpoint, which is `version` unless there is another nearby.
-fn write(log: &Log, version: u64, layout: Layout, every: u64) -> Result<u64, AdapterError> {
-    let mut listing = log.look()?.ok_or_else(|| unreadable("it is gone"))?;
-    let newest = listing.first().saturating_sub(1);
-    if version < newest.saturating_add(every) && !version.is_multiple_of(every)
-        || version <= newest
-        || version > listing.last
-    {
-        return Ok(newest);
-    }
-    listing.last = version;
+/// Writes the checkpoint of the table's version, unless there is another nearby. Gives the version of
+/// the newest one, and whether a newer one can't be read.
+fn write(log: &Log, table: &Table, every: u64) -> Result<(u64, bool), AdapterError> {
+    let version = table.version;
+    let made = log.newest(|listing| {
+        let newest = listing.first().saturating_sub(1);
+        let is_due = table.is_torn
+            || version.is_multiple_of(every)
+            || version >= newest.saturating_add(every);
+        if !is_due || version <= newest.max(listing.passed.unwrap_or(0)) || version > listing.last {
+            return Ok((newest, listing.passed.is_some()));
+        }
+        let (bytes, count) =
+            encode(log, &Listing { last: version, ..listing.clone() }, table.layout)?;
+        log.put_checkpoint(version, bytes, count)?;
+        Ok((version, false))
+    })?;
+    made.ok_or_else(|| unreadable("it is gone"))
+}
+
+/// What a log adds up to as a checkpoint, and how many actions that is.
+fn encode(log: &Log, listing: &Listing, layout: Layout) -> Result<(Vec<u8>, u64), Unread> {
     let failed = |_: ParquetError| unreadable("a checkpoint can't be encoded");
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
     let mut file =
@@ -90,7 +110,7 @@ fn write(log: &Log, version: u64, layout: Layout, every: u64) -> Result<u64, Ada
         file.write(&batch).map_err(failed)
     };
     let forgotten = Timestamp::now().micros() / 1000 - REMEMBERED_MILLIS;
-    replay(log, &listing, |mut action| {
+    replay(log, listing, |mut action| {
         if layout.forgets
             && let Some(removed) = action.get("remove")
             && removed.get("deletionTimestamp").and_then(Value::as_i64).unwrap_or(0) < forgotten
@@ -105,7 +125,5 @@ fn write(log: &Log, version: u64, layout: Layout, every: u64) -> Result<u64, Ada
         if open.len() == ROWS { flush(&mut open) } else { Ok(()) }
     })?;
     flush(&mut open)?;
-    let bytes = file.into_inner().map_err(failed)?;
-    log.put_checkpoint(version, bytes, count)?;
-    Ok(version)
+    Ok((file.into_inner().map_err(failed)?, count))
 }

@@ -44,8 +44,8 @@ use std::thread::ScopedJoinHandle;
 
 use namel3ss_safety::adapter::{ReadError, ReadRow};
 use namel3ss_safety::{
-    AdapterError, Batch, BatchId, Batching, DatasetAdapter, Delivery, Durability, JournalId, Row,
-    Seq, process,
+    AdapterError, Batch, BatchId, Batching, DatasetAdapter, Delivery, Durability, JournalId,
+    Notice, Row, Seq, process,
 };
 
 #[cfg(feature = "parquet")]
@@ -420,6 +420,10 @@ impl DatasetAdapter for ObjectStoreAdapter {
 
     fn identity(&self) -> String {
         self.place.identity()
+    }
+
+    fn notices(&self) -> Vec<Notice> {
+        self.store.notices()
     }
 
     fn delivery(&self) -> Delivery {

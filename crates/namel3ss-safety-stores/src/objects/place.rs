@@ -161,7 +161,9 @@ impl Place {
 
     fn unknown(&self, name: &str) -> AdapterError {
         let known: &[&str] = match self.root {
-            Root::S3(_) => &["region", "endpoint", "allow_http", "proxy_url", "timeout"],
+            Root::S3(_) => {
+                &["region", "endpoint", "checksum_algorithm", "allow_http", "proxy_url", "timeout"]
+            }
             Root::Gcs(_) => &["base_url", "service_account", "allow_http", "proxy_url", "timeout"],
             Root::Azure(_) => &["account_name", "endpoint", "allow_http", "proxy_url", "timeout"],
             Root::Folder(_) => &[],

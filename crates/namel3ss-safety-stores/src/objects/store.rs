@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 #[cfg(all(unix, feature = "parquet"))]
 use super::exchange::Exchange;
-use namel3ss_safety::{AdapterError, Durability, Timestamp};
+use namel3ss_safety::{AdapterError, Durability, Notice, Timestamp};
 
 /// The largest object that is read: 1 GiB. Those of this library are cut at 64 MiB of payload.
 pub(super) const OBJECT_BYTES_MAX: u64 = 1 << 30;
@@ -91,6 +91,11 @@ pub(super) trait Store: fmt::Debug + Send + Sync {
             }
         }
         Ok(Some(true))
+    }
+
+    /// Takes what it has to report since it was last asked.
+    fn notices(&self) -> Vec<Notice> {
+        Vec::new()
     }
 
     /// Takes objects away; one that is gone already is no error.

@@ -3,31 +3,15 @@
 //! tokens and whole requests.
 
 use std::error::Error as StdError;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use namel3ss_safety::{AdapterError, Failure};
+use namel3ss_safety::{AdapterError, Failure, Timestamp};
 use object_store::Error;
 use object_store::client::{HttpError, HttpErrorKind};
 
-use super::Refused;
-
-/// A server that asked for fewer requests: how long it said to wait, and when.
-#[derive(Debug, Default)]
-pub(super) struct Asked(Mutex<Option<(Instant, Duration)>>);
-
-impl Asked {
-    pub(super) fn wait(&self, wait: Duration) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), wait));
-    }
-
-    /// How long it is still.
-    fn left(&self) -> Option<Duration> {
-        let (since, wait) = (*self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
-        wait.checked_sub(since.elapsed())
-    }
-}
+use super::codes::{Heard, Meaning, code, meaning};
+use super::{Refused, settings};
+use crate::objects::place::Place;
 
 /// Where the metadata of a machine is asked for.
 const HOSTS: [&str; 3] = ["169.254.169.254", "169.254.170.2", "metadata.google.internal"];
@@ -38,20 +22,14 @@ const REFUSED: &str = "the store refuses these credentials, check them and what 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Failed<'a> {
     pub(super) doing: &'static str,
-    pub(super) asked: &'a Asked,
+    pub(super) heard: &'a Heard,
+    pub(super) place: &'a Place,
 }
 
 /// A status in what the driver wrote about a request.
 fn status(text: &str) -> Option<u16> {
     let at = text.find("status code: ")? + "status code: ".len();
     text.get(at..at + 3)?.parse().ok()
-}
-
-/// The error code in an answer of S3, Google or Azure: a word, or nothing.
-fn code(text: &str) -> Option<&str> {
-    let (_, rest) = text.split_once("<Code>")?;
-    let (code, _) = rest.split_once("</Code>")?;
-    (code.len() <= 60 && code.bytes().all(|b| b.is_ascii_alphanumeric())).then_some(code)
 }
 
 /// A failure before there was an answer.
@@ -78,21 +56,28 @@ impl Failed<'_> {
     pub(super) fn because(&self, error: Error) -> Refused {
         let text = error.to_string();
         let (status, code) = (status(&text), code(&text));
+        let meaning = code.and_then(meaning);
+        // What is to be repeated has been given another status.
+        let status = status.filter(|_| !matches!(meaning, Some(Meaning::Slow | Meaning::Busy)));
         let named = match (status, code) {
             (Some(status), Some(code)) => format!(" ({status} {code})"),
             (Some(status), None) => format!(" ({status})"),
+            (None, Some(code)) => format!(" ({code})"),
             _ => String::new(),
         };
         let say = |failure: Failure, what: &str| {
             AdapterError::new(failure, format!("{}: {what}{named}", self.doing))
         };
         let config = |what: &str| say(Failure::Config, what);
+        if let Some(meaning) = meaning {
+            let (failure, what) = self.by_code(meaning);
+            return match failure {
+                // Which request it was does not matter: an object may be there, or not.
+                Failure::Config if status == Some(403) => Refused::Denied(say(failure, &what)),
+                failure => Refused::Other(say(failure, &what)),
+            };
+        }
         match error {
-            // S3: another write of this key is under way, and it may fail. Nobody knows what will be
-            // there.
-            _ if code == Some("ConditionalRequestConflict") => {
-                Refused::Other(say(Failure::Transient, "another write of it is under way"))
-            }
             Error::AlreadyExists { .. } | Error::Precondition { .. } => Refused::Exists,
             Error::NotImplemented { .. } => Refused::Unsupported,
             Error::NotSupported { .. } => {
@@ -112,29 +97,69 @@ impl Failed<'_> {
                 Some(401 | 403) => Refused::Denied(config(REFUSED)),
                 Some(501) => Refused::Unsupported,
                 Some(429 | 503) => Refused::Other(say(
-                    Failure::Throttled(self.asked.left()),
+                    Failure::Throttled(self.heard.left()),
                     "the store asks for fewer requests",
                 )),
                 Some(408 | 500..=599) => {
                     Refused::Other(say(Failure::Transient, "the store has a failure of its own"))
                 }
-                Some(300..=399) => Refused::Other(config(
-                    "the store sends us elsewhere, check the region and the endpoint",
-                )),
+                Some(300..=399) => Refused::Other(config(&self.elsewhere())),
                 Some(_) => Refused::Other(config("the store does not understand it")),
-                None => Refused::Other(say(Failure::Transient, self.silence(&error, &text))),
+                // A redirect without a place to go to.
+                None if text.contains("without LOCATION") => {
+                    Refused::Other(config(&self.elsewhere()))
+                }
+                None => Refused::Other(say(Failure::Transient, self.silence(&error))),
             },
         }
     }
 
+    /// What kind of failure a code stands for, and what to do.
+    fn by_code(&self, meaning: Meaning) -> (Failure, String) {
+        let text = match meaning {
+            Meaning::Slow => "the request came too slowly for the store".to_owned(),
+            Meaning::Busy => {
+                let text =
+                    "the store, or what it asks for keys, asks for fewer requests".to_owned();
+                return (Failure::Throttled(self.heard.left()), text);
+            }
+            Meaning::Conflict => "another write of it is under way".to_owned(),
+            Meaning::Clock => {
+                let seconds =
+                    |at: Timestamp| at.to_string().get(..19).unwrap_or_default().to_owned() + "Z";
+                let clocks = self.heard.clocks().map(|(theirs, ours)| {
+                    format!(" (here it is {}, there {})", seconds(ours), seconds(theirs))
+                });
+                format!(
+                    "this machine's clock and the store's differ too much, set it{}",
+                    clocks.unwrap_or_default()
+                )
+            }
+            Meaning::Token => format!("the token has expired, {}", settings::renew(self.place)),
+            Meaning::Region => return (Failure::Config, self.elsewhere()),
+            Meaning::Config(text) => return (Failure::Config, text.to_owned()),
+        };
+        (Failure::Transient, text)
+    }
+
+    /// The bucket is somewhere else.
+    fn elsewhere(&self) -> String {
+        match self.heard.region() {
+            Some(region) => format!(
+                "the store says that the bucket is in the region {region}, check region= or AWS_REGION, and \
+                 the endpoint"
+            ),
+            None => "the store sends us elsewhere, check the region and the endpoint".to_owned(),
+        }
+    }
+
     /// Why there was no answer.
-    fn silence(&self, error: &Error, text: &str) -> &'static str {
+    fn silence(&self, error: &Error) -> &'static str {
         match transport(error) {
             Some(HttpErrorKind::Connect) => "the store can't be reached, check the endpoint",
             Some(HttpErrorKind::Timeout) => "the store does not answer in time",
             Some(HttpErrorKind::Decode) => "the answer makes no sense, check the endpoint",
             Some(_) => "the connection was lost",
-            None if text.contains("without LOCATION") => "check the region and the endpoint",
             None => "the request failed, check the URL and the credentials",
         }
     }
@@ -144,8 +169,12 @@ impl Failed<'_> {
 mod tests {
     use super::*;
 
-    fn because(error: Error, asked: &Asked) -> AdapterError {
-        Failed { doing: "write an object", asked }.because(error).into()
+    fn place() -> Place {
+        Place::parse("s3://safety/p?session_token=a&access_key_id=b").expect("a URL")
+    }
+
+    fn because(error: Error, heard: &Heard) -> AdapterError {
+        Failed { doing: "write an object", heard, place: &place() }.because(error).into()
     }
 
     #[test]
@@ -154,7 +183,7 @@ mod tests {
             let body = "<Error><Code>SlowDown</Code><Key>canary</Key></Error>";
             let source = format!("Server returned non-2xx status code: {status}: {body}");
             let error = Error::Generic { store: "S3", source: source.into() };
-            let error = because(error, &Asked::default());
+            let error = because(error, &Heard::default());
             assert_eq!(*error.failure(), failure, "{status}");
             let said = format!("{error} {error:?}");
             assert!(said.contains(part) && said.contains("SlowDown"), "{said}");
@@ -171,7 +200,7 @@ mod tests {
             Error::Unauthenticated { path: "canary".into(), source: source() },
             Error::NotFound { path: "canary".into(), source: source() },
         ] {
-            let error = because(error, &Asked::default());
+            let error = because(error, &Heard::default());
             assert_eq!(*error.failure(), Failure::Config);
             let said = format!("{error} {error:?}");
             assert!(!said.contains("canary") && !said.contains("no word"), "{said}");
@@ -187,7 +216,8 @@ mod tests {
                 "Server returned non-2xx status code: 409 Conflict: <Error><Code>{code}</Code></Error>"
             );
             let error = Error::AlreadyExists { path: "canary".into(), source: source.into() };
-            Failed { doing: "write an object", asked: &Asked::default() }.because(error)
+            Failed { doing: "write an object", heard: &Heard::default(), place: &place() }
+                .because(error)
         };
         let Refused::Other(error) = conflict("ConditionalRequestConflict") else {
             panic!("it is taken for an object that is there")
@@ -197,14 +227,59 @@ mod tests {
         assert!(matches!(conflict("BlobAlreadyExists"), Refused::Exists));
     }
 
+    /// Each was an answer that stays, by its status: the batch was filed at once.
+    #[test]
+    fn codes_say_more_than_their_status() {
+        let heard = Heard::default();
+        heard.set_date("Mon, 30 Nov 2026 17:00:00 GMT");
+        heard.set_region("eu-west-1");
+        let check = |status: &str, code: &str, failure: Failure, part: &str| {
+            let body = format!("<Error><Code>{code}</Code><Message>canary</Message></Error>");
+            let source = format!("Server returned non-2xx status code: {status}: {body}");
+            let error = match status {
+                "403 Forbidden" => {
+                    Error::PermissionDenied { path: "canary".into(), source: source.into() }
+                }
+                _ => Error::Generic { store: "S3", source: source.into() },
+            };
+            let error = because(error, &heard);
+            let said = format!("{error}");
+            assert_eq!(*error.failure(), failure, "{said}");
+            assert!(
+                said.contains(part) && said.contains(code) && !said.contains("canary"),
+                "{said}"
+            );
+        };
+        let bad = "400 Bad Request";
+        check(
+            "503 Service Unavailable",
+            "RequestTimeout",
+            Failure::Transient,
+            "slowly for the store (R",
+        );
+        check(bad, "KMS.ThrottlingException", Failure::Throttled(None), "fewer requests (KMS.T");
+        check(bad, "ExpiredToken", Failure::Transient, "expired, write a new one");
+        check("403 Forbidden", "ExpiredToken", Failure::Transient, "expired, write a new one");
+        check(
+            "403 Forbidden",
+            "RequestTimeTooSkewed",
+            Failure::Transient,
+            "there 2026-11-30T17:00:00Z)",
+        );
+        check(bad, "AuthorizationHeaderMalformed", Failure::Config, "in the region eu-west-1");
+        check(bad, "KMS.DisabledException", Failure::Config, "encryption key");
+        check("401 Unauthorized", "InvalidAuthenticationInfo", Failure::Transient, "expired");
+        check("403 Forbidden", "AuthenticationFailed", Failure::Config, "whether it has expired");
+    }
+
     #[test]
     fn what_a_server_asked_for_is_passed_on_while_it_lasts() {
-        let asked = Asked::default();
-        asked.wait(Duration::from_secs(30));
+        let heard = Heard::default();
+        heard.wait(Duration::from_secs(30));
         let source = "Server returned non-2xx status code: 503 Slow Down: ".into();
-        let error = because(Error::Generic { store: "S3", source }, &asked);
+        let error = because(Error::Generic { store: "S3", source }, &heard);
         assert!(matches!(error.failure(), Failure::Throttled(Some(wait)) if wait.as_secs() >= 29));
-        asked.wait(Duration::ZERO);
-        assert!(asked.left().is_none_or(|left| left.is_zero()));
+        heard.wait(Duration::ZERO);
+        assert!(heard.left().is_none_or(|left| left.is_zero()));
     }
 }

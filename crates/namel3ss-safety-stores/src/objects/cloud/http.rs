@@ -14,7 +14,7 @@ use object_store::client::{
 };
 use object_store::{ClientConfigKey, ClientOptions, Error, Result};
 
-use super::failure::Asked;
+use super::codes::{self, Heard, Meaning};
 use crate::objects::store::OBJECT_BYTES_MAX;
 
 /// How long a connection may take to come about.
@@ -24,7 +24,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_secs(90);
 /// The most bytes of an answer that says why a request is refused.
-const REFUSAL_BYTES_MAX: u64 = 1 << 20;
+const REFUSAL_BYTES_MAX: usize = 1 << 20;
 /// The longest wait that a server may ask for and be heard: five minutes.
 const RETRY_AFTER_MAX: u64 = 300;
 
@@ -33,7 +33,7 @@ const RETRY_AFTER_MAX: u64 = 300;
 pub(super) struct Connector {
     /// How long one request may take.
     pub(super) timeout: Duration,
-    pub(super) asked: Arc<Asked>,
+    pub(super) heard: Arc<Heard>,
 }
 
 impl HttpConnector for Connector {
@@ -57,7 +57,7 @@ impl HttpConnector for Connector {
             builder = builder.proxy(proxy);
         }
         let client = builder.build().map_err(|error| failed(error.into()))?;
-        Ok(HttpClient::new(Service { client, asked: self.asked.clone() }))
+        Ok(HttpClient::new(Service { client, heard: self.heard.clone() }))
     }
 }
 
@@ -84,7 +84,7 @@ fn length(range: &str) -> Option<u64> {
 #[derive(Debug)]
 struct Service {
     client: reqwest::Client,
-    asked: Arc<Asked>,
+    heard: Arc<Heard>,
 }
 
 impl HttpService for Service {
@@ -100,15 +100,8 @@ impl HttpService for Service {
             let asked_for = request.headers().get("range").and_then(|range| range.to_str().ok());
             let most = asked_for.and_then(length).unwrap_or(OBJECT_BYTES_MAX).min(OBJECT_BYTES_MAX);
             let response = HttpService::call(&self.client, request).await?;
-            let most = match response.status().is_success() {
-                true => most,
-                false => REFUSAL_BYTES_MAX,
-            };
-            if matches!(response.status().as_u16(), 429 | 503)
-                && let Some(seconds) = response.headers().get("retry-after")
-                && let Some(seconds) = seconds.to_str().ok().and_then(|text| text.parse().ok())
-            {
-                self.asked.wait(Duration::from_secs(RETRY_AFTER_MAX.min(seconds)));
+            if !response.status().is_success() {
+                return self.refusal(response).await;
             }
             let (parts, body) = response.into_parts();
             let most = usize::try_from(most).unwrap_or(usize::MAX);
@@ -116,5 +109,40 @@ impl HttpService for Service {
                 .map_err(|error| HttpError::new_boxed(HttpErrorKind::Decode, error));
             Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body)))
         })
+    }
+}
+
+impl Service {
+    /// Takes in what an answer says that refuses a request. One whose code stands for what passes is given
+    /// the status that the driver repeats a request for.
+    async fn refusal(
+        &self,
+        response: HttpResponse,
+    ) -> std::result::Result<HttpResponse, HttpError> {
+        let (mut parts, body) = response.into_parts();
+        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        header("date").into_iter().for_each(|date| self.heard.set_date(date));
+        let body = Limited::new(body, REFUSAL_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| HttpError::new_boxed(HttpErrorKind::Decode, error))?;
+        let body = body.to_bytes();
+        let text = String::from_utf8_lossy(&body);
+        let meaning = codes::code(&text).and_then(codes::meaning);
+        if parts.status.as_u16() == 301 || meaning == Some(Meaning::Region) {
+            let named = header("x-amz-bucket-region").filter(|name| codes::is_region(name));
+            let named = named.or_else(|| codes::region(&text));
+            named.into_iter().for_each(|region| self.heard.set_region(region));
+        }
+        if matches!(parts.status.as_u16(), 429 | 503)
+            || matches!(meaning, Some(Meaning::Slow | Meaning::Busy))
+        {
+            let seconds = header("retry-after").and_then(|text| text.parse().ok());
+            if let Some(seconds) = seconds {
+                self.heard.wait(Duration::from_secs(RETRY_AFTER_MAX.min(seconds)));
+            }
+        }
+        if matches!(meaning, Some(Meaning::Slow | Meaning::Busy)) {
+            parts.status = reqwest::StatusCode::SERVICE_UNAVAILABLE;
+        }
+        Ok(HttpResponse::from_parts(parts, body.into()))
     }
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use namel3ss_safety::AdapterError;
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
 
-use super::failure::Asked;
+use super::codes::Heard;
 use super::http::Connector;
 use crate::objects::place::{Place, Root};
 
@@ -226,9 +226,9 @@ fn variable(name: &str) -> Option<String> {
 }
 
 fn s3(place: &Place) -> AmazonS3Builder {
-    let builder = from_env("AWS_", AmazonS3Builder::new(), |builder, key, value| {
-        builder.with_config(key, value)
-    });
+    // A bucket with Object Lock refuses a write without a checksum. The signature needs this one anyway.
+    let new = AmazonS3Builder::new().with_checksum_algorithm(Checksum::SHA256);
+    let builder = from_env("AWS_", new, |builder, key, value| builder.with_config(key, value));
     configured(place, builder, |builder, key, value| match key {
         // A service's own endpoint goes before all others, wherever it is written.
         AmazonS3ConfigKey::Endpoint => builder.with_config(AmazonS3ConfigKey::S3Endpoint, value),
@@ -307,19 +307,65 @@ fn account_of(endpoint: &str) -> Option<String> {
     account.filter(|account| !account.is_empty()).map(str::to_owned)
 }
 
+/// The region of Amazon's that a client is made for.
+pub(super) fn region(place: &Place) -> Option<String> {
+    match place.root {
+        Root::S3(_) => {
+            let set = s3(place).get_config_value(&AmazonS3ConfigKey::Region);
+            // The driver's default.
+            Some(set.unwrap_or_else(|| "us-east-1".to_owned()))
+        }
+        _ => None,
+    }
+}
+
+/// What to do about a token that has expired, by where it came from.
+pub(super) fn renew(place: &Place) -> &'static str {
+    let (names, is_fixed): (&[&str], bool) = match place.root {
+        Root::S3(_) => {
+            let key = s3(place).get_config_value(&AmazonS3ConfigKey::AccessKeyId);
+            (&["access_key_id", "aws_access_key_id"], key.is_some())
+        }
+        Root::Azure(_) => {
+            let builder = azure(place);
+            let keys = [AzureConfigKey::SasKey, AzureConfigKey::Token];
+            let is_fixed = keys.iter().any(|key| builder.get_config_value(key).is_some());
+            (&["sas_token", "sas_key", "bearer_token", "token"], is_fixed)
+        }
+        Root::Gcs(_) => {
+            let token = gcs(place).get_config_value(&GoogleConfigKey::BearerToken);
+            (&["bearer_token", "google_bearer_token"], token.is_some())
+        }
+        Root::Folder(_) => (&[], false),
+    };
+    match is_fixed {
+        true if names.iter().any(|name| place.option(name).is_some()) => {
+            "write a new one into the URL, or use a role or a file, which are read again"
+        }
+        true => {
+            "and it is from this process's environment variables, which can't change: start it with a new \
+             one, or use a role or a file, which are read again"
+        }
+        false => "it is asked for again; if this lasts, see whether its source gives a new one",
+    }
+}
+
 /// The client of the place's store.
 pub(super) fn build(
     place: &Place,
-    asked: Arc<Asked>,
+    region: Option<&str>,
+    heard: Arc<Heard>,
 ) -> Result<Arc<dyn ObjectStore>, AdapterError> {
-    let connector = Connector { timeout: timeout(place), asked };
+    let connector = Connector { timeout: timeout(place), heard };
     let retry = retry(place);
     let endpoint = whereabouts(place)
         .into_iter()
         .find_map(|(name, url)| matches!(name, "endpoint" | "base_url").then_some(url));
     let client = client(place, endpoint);
     let built: object_store::Result<Arc<dyn ObjectStore>> = match &place.root {
-        Root::S3(bucket) => s3(place)
+        Root::S3(bucket) => region
+            .into_iter()
+            .fold(s3(place), AmazonS3Builder::with_region)
             .with_bucket_name(bucket)
             .with_client_options(client)
             .with_retry(retry)
@@ -384,7 +430,7 @@ mod tests {
                 });
             let account = builder.get_config_value(&AzureConfigKey::AccountName);
             assert_eq!(account.as_deref(), expected, "{text}");
-            let connector = Connector { timeout: Duration::from_secs(1), asked: Arc::default() };
+            let connector = Connector { timeout: Duration::from_secs(1), heard: Arc::default() };
             let built = builder.with_container_name("c").with_allow_http(true);
             let built = built.with_http_connector(connector).build();
             assert!(built.is_ok(), "{text}: {built:?}");

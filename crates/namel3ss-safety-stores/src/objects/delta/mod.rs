@@ -277,7 +277,9 @@ impl DatasetAdapter for DeltaAdapter {
     }
 
     fn notices(&self) -> Vec<Notice> {
-        self.notices.take()
+        let mut notices = self.log.store.notices();
+        notices.extend(self.notices.take());
+        notices
     }
 
     fn delivery(&self) -> Delivery {

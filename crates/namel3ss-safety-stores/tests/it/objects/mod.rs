@@ -9,6 +9,8 @@ pub(crate) mod xml_store;
 #[cfg(all(feature = "object", feature = "parquet"))]
 mod stores;
 #[cfg(all(feature = "object", feature = "parquet"))]
+mod answers;
+#[cfg(all(feature = "object", feature = "parquet"))]
 mod kills;
 #[cfg(all(feature = "object", feature = "parquet"))]
 mod readers;

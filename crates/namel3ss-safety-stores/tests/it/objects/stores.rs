@@ -12,7 +12,7 @@ use super::common::{conforms, rows, seqs};
 use super::server::Server;
 use super::xml_store::{Honours, XmlStore};
 
-fn s3(port: u16, place: &str) -> String {
+pub(super) fn s3(port: u16, place: &str) -> String {
     let with = if place.contains('?') { '&' } else { '?' };
     format!(
         "s3://safety/{place}{with}endpoint=http://127.0.0.1:{port}&access_key_id=test\
@@ -119,7 +119,7 @@ fn s3_says_what_is_wrong_and_repeats_no_secret() {
 }
 
 /// What a process with these variables and no others says in [`child`]. Variables are a process's own.
-fn said_with(url: &str, variables: &[(&str, &str)]) -> String {
+pub(super) fn said_with(url: &str, variables: &[(&str, &str)]) -> String {
     let done = std::process::Command::new(std::env::current_exe().expect("this binary has a path"))
         .args(["--exact", "objects::stores::child", "--nocapture"])
         .env(JOB, url)

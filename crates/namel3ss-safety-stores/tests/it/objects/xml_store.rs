@@ -2,7 +2,7 @@
 //! PUT, GET, and lists in pages, with the preconditions of either. No emulator of Google's honours
 //! them. It can also misbehave as real stores do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -36,12 +36,28 @@ struct State {
     blind: AtomicBool,
     /// So many conditional writes of keys that hold `lost_keys` meet another one that is under way.
     conflicts: AtomicU32,
+    /// What the next writes of keys that hold `lost_keys` are answered with: a status and a code.
+    refusals: Mutex<VecDeque<(&'static str, &'static str)>>,
+    demands: Mutex<Demands>,
+    /// How often somebody asked for credentials.
+    credentials: AtomicUsize,
     /// Parts are followed by this many bytes more.
     surplus: AtomicUsize,
     lists: AtomicUsize,
     /// Everything that clients sent but bodies.
     heard: Mutex<String>,
     stopping: AtomicBool,
+}
+
+/// What it asks of every request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Demands {
+    /// A write has a checksum, as where objects are locked.
+    pub(crate) checksum: bool,
+    /// Requests are signed for this region; others are answered with this status.
+    pub(crate) region: Option<(&'static str, &'static str)>,
+    /// They are made with the token that was given out so many requests for credentials later.
+    pub(crate) token: Option<usize>,
 }
 
 /// The store; it ends with its value.
@@ -53,6 +69,7 @@ pub(crate) struct XmlStore {
 
 struct Request {
     method: String,
+    path: String,
     key: String,
     query: BTreeMap<String, String>,
     headers: BTreeMap<String, String>,
@@ -71,6 +88,9 @@ impl XmlStore {
             busy: AtomicU32::new(0),
             blind: AtomicBool::new(false),
             conflicts: AtomicU32::new(0),
+            refusals: Mutex::default(),
+            demands: Mutex::default(),
+            credentials: AtomicUsize::new(0),
             surplus: AtomicUsize::new(0),
             lists: AtomicUsize::new(0),
             heard: Mutex::default(),
@@ -109,6 +129,20 @@ impl XmlStore {
     pub(crate) fn conflict_over(&self, keys: &'static str, count: u32) {
         *self.state.lost_keys.lock().unwrap() = keys;
         self.state.conflicts.store(count, Ordering::SeqCst);
+    }
+
+    pub(crate) fn refuse(&self, keys: &'static str, refusals: &[(&'static str, &'static str)]) {
+        *self.state.lost_keys.lock().unwrap() = keys;
+        self.state.refusals.lock().unwrap().extend(refusals);
+    }
+
+    /// How many refusals are still to come.
+    pub(crate) fn refusals(&self) -> usize {
+        self.state.refusals.lock().unwrap().len()
+    }
+
+    pub(crate) fn demand(&self, demands: Demands) {
+        *self.state.demands.lock().unwrap() = demands;
     }
 
     pub(crate) fn send_more(&self, bytes: usize) {
@@ -186,7 +220,8 @@ fn read(input: &mut BufReader<TcpStream>, state: &State) -> Option<Request> {
         .filter_map(|pair| pair.split_once('='))
         .map(|(name, value)| (name.to_owned(), unescaped(value)))
         .collect();
-    Some(Request { method, key: unescaped(key), query, headers, body })
+    let path = path.to_owned();
+    Some(Request { method, key: unescaped(key), path, query, headers, body })
 }
 
 fn unescaped(text: &str) -> String {
@@ -216,6 +251,17 @@ fn answer(state: &State, request: &Request) -> Answer {
     if take(&state.busy) {
         let (_, _, body) = error("", "SlowDown");
         return ("503 Slow Down", "Retry-After: 7\r\n".to_owned(), body);
+    }
+    if request.path == "/credentials" {
+        let number = state.credentials.fetch_add(1, Ordering::SeqCst) + 1;
+        let body = format!(
+            "{{\"AccessKeyId\":\"test\",\"SecretAccessKey\":\"testtest\",\"Token\":\"token-{number}\",\
+             \"Expiration\":\"2099-01-01T00:00:00Z\"}}"
+        );
+        return ("200 OK", String::new(), body.into_bytes());
+    }
+    if let Some(refused) = refuse(state, request) {
+        return refused;
     }
     let mut objects = state.objects.lock().unwrap();
     match (request.method.as_str(), request.key.is_empty()) {
@@ -265,6 +311,41 @@ fn answer(state: &State, request: &Request) -> Answer {
         }
         _ => error("405 Method Not Allowed", "MethodNotAllowed"),
     }
+}
+
+/// What a request is refused with, if it does not do what is demanded, or is meant to be.
+fn refuse(state: &State, request: &Request) -> Option<Answer> {
+    let header = |name: &str| request.headers.get(name).map_or("", String::as_str);
+    let demands = *state.demands.lock().unwrap();
+    if let Some((region, status)) = demands.region
+        && !header("authorization").contains(&format!("/{region}/s3/aws4_request"))
+    {
+        // A redirect names the region in a header, since a driver may not read its body.
+        let body = match status {
+            "301 Moved Permanently" => "<Error><Code>PermanentRedirect</Code></Error>".to_owned(),
+            _ => format!(
+                "<Error><Code>AuthorizationHeaderMalformed</Code><Region>{region}</Region></Error>"
+            ),
+        };
+        return Some((status, format!("x-amz-bucket-region: {region}\r\n"), body.into_bytes()));
+    }
+    if demands.token.is_some_and(|n| header("x-amz-security-token") != format!("token-{n}")) {
+        return Some(error("400 Bad Request", "ExpiredToken"));
+    }
+    if request.method != "PUT" {
+        return None;
+    }
+    // In hexadecimal for the signature, and in base 64 as the checksum.
+    let (signed, checksum) = (header("x-amz-content-sha256"), header("x-amz-checksum-sha256"));
+    if demands.checksum && (signed.len(), checksum.len()) != (64, 44) {
+        return Some(error("400 Bad Request", "InvalidRequest"));
+    }
+    if !request.key.contains(*state.lost_keys.lock().unwrap()) {
+        return None;
+    }
+    let (status, code) = state.refusals.lock().unwrap().pop_front()?;
+    let (_, _, body) = error(status, code);
+    Some((status, "Date: Sun, 01 Mar 2026 12:00:00 GMT\r\n".to_owned(), body))
 }
 
 /// What a `Range: bytes=first-last` asks for.

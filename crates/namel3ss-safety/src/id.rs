@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::clock::Timestamp;
 
@@ -109,7 +111,9 @@ impl EventId {
     /// A new one, from 128 random bits of which it uses 74.
     #[must_use]
     pub fn new(now: Timestamp, random: u128) -> Self {
-        Self(uuid_v7_bytes(now, random.to_le_bytes()))
+        let [low, high] = [&SALT[0], &SALT[1]].map(|half| half.load(Ordering::Relaxed));
+        let salt = u128::from(low) | u128::from(high) << 64;
+        Self(uuid_v7_bytes(now, (random ^ salt).to_le_bytes()))
     }
 
     /// Its usual text form, written into `text`.
@@ -127,6 +131,18 @@ impl EventId {
         }
         // Hexadecimal digits and dashes.
         std::str::from_utf8(text).unwrap_or_default()
+    }
+}
+
+/// Is mixed into the random bits of each event id: the copies of one process go on with the same
+/// random numbers, in every thread.
+static SALT: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+
+/// Has event ids differ from those that a copy of this process makes.
+pub(crate) fn reseed() {
+    for (salt, bytes) in SALT.iter().zip(os_random().chunks_exact(8)) {
+        // Infallible: chunks_exact gives eight bytes.
+        salt.store(u64::from_le_bytes(bytes.try_into().unwrap_or_default()), Ordering::Relaxed);
     }
 }
 
@@ -159,6 +175,9 @@ pub(crate) fn os_random() -> [u8; 16] {
         // A short or failed read leaves the seeded bytes above, which are unique enough.
         let _ = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::NONBLOCK);
     }
+    // The copies of a virtual machine may be given the same bytes, at different times.
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    bytes.iter_mut().zip(nanos.to_le_bytes()).for_each(|(byte, nanos)| *byte ^= nanos);
     bytes
 }
 

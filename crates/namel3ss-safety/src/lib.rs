@@ -41,6 +41,7 @@ pub use id::{BatchId, EventId, JournalId, Seq};
 pub use journal::{DropReason, JournalError};
 pub use logger::{
     Builder, ConfigError, FlushReport, JournalKind, Logged, OverflowStrategy, SafetyEventLogger,
+    after_restore,
 };
 pub use notice::{Level, Notice, Notices};
 pub use sink::{

@@ -201,6 +201,11 @@ impl Cursor {
         self.save(|_| {})
     }
 
+    /// Lets go of its file: what is saved from now on holds in memory only.
+    pub fn let_go(&self) {
+        self.lock().file = None;
+    }
+
     /// Whether its file holds a whole slot, or none yet; otherwise it begins at the beginning,
     /// though segments from there may have been delivered and removed.
     ///

@@ -95,9 +95,10 @@ pub(super) struct Dirty {
 }
 
 impl Drainer {
-    pub(super) fn new() -> Self {
+    /// Of a journal whose events up to `drained` are in segments, and whose ring is empty.
+    pub(super) fn new(drained: Seq) -> Self {
         Self {
-            drained: Seq(0),
+            drained,
             position: 0,
             spill: SpillReader::default(),
             writer: None,

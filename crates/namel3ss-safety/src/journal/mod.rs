@@ -20,6 +20,7 @@ pub mod store;
 pub mod cursor;
 mod drain;
 mod group;
+mod end;
 pub mod recovery;
 pub mod account;
 pub mod inspect;
@@ -90,6 +91,7 @@ pub struct Journal {
     group: GroupCommit,
     /// Whether the folder's names were synced since the last segment was made.
     failing: AtomicBool,
+    closed: AtomicBool,
     said_damaged: AtomicBool,
     said_unprotected: AtomicBool,
     _lock: Mutex<Option<FolderLock>>,
@@ -161,11 +163,12 @@ impl Journal {
             ring,
             spill: Spill::default(),
             store,
-            drainer: Mutex::new(Drainer::new()),
+            drainer: Mutex::new(Drainer::new(Seq(0))),
             gaps: Mutex::default(),
             drained: AtomicU64::new(0),
             group: GroupCommit::default(),
             failing: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             said_damaged: AtomicBool::new(false),
             said_unprotected: AtomicBool::new(false),
             _lock: Mutex::new(lock),

@@ -19,6 +19,7 @@ use super::media::{Folder, Mapping, MediumFile};
 use super::ring_state::{CAPACITY_MAX, CAPACITY_WORDS, HEAD_WORDS, check, head_check};
 use super::ring_walk::{RingStep, RingWalk};
 use crate::id::Seq;
+use crate::locks::lock;
 
 /// The ring's file.
 pub const RING_NAME: &str = "ring.n3j";
@@ -40,7 +41,8 @@ struct Padded<T>(T);
 #[derive(Debug)]
 pub struct Ring {
     mapping: Mapping,
-    file: Arc<dyn MediumFile>,
+    /// `None` once the ring was let go.
+    file: Mutex<Option<Arc<dyn MediumFile>>>,
     epoch: u64,
     /// Bytes of the data area; zero where the medium has no mapping.
     capacity: u64,
@@ -113,7 +115,7 @@ impl Ring {
         }
         Ok(Self {
             mapping,
-            file,
+            file: Mutex::new(Some(file)),
             epoch: header.epoch,
             capacity,
             claim: Padded::default(),
@@ -132,7 +134,7 @@ impl Ring {
     /// # Errors
     /// The medium's own.
     pub fn sync(&self) -> io::Result<()> {
-        self.file.sync()
+        self.file().map_or(Ok(()), |file| file.sync())
     }
 
     /// The last seq that was given out.
@@ -217,10 +219,11 @@ impl Ring {
         if self.capacity == 0 || self.is_damaged() || self.given_up.load(Ordering::Acquire) > 0 {
             return;
         }
+        let Some(file) = self.file() else { return };
         let bytes = HEADER_BYTES as u64 + self.limit.load(Ordering::Acquire) + SPARE_BYTES;
-        let short = self.file.size().is_ok_and(|size| size < bytes);
+        let short = file.size().is_ok_and(|size| size < bytes);
         let epoch = self.mapping.words()[EPOCH_WORD].load(Ordering::Relaxed);
-        let removed = self.file.is_removed().unwrap_or(false);
+        let removed = file.is_removed().unwrap_or(false);
         if short || removed || epoch != self.epoch {
             self.mapping.mark_damaged();
         }
@@ -233,6 +236,37 @@ impl Ring {
         if limit > 0 {
             self.given_up.store(limit + SPARE_BYTES, Ordering::SeqCst);
         }
+    }
+
+    /// Takes no more frames, and gives out no more seqs: when this returns, an append that is under
+    /// way has its seq, or answers [`RingFull`].
+    pub fn close(&self) {
+        self.limit.store(0, Ordering::SeqCst);
+        if self.capacity == 0 {
+            return;
+        }
+        // An append that has seen the limit of before must not succeed with the claim of before: it
+        // is changed, by a place that nobody writes to. A later claim comes after the new limit.
+        loop {
+            let Tail { claim, tail, seq, .. } = self.tail();
+            let next = pack(tail + 8, Seq(seq.0 - 1));
+            let swapped =
+                self.claim.0.compare_exchange(claim, next, Ordering::SeqCst, Ordering::Relaxed);
+            if swapped.is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// Lets go of its file and its memory, once it was [closed](Self::close) and all that was in it
+    /// was read, or is somebody else's. It reads as empty from then on.
+    pub fn let_go(&self) {
+        *lock(&self.file) = None;
+        self.mapping.let_go();
+    }
+
+    fn file(&self) -> Option<Arc<dyn MediumFile>> {
+        lock(&self.file).clone()
     }
 
     /// Whether it takes no more frames, or should not.
@@ -352,9 +386,8 @@ impl Ring {
         let larger = ((limit + SPARE_BYTES) * 2 - SPARE_BYTES).min(most);
         // Else the new pages would hide that older ones are gone.
         self.check();
-        if self.is_damaged()
-            || self.file.allocate(HEADER_BYTES as u64 + larger + SPARE_BYTES).is_err()
-        {
+        let bytes = HEADER_BYTES as u64 + larger + SPARE_BYTES;
+        if self.is_damaged() || self.file().is_none_or(|file| file.allocate(bytes).is_err()) {
             return false;
         }
         let swapped =
@@ -557,6 +590,34 @@ mod tests {
         drain(&ring, &mut position, &mut seen);
         assert_eq!(seen, sent);
         assert!(position > 100 * (32 << 10));
+    }
+
+    #[test]
+    fn nothing_is_appended_once_it_is_closed() {
+        for _ in 0..200 {
+            let ring = ring(8192, 64 << 10);
+            let (sent, last) = std::thread::scope(|scope| {
+                let append = || {
+                    let mut last = 0;
+                    while let Ok(seq) = ring.append(&[7; 24]) {
+                        last = seq.0;
+                    }
+                    last
+                };
+                let threads = [scope.spawn(append), scope.spawn(append)];
+                std::thread::yield_now();
+                ring.close();
+                let last = ring.last().0;
+                (threads.map(|thread| thread.join().unwrap()).into_iter().max(), last)
+            });
+            assert_eq!((sent, ring.last().0), (Some(last), last));
+            let (mut position, mut seen) = (0, Vec::new());
+            drain(&ring, &mut position, &mut seen);
+            assert_eq!(seen.len() as u64, last);
+            ring.let_go();
+            assert!(ring.read(position, &mut Vec::new()).is_none());
+            assert_eq!((ring.append(&[1]), ring.last().0), (Err(RingFull), last));
+        }
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub struct Spill {
 
 #[derive(Debug, Default)]
 struct Writing {
+    closed: bool,
     current: Option<SegmentWriter>,
     frame: Vec<u8>,
     made: u32,
@@ -73,6 +74,9 @@ impl Spill {
         payload: &[u8],
     ) -> Result<Seq, (io::Error, Option<Seq>)> {
         let mut writing = lock(&self.writer);
+        if writing.closed {
+            return Err((io::Error::other("the journal is closed"), None));
+        }
         let size = frame::size_of_frame(payload.len()) as u64;
         if writing.current.as_ref().is_none_or(|writer| writer.room() < size) {
             let grown = FILE_BYTES << writing.made.min(4);
@@ -171,6 +175,21 @@ impl Spill {
         if let Some(mut left) = lock(&self.writer).current.take() {
             left.seal();
         }
+    }
+
+    /// Takes no more frames. One that is being written comes before.
+    pub fn close(&self) {
+        let mut writing = lock(&self.writer);
+        writing.closed = true;
+        if let Some(mut last) = writing.current.take() {
+            last.seal();
+        }
+    }
+
+    /// Lets go of its files, once nobody here reads them any more.
+    pub fn let_go(&self) {
+        lock(&self.files).clear();
+        self.taken.store(0, Ordering::Relaxed);
     }
 
     /// The last seq that was given out, at a moment at which no frame was being written here: each

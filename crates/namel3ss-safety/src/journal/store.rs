@@ -62,6 +62,11 @@ impl Store {
         lock(&self.segments)
     }
 
+    /// Forgets all segments; their files stay.
+    pub fn let_go(&self) {
+        self.lock().clear();
+    }
+
     /// Adds a segment where its first seq belongs.
     pub fn insert(&self, segment: Arc<Segment>) {
         let mut segments = self.lock();

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::adopt::Share;
 use super::config::Config;
+use super::journals::Journals;
 use super::lane::Lane;
 use super::reader::Reader;
-use super::shared::lock;
+use super::shared::{Target, lock};
 use super::worker::Worker;
-use crate::id::Seq;
 use crate::sink::SafetyEventSink;
 use crate::stats::SinkCounters;
 
@@ -159,15 +159,13 @@ impl Branch {
         self.threadless.load(Ordering::Relaxed)
     }
 
-    /// Whether everything accepted up to `targets` (one seq a lane) has settled here.
-    pub(super) fn settled<'a>(
-        &self,
-        lanes: impl Iterator<Item = &'a Lane>,
-        targets: &[Seq],
-    ) -> bool {
+    /// Whether everything accepted up to `targets` has settled here.
+    pub(super) fn settled(&self, journals: &Journals, targets: &[Target]) -> bool {
         let acked = |lane: &Lane| self.reader(lane).cursor.state().acked;
-        lanes.zip(targets).all(|(lane, target)| acked(lane) >= *target)
-            && self.counters.recovering.load(Ordering::Acquire) == 0
+        let is_settled = |(index, target): &Target| {
+            journals.get(*index).is_none_or(|lane| acked(lane) >= *target)
+        };
+        targets.iter().all(is_settled) && self.counters.recovering.load(Ordering::Acquire) == 0
     }
 
     /// Says that something has happened which a waiting `flush` wants to know.

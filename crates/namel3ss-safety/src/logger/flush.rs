@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::FlushReport;
 use super::branch::Branch;
-use super::lane::Lane;
-use super::shared::Shared;
+use super::lane::{Ground, Lane};
+use super::shared::{Shared, Target};
 use super::worker::Worker;
 use crate::id::Seq;
+use crate::journal::JournalError;
 
 /// Counts one more in a counter as long as it lives.
 struct Counted<'a>(&'a AtomicU64);
@@ -68,6 +69,21 @@ pub(super) fn flush(shared: &Arc<Shared>, timeout: Option<Duration>) -> FlushRep
     shared.report(&begun, &behind)
 }
 
+/// See [`super::SafetyEventLogger::sync`].
+pub(super) fn sync(shared: &Arc<Shared>) -> Result<Seq, JournalError> {
+    let active = shared.open_lane();
+    let before = |lane: &&Lane| lane.index != active.index && !lane.is_done();
+    for lane in shared.lanes().filter(before).chain([active]) {
+        if lane.ground == Ground::Memory {
+            return Err(JournalError::Sync("it is in memory".into()));
+        }
+        if lane.index != active.index {
+            lane.journal.sync()?;
+        }
+    }
+    active.journal.sync()
+}
+
 /// Delivers on this thread.
 pub(super) fn inline(shared: &Arc<Shared>, deadline: Option<Instant>) -> FlushReport {
     if shared.is_delivering_here() {
@@ -85,7 +101,7 @@ pub(super) fn handed_over(shared: &Arc<Shared>) -> FlushReport {
         return itself(shared);
     }
     let _urging = Counted::new(&shared.urging);
-    let targets: Vec<Seq> = shared.lanes().map(Lane::handed).collect();
+    let targets: Vec<Target> = shared.lanes().map(|lane| (lane.index, lane.handed())).collect();
     let begun = shared.begun(None);
     let branches: Vec<_> = shared.branches.iter().collect();
     shared.report(&begun, &deliver(shared, &branches, &targets, None))
@@ -114,7 +130,7 @@ enum Stepped {
 fn deliver<'a>(
     shared: &Arc<Shared>,
     branches: &[&'a Branch],
-    targets: &[Seq],
+    targets: &[Target],
     deadline: Option<Instant>,
 ) -> Vec<&'a Branch> {
     let mut behind = Vec::new();
@@ -158,7 +174,7 @@ impl Going<'_> {
     fn step(
         &mut self,
         shared: &Arc<Shared>,
-        targets: &[Seq],
+        targets: &[Target],
         request: u64,
         late: impl Fn() -> bool,
     ) -> Stepped {

@@ -6,6 +6,7 @@
 //! millisecond while there is work, ever more seldom without. Only a full buffer that finds it in
 //! its deepest sleep wakes it.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -44,8 +45,8 @@ struct Watch {
 
 /// The keeper's loop, until the logger closes.
 pub(super) fn run(shared: &Arc<Shared>) {
-    // One for each lane that there can be.
-    let mut watches = [Watch::default(), Watch::default()];
+    // By the places of the journals.
+    let mut watches: BTreeMap<usize, Watch> = BTreeMap::new();
     let (mut wait, mut resume_at, mut check_at) = (BUSY, None, None);
     loop {
         let now = Instant::now();
@@ -61,7 +62,14 @@ pub(super) fn run(shared: &Arc<Shared>) {
             shared.report_late_calls();
         }
         let mut turns = || {
-            shared.lanes().zip(&mut watches).map(|(lane, watch)| turn(shared, lane, watch)).sum()
+            let moved = shared
+                .lanes()
+                .map(|lane| turn(shared, lane, watches.entry(lane.index).or_default()))
+                .sum();
+            if shared.finish_journals() {
+                watches.retain(|index, _| !shared.is_finished(*index));
+            }
+            moved
         };
         let moved: u64 = catch_unwind(AssertUnwindSafe(&mut turns)).unwrap_or_else(|_| {
             shared.config.notices.say(Level::Critical, "panic", "the keeper panicked, and goes on");
@@ -188,7 +196,10 @@ fn has_work(shared: &Shared, lane: &Lane) -> bool {
     let flushing = shared.flushing.load(Ordering::SeqCst) > 0;
     let started = shared.life.is_started();
     (flushing && buffered > 0)
-        || (started && !lane.keeps_buffer() && buffered >= shared.config.buffer_size)
+        || (started
+            && !lane.keeps_buffer()
+            && (buffered >= shared.config.buffer_size
+                || (lane.journal.is_closed() && buffered > 0)))
 }
 
 /// Whether there is something new for the workers.
@@ -211,7 +222,12 @@ fn hand_over(shared: &Shared, lane: &Lane, watch: &mut Watch, now: Instant) -> b
         return keeps;
     }
     let due = now.saturating_duration_since(since) >= shared.config.flush_interval;
-    if !(flushing || due || lane.is_pressed() || buffered >= shared.config.buffer_size) {
+    if !(flushing
+        || due
+        || lane.journal.is_closed()
+        || lane.is_pressed()
+        || buffered >= shared.config.buffer_size)
+    {
         return false;
     }
     hand(lane);

@@ -1,6 +1,8 @@
 //! One journal of a logger, and who gets in: appending, the full buffer, and what is dropped.
 
 mod drops;
+mod end;
+mod full;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,7 +17,8 @@ use super::limits::WAIT_AT_LIMIT;
 use super::merged::Merged;
 use super::reader::Reader;
 use crate::id::Seq;
-use crate::journal::{AppendError, DropReason, Journal};
+use crate::journal::media::MovableFolder;
+use crate::journal::{DropReason, Journal};
 use crate::locks::lock;
 use crate::stats::Counters;
 
@@ -30,13 +33,22 @@ pub(super) enum Ground {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Lane {
+    /// Its place among the logger's journals.
+    pub(super) index: usize,
     pub(super) journal: Journal,
+    /// Where the journal lies.
+    pub(super) folder: Arc<MovableFolder>,
     /// One for each branch of the logger; never empty.
     pub(super) readers: Box<[Reader]>,
     /// Where there are several: what became of the events as a whole.
     pub(super) merged: Option<Merged>,
     pub(super) ground: Ground,
-    pub(super) counters: Arc<Counters>,
+    /// Of the logger, in all journals.
+    counters: Arc<Counters>,
+    /// Of this journal alone.
+    own: Counters,
+    /// Everything in it has settled, and its folder is gone.
+    finished: AtomicBool,
     /// Everything up to here has been handed to the workers.
     handed: AtomicU64,
     /// And up to here to those whose own backlog is not at the limit.
@@ -61,6 +73,13 @@ pub(super) struct Lane {
     voids: Mutex<Vec<Seq>>,
 }
 
+/// The journal takes no more events: another one does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Closed;
+
+/// What became of an event; `None` where it would have to wait, and may not.
+type Accepted = Result<Option<Logged>, Closed>;
+
 /// What a look at the backlog came to.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Gate {
@@ -83,11 +102,6 @@ pub(super) enum Patience {
 
 /// How often those who wait for room look for themselves.
 const ROOM_POLL: Duration = Duration::from_millis(20);
-/// How many old events one new one may push out where the disk is full, and for how long it tries.
-const PUSH_OUT_MAX: u32 = 4096;
-const PUSH_OUT_TIME: Duration = Duration::from_millis(250);
-/// For how long after such a try has failed others are shorter.
-const REFUSED_NANOS: u64 = 100_000_000;
 /// From which wait on a caller that may not wait is refused.
 const REFUSE_FROM: Duration = Duration::from_millis(1);
 /// How often those who log look at the limit while the keeper is behind: every so many events, and
@@ -100,7 +114,8 @@ const SLEEP_MAX: Duration = Duration::from_millis(10);
 
 impl Lane {
     pub(super) fn new(
-        journal: Journal,
+        index: usize,
+        (journal, folder): (Journal, Arc<MovableFolder>),
         readers: Box<[Reader]>,
         ground: Ground,
         counters: Arc<Counters>,
@@ -108,11 +123,15 @@ impl Lane {
         life: Arc<Life>,
     ) -> Self {
         Self {
+            index,
             journal,
+            folder,
             merged: (readers.len() > 1).then(|| Merged::new(readers.len())),
             readers,
             ground,
             counters,
+            own: Counters::default(),
+            finished: AtomicBool::new(false),
             handed: AtomicU64::new(0),
             handed_ahead: AtomicU64::new(0),
             life,
@@ -132,13 +151,11 @@ impl Lane {
 
     /// Appends an event's payload, or does with it what the strategy says; `None` where it would
     /// have to wait, and may not.
+    ///
+    /// # Errors
+    /// If the journal was closed before it had the event.
     #[inline]
-    pub(super) fn accept(
-        &self,
-        payload: &[u8],
-        patience: Patience,
-        host: &dyn Host,
-    ) -> Option<Logged> {
+    pub(super) fn accept(&self, payload: &[u8], patience: Patience, host: &dyn Host) -> Accepted {
         if self.gated.load(Ordering::Acquire) {
             return self.accept_gated(payload, patience, host);
         }
@@ -148,7 +165,7 @@ impl Lane {
                     host.buffer_full();
                     self.look_now_and_then(seq, payload, host);
                 }
-                Some(self.logged(seq))
+                Ok(Some(self.logged(seq)))
             }
             Err(error) => self.accept_full(payload, error, patience, host),
         }
@@ -169,7 +186,7 @@ impl Lane {
     }
 
     #[cold]
-    fn accept_gated(&self, payload: &[u8], patience: Patience, host: &dyn Host) -> Option<Logged> {
+    fn accept_gated(&self, payload: &[u8], patience: Patience, host: &dyn Host) -> Accepted {
         // What an adapter logs while the logger stops must not keep it from stopping.
         if self.life.wants_start() && !host.is_delivering() {
             host.start();
@@ -178,12 +195,15 @@ impl Lane {
         match patience {
             Patience::Wait if may_wait => self.hold_up(),
             Patience::Refuse if may_wait && !self.is_shut() && self.wait() >= REFUSE_FROM => {
-                return None;
+                return Ok(None);
             }
             _ => {}
         }
         let mut admission = lock(&self.admission);
         loop {
+            if self.journal.is_closed() {
+                return Err(Closed);
+            }
             // Started, with room: the worker will come for it.
             if !self.is_shut() || self.buffered() < self.buffer_size {
                 break;
@@ -194,11 +214,11 @@ impl Lane {
                 OverflowStrategy::DropNewest => {
                     self.drop_unsequenced(DropReason::DropNewest);
                     host.dropped(DropReason::DropNewest);
-                    return Some(Logged::Dropped(DropReason::DropNewest));
+                    return Ok(Some(Logged::Dropped(DropReason::DropNewest)));
                 }
                 // An adapter that logs: nobody else can make room while it waits.
                 OverflowStrategy::Block if host.is_delivering() => break,
-                OverflowStrategy::Block if patience == Patience::Refuse => return None,
+                OverflowStrategy::Block if patience == Patience::Refuse => return Ok(None),
                 OverflowStrategy::Block if !host.has_worker() => {
                     drop(admission);
                     host.deliver_now();
@@ -230,7 +250,7 @@ impl Lane {
                     host.buffer_full();
                 }
                 self.look_now_and_then(seq, payload, host);
-                Some(self.logged(seq))
+                Ok(Some(self.logged(seq)))
             }
             Err(error) => {
                 drop(admission);
@@ -242,77 +262,6 @@ impl Lane {
     fn wait_for_room<'a>(&'a self, admission: MutexGuard<'a, ()>) -> MutexGuard<'a, ()> {
         let waited = self.room.wait_timeout(admission, ROOM_POLL);
         waited.unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    /// Neither the ring nor a spill file took it: the disk is full or failing.
-    #[cold]
-    fn accept_full(
-        &self,
-        payload: &[u8],
-        error: AppendError,
-        patience: Patience,
-        host: &dyn Host,
-    ) -> Option<Logged> {
-        host.journal_full(&error.error);
-        self.void(&error);
-        if error.void.is_some() {
-            // Its seq is used up: it counts as logged, and as dropped.
-            self.counters.give_up(DropReason::JournalFull, 1);
-            host.dropped(DropReason::JournalFull);
-            return Some(Logged::Dropped(DropReason::JournalFull));
-        }
-        let mut waited = 0_u32;
-        let began = Instant::now();
-        // Where all that could be tried has just failed, the next call need not try it again.
-        let since = self.refused_at.load(Ordering::Relaxed);
-        let since =
-            since > 0 && began.duration_since(self.born).as_nanos() as u64 <= since + REFUSED_NANOS;
-        loop {
-            match self.overflow {
-                OverflowStrategy::DropNewest => break,
-                OverflowStrategy::DropOldest => {
-                    waited += 1;
-                    let late = waited > PUSH_OUT_MAX || began.elapsed() >= PUSH_OUT_TIME;
-                    if late || (since && waited > 1) || self.drop_oldest(1, 0) == 0 {
-                        break;
-                    }
-                    host.dropped(DropReason::DropOldest);
-                    // Dropped frames leave the ring without being written.
-                    let _ = self.journal.try_drain(self.front());
-                }
-                OverflowStrategy::Block => {
-                    let alone = host.is_delivering() || (waited > 0 && !host.has_worker());
-                    if host.is_closing() || alone {
-                        break;
-                    }
-                    if patience != Patience::Wait {
-                        return None;
-                    }
-                    waited = 1;
-                    if host.has_worker() {
-                        std::thread::sleep(ROOM_POLL);
-                        let _ = self.journal.try_drain(self.front());
-                    } else {
-                        host.deliver_now();
-                    }
-                }
-            }
-            match self.journal.append(payload) {
-                Ok(seq) => return Some(self.logged(seq)),
-                Err(error) if error.void.is_some() => {
-                    self.void(&error);
-                    self.counters.give_up(DropReason::JournalFull, 1);
-                    host.dropped(DropReason::JournalFull);
-                    return Some(Logged::Dropped(DropReason::JournalFull));
-                }
-                Err(_) => {}
-            }
-        }
-        let now = self.born.elapsed().as_nanos() as u64;
-        self.refused_at.store(now.max(1), Ordering::Relaxed);
-        self.drop_unsequenced(DropReason::JournalFull);
-        host.dropped(DropReason::JournalFull);
-        Some(Logged::Dropped(DropReason::JournalFull))
     }
 
     /// Whether an event would have to wait now.

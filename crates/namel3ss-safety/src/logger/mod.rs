@@ -9,9 +9,11 @@ mod host;
 mod life;
 mod limits;
 mod lane;
+mod journals;
 mod branch;
 mod shared;
 mod open;
+mod live;
 mod threads;
 mod report;
 mod health;
@@ -28,6 +30,7 @@ use std::time::{Duration, Instant};
 
 pub use self::choices::{ConfigError, JournalKind, OverflowStrategy};
 pub use self::config::Builder;
+pub use self::live::after_restore;
 
 use self::config::Config;
 use self::lane::Patience;
@@ -281,14 +284,10 @@ impl SafetyEventLogger {
     /// at the same time share one sync.
     ///
     /// # Errors
-    /// If storage does not confirm it, or the journal is in memory.
+    /// If storage does not confirm it, or events are in memory, also those of an earlier journal that
+    /// are not delivered yet.
     pub fn sync(&self) -> Result<Seq, JournalError> {
-        let shared = self.shared();
-        let lane = shared.open_lane();
-        if lane.ground == lane::Ground::Memory {
-            return Err(JournalError::Sync("it is in memory".into()));
-        }
-        lane.journal.sync()
+        flush::sync(self.shared())
     }
 
     /// Returns when everything accepted before the call, and what earlier runs have left, has
@@ -402,11 +401,9 @@ fn never_refused() -> Logged {
 
 impl Generation {
     fn new(config: Config) -> Self {
-        Self {
-            guard: ForkGuard::new(),
-            shared: Some(Arc::new(Shared::new(config))),
-            next: OnceLock::new(),
-        }
+        let shared = Arc::new(Shared::new(config));
+        live::enter(&shared);
+        Self { guard: ForkGuard::new(), shared: Some(shared), next: OnceLock::new() }
     }
 
     #[cold]

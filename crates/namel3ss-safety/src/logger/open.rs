@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::branch::Branch;
 use super::choices::JournalKind;
@@ -14,9 +15,20 @@ use super::shared::{Shared, lock};
 use crate::id::JournalId;
 use crate::journal::account::{self, Account};
 use crate::journal::cursor::Cursor;
-use crate::journal::media::{DiskFolder, Folder, FolderLock, MemoryFolder};
+use crate::journal::media::{DiskFolder, Folder, FolderLock, MemoryFolder, MovableFolder};
 use crate::journal::{self, Journal};
 use crate::notice::Level;
+
+/// Why a logger begins a new journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Renewal {
+    /// The process may be a copy of another one, restored from a snapshot.
+    Restored,
+    /// A dataset holds other events under the seqs of this journal: the process is a copy of another
+    /// one.
+    #[expect(dead_code, reason = "what datasets find out about copies is on its way")]
+    Copied(JournalId),
+}
 
 impl Shared {
     /// The lane that events go to now; opens the journal where that was not done yet. It can't
@@ -25,24 +37,102 @@ impl Shared {
         if let Some(lane) = self.lane() {
             return lane;
         }
-        let _opening = lock(&self.opening);
-        let lane = self.first.get_or_init(|| {
-            self.open_file_lane().unwrap_or_else(|error| {
-                if let Some(error) = error {
-                    let text = format!(
-                        "the journal is in memory, because no file was to be had: {error}; events \
-                         do not survive the process until that is mended"
-                    );
-                    self.config.notices.say(Level::Warning, "degraded", text);
-                }
-                self.memory_lane()
-            })
-        });
+        let opening = lock(&self.opening);
+        if self.lane().is_none() {
+            self.push(self.new_lane());
+        }
+        drop(opening);
         self.enter_register();
         if self.config.threads {
             self.start_keeper();
         }
-        lane
+        // An empty list takes what is pushed.
+        self.lane().expect("the first journal is there")
+    }
+
+    /// A lane on a file, or else in memory.
+    fn new_lane(&self) -> Lane {
+        self.open_file_lane().unwrap_or_else(|error| {
+            if let Some(error) = error {
+                let text = format!(
+                    "the journal is in memory, because no file was to be had: {error}; events do not \
+                     survive the process until that is mended"
+                );
+                self.config.notices.say(Level::Warning, "degraded", text);
+            }
+            self.memory_lane()
+        })
+    }
+
+    /// Makes `lane` the active one, and closes the one before; by whoever holds `opening`.
+    fn push(&self, lane: Lane) -> bool {
+        let before = self.lane();
+        if !self.journals.push(lane) {
+            return false;
+        }
+        if let Some(lane) = self.lane() {
+            // The logger may have been started or stopped since it was made.
+            lane.life_changed();
+        }
+        if let Some(before) = before {
+            before.close();
+        }
+        true
+    }
+
+    /// Begins the next journal: events go there from now on, with new seqs. What the one before holds
+    /// is delivered first. False where nothing was begun: there is no journal yet, or the one that is
+    /// to be left is not the active one any more.
+    pub(super) fn begin_journal(self: &Arc<Self>, why: Renewal) -> bool {
+        let opening = lock(&self.opening);
+        let Some(active) = self.lane() else { return false };
+        let is_left = match why {
+            Renewal::Restored => true,
+            Renewal::Copied(journal) => journal == active.journal.id(),
+        };
+        let begun = is_left && self.push(self.new_lane());
+        drop(opening);
+        if begun {
+            if why == Renewal::Restored {
+                let text =
+                    "a new journal was begun, because the process may be a copy of another one";
+                self.config.notices.say(Level::Info, "restored", text);
+            }
+            self.wake_keeper();
+            self.call_workers();
+        }
+        begun
+    }
+
+    /// Ends the journals in which everything has settled, but for the active one; whether there was
+    /// one.
+    pub(super) fn finish_journals(&self) -> bool {
+        if !self.lanes().any(Lane::is_done) {
+            return false;
+        }
+        let Ok(_opening) = self.opening.try_lock() else { return false };
+        for lane in self.lanes().filter(|lane| lane.is_done()) {
+            if lane.finish() && self.config.medium.is_none() {
+                if lane.ground != Ground::Memory {
+                    self.keep_account(lane.journal.id(), &self.account_of(lane));
+                }
+                if let Err(error) = lane.journal.remove() {
+                    let place = lane.journal.folder().describe();
+                    let text = format!("{place} can't be removed: {error}");
+                    self.config.notices.say(Level::Warning, "journal", text);
+                }
+                lane.let_go();
+            }
+        }
+        self.journals.pass_finished();
+        // They let go of the files that they read.
+        self.call_workers();
+        true
+    }
+
+    /// Whether the journal at this place has ended.
+    pub(super) fn is_finished(&self, index: usize) -> bool {
+        self.journals.get(index).is_some_and(Lane::is_finished)
     }
 
     /// A lane on a file; `Err(None)` where none is wanted.
@@ -69,7 +159,8 @@ impl Shared {
             // Each part of the path that is ours is checked, not only the last.
             DiskFolder::create(&config.root.join("journal"), false)?;
             DiskFolder::create(&parent, false)?;
-            let (id, folder, lock) = own_folder(&parent, mapped)?;
+            let after = self.lane().map(|lane| lane.journal.id());
+            let (id, folder, lock) = own_folder(&parent, mapped, after)?;
             let folder: Arc<dyn Folder> = Arc::new(folder);
             match self.lane_on(folder.clone(), Some(lock), id, false) {
                 Ok(lane) => Ok(lane),
@@ -104,7 +195,8 @@ impl Shared {
         let most =
             config.options.segment_bytes_max.min((config.backlog_bytes_max / 8).max(SEGMENT_LEAST));
         let options = journal::Options { segment_bytes_max: most, ..config.options.clone() };
-        let journal = Journal::create(folder.clone(), lock, id, names, options)?;
+        let movable = Arc::new(MovableFolder::new(folder.clone()));
+        let journal = Journal::create(movable.clone(), lock, id, names, options)?;
         let reader = |branch: &Branch| {
             let name = journal.header().cursor_at(branch.index, config.sink().dataset_name());
             Ok(Reader::new(Cursor::open(&*folder, &name)?, branch.counters.clone()))
@@ -116,9 +208,8 @@ impl Shared {
             (false, false) => Ground::File,
         };
         let counters = self.counters.clone();
-        let lane = Lane::new(journal, readers, ground, counters, config, self.life.clone());
-        lane.life_changed();
-        Ok(lane)
+        let (index, life) = (self.journals.len(), self.life.clone());
+        Ok(Lane::new(index, (journal, movable), readers, ground, counters, config, life))
     }
 
     /// Whether the journal is in memory, though a file was asked for.
@@ -143,15 +234,16 @@ impl Shared {
             return false;
         }
         let Ok(_opening) = self.opening.try_lock() else { return false };
-        if self.resumed.get().is_some() {
+        if !self.is_degraded() {
             return false;
         }
         let Ok(lane) = self.open_file_lane() else { return false };
-        if self.resumed.set(lane).is_ok() {
+        let resumed = self.push(lane);
+        if resumed {
             let text = "the journal is in a file again";
             self.config.notices.say(Level::Info, "resumed", text);
         }
-        true
+        resumed
     }
 
     /// After a journal's folder was made anew.
@@ -174,6 +266,8 @@ impl Shared {
 
     /// Says what is wrong with the journals' rings, and makes folders anew that were removed.
     pub(super) fn check_journals(&self) {
+        // A folder that is removed because its journal has ended must not be made anew.
+        let Ok(_opening) = self.opening.try_lock() else { return };
         for lane in self.lanes() {
             match lane.journal.restore() {
                 Ok(false) => {}
@@ -246,12 +340,10 @@ impl Shared {
     fn account_of(&self, lane: &Lane) -> Account {
         let named = lane.journal.header().destinations();
         let states = self.branches.iter().zip(named).map(|(branch, destination)| {
-            let mut state = branch.reader(lane).cursor.state();
-            let dropped = self.counters.dropped().into_iter().zip(branch.counters.dropped());
-            state.dropped = std::array::from_fn(|_| 0);
-            for (sum, (refused, given_up)) in state.dropped.iter_mut().zip(dropped) {
-                *sum = refused + given_up;
-            }
+            let reader = branch.reader(lane);
+            let (refused, given_up) = (lane.refused().1, reader.dropped());
+            let mut state = reader.cursor.state();
+            state.dropped = std::array::from_fn(|reason| refused[reason] + given_up[reason]);
             (destination, state)
         });
         Account::of_sinks(states)
@@ -272,16 +364,34 @@ impl Shared {
 /// A segment is no smaller than this, however small the limit of the backlog is.
 const SEGMENT_LEAST: u64 = 64 << 10;
 
+/// A new id that sorts behind `before`, so that whoever adopts both goes by their order: ids begin
+/// with their millisecond. Where the clock was set back that is not waited for.
+fn id_after(before: Option<JournalId>) -> JournalId {
+    let mut id = JournalId::generate();
+    for _ in 0..20 {
+        if before.is_none_or(|before| before < id) {
+            break;
+        }
+        std::thread::sleep(Duration::from_micros(100));
+        id = JournalId::generate();
+    }
+    id
+}
+
 /// How often a new folder may be taken from under us before that is an error.
 const FOLDER_TRIES_MAX: u32 = 16;
 
 /// Makes a journal's folder and takes its lock. Somebody who looks for orphans at this very moment
 /// may find the folder before it is locked, take it for one that was abandoned, and remove it;
 /// then there is another. **A journal without its lock would be adopted while it is written.**
-fn own_folder(parent: &Path, mapped: bool) -> io::Result<(JournalId, DiskFolder, FolderLock)> {
+fn own_folder(
+    parent: &Path,
+    mapped: bool,
+    after: Option<JournalId>,
+) -> io::Result<(JournalId, DiskFolder, FolderLock)> {
     let mut error = io::Error::other("each new folder is taken by somebody else");
     for _ in 0..FOLDER_TRIES_MAX {
-        let id = JournalId::generate();
+        let id = id_after(after);
         let made = DiskFolder::create(&parent.join(id.to_string()), mapped)
             .and_then(|folder| folder.lock().map(|lock| (folder, lock)));
         match made {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::journal::DropReason;
 use crate::journal::cursor::Cursor;
 use crate::stats::SinkCounters;
 
@@ -10,7 +11,10 @@ use crate::stats::SinkCounters;
 #[derive(Debug)]
 pub(super) struct Reader {
     pub(super) cursor: Arc<Cursor>,
-    pub(super) counters: Arc<SinkCounters>,
+    /// Of the sink, in all journals.
+    counters: Arc<SinkCounters>,
+    /// Of this journal alone.
+    own: SinkCounters,
     /// Nothing more is accepted for it unless something else goes.
     full: AtomicBool,
     /// What gathers for it goes out at once.
@@ -22,9 +26,21 @@ impl Reader {
         Self {
             cursor: Arc::new(cursor),
             counters,
+            own: SinkCounters::default(),
             full: AtomicBool::default(),
             pressed: AtomicBool::default(),
         }
+    }
+
+    /// Counts events that this sink will not have.
+    pub(super) fn give_up(&self, reason: DropReason, events: u64) {
+        self.own.give_up(reason, events);
+        self.counters.give_up(reason, events);
+    }
+
+    /// Events of this journal that the sink will not have, by reason.
+    pub(super) fn dropped(&self) -> [u64; DropReason::ALL.len()] {
+        self.own.dropped()
     }
 
     /// Whether nothing more is accepted for it unless something else goes.

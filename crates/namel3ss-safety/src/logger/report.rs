@@ -71,7 +71,8 @@ impl Shared {
             self.branches.iter().map(|branch| self.sink_stats(branch)).collect();
         let refused = counters.dropped();
         let unsequenced = counters.unsequenced.load(Ordering::Acquire);
-        let logged = self.lanes().map(|lane| lane.journal.last().0).sum::<u64>() + unsequenced;
+        let logged =
+            self.journals.all().map(|lane| lane.journal.last().0).sum::<u64>() + unsequenced;
         for sink in &mut sinks {
             sink.dropped += refused.iter().sum::<u64>();
             sink.pending = logged.saturating_sub(sink.flushed + sink.fallback + sink.dropped);
@@ -149,7 +150,8 @@ impl Shared {
             sums.dropped = only.counters.dropped();
             return sums;
         }
-        for of_lane in self.lanes().filter_map(|lane| lane.merged.as_ref().map(Merged::sums)) {
+        let merged = self.journals.all().filter_map(|lane| lane.merged.as_ref());
+        for of_lane in merged.map(Merged::sums) {
             sums.flushed += of_lane.flushed;
             sums.fallback += of_lane.fallback;
             add_to(&mut sums.dropped, &of_lane.dropped);

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::Logged;
@@ -11,8 +11,9 @@ use super::adopt::Adopting;
 use super::branch::{Branch, Progress};
 use super::config::Config;
 use super::host::Host;
+use super::journals::Journals;
 use super::keeper;
-use super::lane::{Lane, Patience};
+use super::lane::{Closed, Lane, Patience};
 use super::life::Life;
 use super::report::Said;
 use super::threads::Threads;
@@ -22,6 +23,9 @@ pub(super) use crate::locks::lock;
 use crate::notice::{Level, Notices};
 use crate::stats::Counters;
 
+/// The place of a journal in the list, and the last seq in it that somebody waits for.
+pub(super) type Target = (usize, Seq);
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -29,10 +33,9 @@ pub(super) struct Shared {
     /// One for each sink; never empty.
     pub(super) branches: Box<[Branch]>,
     pub(super) counters: Arc<Counters>,
-    /// The journal, opened by the first event.
-    pub(super) first: OnceLock<Lane>,
-    /// The file journal that took over from one in memory, once storage was there again.
-    pub(super) resumed: OnceLock<Lane>,
+    /// The first one is opened by the first event.
+    pub(super) journals: Journals,
+    /// Held by whoever begins a journal, looks after the folders of those that there are, or ends one.
     pub(super) opening: Mutex<()>,
     /// Held by the worker that looks for orphans, for all of them.
     pub(super) adopting: Mutex<Adopting>,
@@ -63,8 +66,7 @@ impl Shared {
         Self {
             branches: sinks.map(|(index, sink)| Branch::new(index, sink, &config)).collect(),
             counters: Arc::default(),
-            first: OnceLock::new(),
-            resumed: OnceLock::new(),
+            journals: Journals::default(),
             opening: Mutex::default(),
             adopting: Mutex::default(),
             life: Arc::new(Life::new(config.autostart)),
@@ -136,12 +138,12 @@ impl Shared {
     /// The lane that events go to now, if there is one.
     #[inline]
     pub(super) fn lane(&self) -> Option<&Lane> {
-        self.resumed.get().or_else(|| self.first.get())
+        self.journals.active()
     }
 
-    /// All lanes, oldest first.
+    /// The lanes of all journals that are not finished, oldest first.
     pub(super) fn lanes(&self) -> impl Iterator<Item = &Lane> {
-        self.first.get().into_iter().chain(self.resumed.get())
+        self.journals.open()
     }
 
     /// Where each sink's dataset is, without secrets; empty while no adapter is registered.
@@ -161,7 +163,20 @@ impl Shared {
             Some(lane) => lane,
             None => self.open_lane(),
         };
-        lane.accept(payload, patience, &Hosted(self))
+        match lane.accept(payload, patience, &Hosted(self)) {
+            Ok(logged) => logged,
+            Err(Closed) => self.accept_again(payload, patience),
+        }
+    }
+
+    /// After a journal was closed: the next one was there before, and has room.
+    #[cold]
+    fn accept_again(self: &Arc<Self>, payload: &[u8], patience: Patience) -> Option<Logged> {
+        loop {
+            if let Ok(logged) = self.open_lane().accept(payload, patience, &Hosted(self)) {
+                return logged;
+            }
+        }
     }
 
     /// Asks the workers to look for orphans and to try again what they have kept; the request's
@@ -181,13 +196,14 @@ impl Shared {
         self.lanes().for_each(Lane::wake_waiting);
     }
 
-    /// Whether everything accepted up to `targets` (one seq a lane) has settled in a branch.
-    pub(super) fn settled(&self, branch: &Branch, targets: &[Seq]) -> bool {
-        branch.settled(self.lanes(), targets)
+    /// Whether everything accepted up to `targets` has settled in a branch.
+    pub(super) fn settled(&self, branch: &Branch, targets: &[Target]) -> bool {
+        branch.settled(&self.journals, targets)
     }
 
-    pub(super) fn targets(&self) -> Vec<Seq> {
-        self.lanes().map(|lane| lane.journal.last()).collect()
+    /// Everything that was accepted so far.
+    pub(super) fn targets(&self) -> Vec<Target> {
+        self.lanes().map(|lane| (lane.index, lane.journal.last())).collect()
     }
 
     /// What a forked child's logger is made of: the same, but for locks that a thread which the

@@ -30,6 +30,8 @@ mod places;
 #[cfg(unix)]
 mod life;
 #[cfg(unix)]
+mod journals;
+#[cfg(unix)]
 mod host;
 #[cfg(unix)]
 mod healthy;

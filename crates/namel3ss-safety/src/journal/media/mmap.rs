@@ -136,6 +136,37 @@ impl Mapping {
         }
     }
 
+    /// Lets go of its file and of the memory that it takes; its words are zeros from then on, which
+    /// are shared with nothing. Only its addresses are kept, so that who still looks finds something.
+    pub fn let_go(&self) {
+        #[cfg(unix)]
+        {
+            use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+            let (address, bytes) = match &self.words {
+                Words::Mapped { address, bytes } => (address.as_ptr(), *bytes),
+                Words::Shared(mapping) => return mapping.let_go(),
+            };
+            // SAFETY: the range is exactly that of the live mapping which this value owns. What is
+            // mapped in its place is as long, and may be read and written in the same ways, so that
+            // each borrow of its words stays good; they are atomics, which may change at any time.
+            let _ = unsafe {
+                mmap_anonymous(
+                    address.cast(),
+                    bytes,
+                    ProtFlags::READ | ProtFlags::WRITE,
+                    MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE,
+                )
+            };
+            if let Some(watched) = &self.watched {
+                watched.end();
+            }
+        }
+        #[cfg(not(unix))]
+        if let Words::Shared(mapping) = &self.words {
+            mapping.let_go();
+        }
+    }
+
     /// All of it, as words. Byte order in a word is little-endian by convention of the callers.
     #[inline]
     #[must_use]
@@ -271,6 +302,28 @@ mod tests {
         drop(mapping);
         let again = Mapping::of_file(&file, 4096).unwrap();
         assert!(!again.is_damaged() && super::sigbus::is_in_place());
+    }
+
+    #[test]
+    fn a_mapping_that_was_let_go_holds_no_file_and_reads_as_zeros() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ring");
+        let file =
+            std::fs::File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+        file.set_len(8192).unwrap();
+        let mapping = Mapping::of_file(&file, 8192).unwrap();
+        let words = mapping.words();
+        words[1].store(7, Ordering::Release);
+        let is_mapped = || {
+            let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+            maps.contains(path.to_str().unwrap())
+        };
+        assert!(is_mapped() || !cfg!(target_os = "linux"));
+        mapping.let_go();
+        assert!(!is_mapped());
+        words[513].store(8, Ordering::Release);
+        assert_eq!([1, 513].map(|at| words[at].load(Ordering::Acquire)), [0, 8]);
+        drop(mapping);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod mmap;
 mod sigbus;
 mod file;
 mod memory;
+mod movable;
 
 use std::fmt;
 use std::io;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 pub use self::file::{DiskFolder, FolderLock};
 pub use self::memory::{Fault, MemoryFolder};
 pub use self::mmap::{ForkGuard, Mapping};
+pub use self::movable::MovableFolder;
 
 /// A folder of files. Names are ours: plain, without separators.
 pub trait Folder: fmt::Debug + Send + Sync {

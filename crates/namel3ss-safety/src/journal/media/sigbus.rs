@@ -38,12 +38,18 @@ impl Watched {
     pub(super) fn damaged(&self) -> &'static AtomicBool {
         &self.0.damaged
     }
+
+    /// Watches nothing any more; its place in the table is kept until it is dropped, because others
+    /// may look at [`damaged`](Self::damaged).
+    pub(super) fn end(&self) {
+        self.0.start.store(0, Ordering::SeqCst);
+        self.0.end.store(0, Ordering::SeqCst);
+    }
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        self.0.start.store(0, Ordering::SeqCst);
-        self.0.end.store(0, Ordering::SeqCst);
+        self.end();
         self.0.taken.store(false, Ordering::Release);
     }
 }

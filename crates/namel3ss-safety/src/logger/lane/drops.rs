@@ -27,9 +27,22 @@ impl Lane {
     pub(in crate::logger) fn drop_unsequenced(&self, reason: DropReason) {
         // The order matters to whoever adds up: dropped never exceeds logged.
         self.counters.unsequenced.fetch_add(1, Ordering::AcqRel);
-        self.counters.give_up(reason, 1);
+        self.own.unsequenced.fetch_add(1, Ordering::AcqRel);
+        self.give_up(reason);
         let seqs = (Seq(0), Seq(0));
         self.journal.push_gap(Gap { reason, events: 1, seqs, at: Timestamp::now() });
+    }
+
+    /// Counts an event that no sink will have.
+    pub(super) fn give_up(&self, reason: DropReason) {
+        self.own.give_up(reason, 1);
+        self.counters.give_up(reason, 1);
+    }
+
+    /// Events of this journal that no sink had a say in: those that never got a seq, and what was
+    /// dropped, by reason.
+    pub(in crate::logger) fn refused(&self) -> (u64, [u64; DropReason::ALL.len()]) {
+        (self.own.unsequenced.load(Ordering::Acquire), self.own.dropped())
     }
 
     /// Gives up the `events` oldest, but never the `keep` newest, each for every sink whose worker has
@@ -43,7 +56,7 @@ impl Lane {
         let mut from = next;
         for reader in self.dropping() {
             let first = Seq(next.0 - reader.cursor.take_before(next));
-            reader.counters.give_up(DropReason::DropOldest, self.events_in(first, next));
+            reader.give_up(DropReason::DropOldest, self.events_in(first, next));
             from = from.min(first);
         }
         if from == next {

@@ -41,12 +41,11 @@ impl<'a> Ledger<'a> {
     fn save(&self, change: impl FnOnce(&mut CursorState)) {
         let saved = self.cursor.save(|state| {
             change(state);
-            if self.lane.is_some() {
-                let refused = &self.shared.counters;
-                let given_up = self.branch.counters.dropped();
-                let sums = refused.dropped().into_iter().zip(given_up).map(|(a, b)| a + b);
-                state.dropped.iter_mut().zip(sums).for_each(|(known, sum)| *known = sum);
-                state.unsequenced = refused.unsequenced.load(Ordering::Acquire);
+            if let Some(lane) = self.lane {
+                let (unsequenced, refused) = lane.refused();
+                let given_up = self.branch.reader(lane).dropped();
+                state.dropped = std::array::from_fn(|reason| refused[reason] + given_up[reason]);
+                state.unsequenced = unsequenced;
             }
         });
         self.branch.set_saved(saved.is_ok());

@@ -4,12 +4,13 @@
 //! It is a plain function that a thread drives, a step at a time; between two steps it can be
 //! stopped, and whatever it was doing is in the journal.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+mod keep;
 mod ledger;
 mod source;
 mod orphans;
@@ -23,7 +24,6 @@ use super::branch::Branch;
 use super::config::Config;
 use super::keeper;
 use super::lane::{Ground, Lane};
-use super::report::Saying;
 use super::shared::{Shared, lock};
 use crate::adapter::Batching;
 use crate::batch::RowBuffer;
@@ -34,6 +34,8 @@ use crate::sink::{Delivering, Step};
 
 /// How often it looks for what other processes have left behind.
 const SCAN_EVERY: Duration = Duration::from_secs(30);
+/// How often it looks for a frame of an earlier journal that others are about to commit or to move.
+const COMMIT_POLL: Duration = Duration::from_millis(1);
 /// How long it leaves a journal alone that can't be read.
 const READ_RETRY: Duration = Duration::from_secs(1);
 
@@ -41,7 +43,8 @@ const READ_RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Worker {
     orphans: VecDeque<Share>,
-    places: [ReadPlace; 2],
+    /// Where it reads, by the places of the journals.
+    places: BTreeMap<usize, ReadPlace>,
     rows: RowBuffer,
     flight: Option<Flight>,
     scan_due: Option<Duration>,
@@ -50,8 +53,8 @@ pub(super) struct Worker {
     /// The last request that was seen.
     request: u64,
     resume_due: Duration,
-    /// Where there is no keeper: since when each lane's buffer holds something.
-    buffered_since: [Option<Duration>; 2],
+    /// Where there is no keeper: since when the buffer of a journal holds something, by its place.
+    buffered_since: BTreeMap<usize, Duration>,
     /// Since when handed-over rows wait for more of them.
     gathering_since: Option<Duration>,
     /// When the last batch of an orphan was begun.
@@ -85,14 +88,14 @@ impl Worker {
     pub(super) fn new(config: &Config) -> Self {
         Self {
             orphans: VecDeque::new(),
-            places: Default::default(),
+            places: BTreeMap::new(),
             rows: RowBuffer::new(JournalId([0; 16])),
             flight: None,
             scan_due: Some(Duration::ZERO),
             more_orphans: false,
             request: 0,
             resume_due: Duration::ZERO,
-            buffered_since: [None; 2],
+            buffered_since: BTreeMap::new(),
             gathering_since: None,
             orphan_at: None,
             last_progress: config.clock.monotonic(),
@@ -182,45 +185,10 @@ impl Worker {
         self.last_progress = now;
         let scan = self.scan_due.map(|due| due.saturating_sub(now));
         let interval = shared.config.flush_interval;
-        let hand_over = self.buffered_since.iter().flatten().map(|since| *since + interval);
+        let hand_over = self.buffered_since.values().map(|since| *since + interval);
         let hand_over = hand_over.min().map(|due| due.saturating_sub(now));
         let soonest = scan.into_iter().chain(hand_over).min();
         soonest.map(|wait| wait.max(Duration::from_millis(1)))
-    }
-
-    /// What the keeper does, where there is none.
-    fn keep(&mut self, shared: &Arc<Shared>, branch: &Branch, now: Duration) {
-        if now >= self.resume_due {
-            self.resume_due = now + keeper::RESUME_EVERY;
-            shared.try_resume();
-            shared.say_dropped(Saying::Due);
-            shared.check_journals();
-        }
-        self.settle_dropped(shared, branch);
-        let config = &shared.config;
-        for (lane, since) in shared.lanes().zip(&mut self.buffered_since) {
-            // An error is met again, and said, by whoever needs the frames.
-            let _ = lane.journal.try_drain(lane.acked().next());
-            keeper::gate(shared, lane);
-            let started = shared.life.is_started();
-            if started && lane.is_apart() {
-                lane.hand_ahead(lane.journal.drained());
-                shared.call_others(branch);
-            }
-            let buffered = lane.buffered();
-            if buffered == 0 {
-                *since = None;
-                continue;
-            }
-            let waited = now.saturating_sub(*since.get_or_insert(now));
-            let due = buffered >= config.buffer_size
-                || waited >= config.flush_interval
-                || lane.is_pressed();
-            if due && !lane.keeps_buffer() && started {
-                keeper::hand_by_worker(shared, branch, lane);
-                *since = None;
-            }
-        }
     }
 
     /// One step of a batch on its way.
@@ -237,7 +205,7 @@ impl Worker {
         let (cursor, lane) = match (orphan, flight.from) {
             (Some(share), _) => (share.cursor.clone(), None),
             (None, Origin::Lane(index)) => {
-                let Some(lane) = shared.lanes().nth(index) else { return Duration::ZERO };
+                let Some(lane) = shared.journals.get(index) else { return Duration::ZERO };
                 (branch.reader(lane).cursor.clone(), Some(lane))
             }
             (None, Origin::Orphan) => return Duration::ZERO,
@@ -371,8 +339,9 @@ impl Worker {
             self.count_recovering(branch);
             return Ok(self.flight.take().map_or(Next::Again, Next::Batch));
         }
-        for (index, lane) in shared.lanes().enumerate() {
-            match self.next_of_lane(shared, branch, index, lane, &batching, now)? {
+        self.places.retain(|index, _| !shared.is_finished(*index));
+        for lane in shared.lanes() {
+            match self.next_of_lane(shared, branch, lane, &batching, now)? {
                 Some(Next::Gathering(wait)) => {
                     return Ok(Next::Gathering(held.map_or(wait, |held| held.min(wait))));
                 }
@@ -387,7 +356,6 @@ impl Worker {
         &mut self,
         shared: &Arc<Shared>,
         branch: &Branch,
-        index: usize,
         lane: &Lane,
         batching: &Batching,
         now: Duration,
@@ -408,14 +376,26 @@ impl Worker {
             }
         }
         settle_dropped(shared, branch, lane);
-        let handed = lane.handed_to(reader);
-        let (front, upto) = (reader.cursor.front(), handed.min(lane.journal.drained()));
+        // Nothing more comes to it.
+        let closed = lane.journal.is_closed();
+        let mut upto = lane.handed_to(reader).min(lane.journal.drained());
+        if closed && upto < reader.cursor.front() && (flushing || shared.life.is_started()) {
+            let _ = lane.journal.try_drain(lane.acked().next());
+            keeper::hand_by_worker(shared, branch, lane);
+            upto = lane.handed_to(reader).min(lane.journal.drained());
+        }
+        let front = reader.cursor.front();
         if upto < front {
-            self.gathering_since = None;
+            if !closed {
+                self.gathering_since = None;
+            } else if upto < lane.journal.last() && !lane.journal.is_failing() {
+                // Somebody is about to commit, or moves the frames: later journals come later.
+                return Ok(Some(Next::Gathering(COMMIT_POLL)));
+            }
             return Ok(None);
         }
         let waiting = upto.0 + 1 - front.0;
-        let since = *self.gathering_since.get_or_insert(now);
+        let since = if closed { now } else { *self.gathering_since.get_or_insert(now) };
         let waited = now.saturating_sub(since);
         let is_full = waiting >= batching.rows_max as u64 || reader.is_pressed();
         // Before it is frozen a batch may still grow; one that only memory has is better off in a file.
@@ -423,12 +403,12 @@ impl Worker {
             && lane.journal.bytes_from(front) < batching.bytes_max as u64;
         let join_for = if joins { branch.sink.join_for() } else { Duration::ZERO };
         let wait_max = batching.wait_max.max(join_for);
-        if !urged && !is_full && waited < wait_max {
+        if !urged && !closed && !is_full && waited < wait_max {
             return Ok(Some(Next::Gathering(wait_max - waited)));
         }
         let (store, cursor) = (lane.journal.store(), &reader.cursor);
         let source = Source { store, cursor, branch, lane: Some(lane) };
-        let place = &mut self.places[index];
+        let place = self.places.entry(lane.index).or_default();
         let through = read(shared, &source, place, &mut self.rows, upto, batching)?;
         // Those who drop the oldest may have taken some of it meanwhile.
         let mut from = front;
@@ -439,12 +419,14 @@ impl Worker {
             }
             self.rows.drop_before(from);
         }
-        self.gathering_since = None;
+        if !closed {
+            self.gathering_since = None;
+        }
         if self.rows.is_empty() {
             Ledger::of_lane(shared, branch, lane).settle_through(through);
             return Ok(Some(Next::Again));
         }
-        Ok(Some(Next::Batch(self.launch(branch, Origin::Lane(index), through))))
+        Ok(Some(Next::Batch(self.launch(branch, Origin::Lane(lane.index), through))))
     }
 
     fn launch(&mut self, branch: &Branch, from: Origin, last: Seq) -> Flight {

@@ -100,7 +100,7 @@ impl Source<'_> {
             let _ = self.cursor.save(|state| state.dropped[reason.index()] += events);
             return;
         };
-        self.branch.counters.give_up(reason, events);
+        self.branch.reader(lane).give_up(reason, events);
         if let Some(merged) = &lane.merged {
             // Each sink meets it; as an event of the lane it is given up once.
             runs.iter().for_each(|(first, last)| merged.give_up(*first, *last, Some(reason)));

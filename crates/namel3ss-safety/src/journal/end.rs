@@ -1,0 +1,39 @@
+//! The end of a journal: it takes no more events, and, once they have settled or are left to somebody
+//! else, lets go of all that it holds.
+
+use std::sync::atomic::Ordering;
+
+use super::Journal;
+use super::drain::Drainer;
+use crate::locks::lock;
+
+impl Journal {
+    /// Takes no more events: when this returns, [`last`](Self::last) stands for good, and each append
+    /// that has no seq yet fails.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.ring.close();
+        self.spill.close();
+    }
+
+    /// Whether it takes no more events.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Lets go of its files, its memory and its lock, once it is closed: everything in it has
+    /// settled, or is left to whoever takes its lock next. Nothing is removed, nothing can be read
+    /// any more.
+    pub fn let_go(&self) {
+        debug_assert!(self.is_closed(), "somebody may be writing to it");
+        let mut drainer = lock(&self.drainer);
+        *drainer = Drainer::new(drainer.drained());
+        self.ring.let_go();
+        self.spill.let_go();
+        self.store.let_go();
+        self.failing.store(false, Ordering::Relaxed);
+        // Last: until here it was ours.
+        *lock(&self._lock) = None;
+    }
+}

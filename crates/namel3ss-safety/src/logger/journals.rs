@@ -1,0 +1,102 @@
+//! The journals of one logger, in the order in which they were begun. The last one is active: events
+//! go to it. Those before it take no more events, and are delivered in order.
+//!
+//! The list only grows, so that `log()` finds the active one without a lock and without counting who
+//! uses it. A journal that is finished keeps its place and its counters, some 2 KiB, and lets go of
+//! its folder, files and memory.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::lane::Lane;
+
+/// Each chunk has twice as many places as the one before.
+const CHUNKS: usize = 24;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Journals {
+    begun: AtomicUsize,
+    /// Those before this one are finished.
+    settled: AtomicUsize,
+    chunks: [OnceLock<Box<[OnceLock<Lane>]>>; CHUNKS],
+}
+
+impl Journals {
+    /// The one that events go to now.
+    #[inline]
+    pub(super) fn active(&self) -> Option<&Lane> {
+        self.get(self.begun.load(Ordering::Acquire).checked_sub(1)?)
+    }
+
+    /// The one that was begun as the `index`th, counted from 0.
+    #[inline]
+    pub(super) fn get(&self, index: usize) -> Option<&Lane> {
+        let (chunk, at) = place(index);
+        self.chunks.get(chunk)?.get()?.get(at)?.get()
+    }
+
+    /// How many were begun.
+    pub(super) fn len(&self) -> usize {
+        self.begun.load(Ordering::Acquire)
+    }
+
+    /// Makes `lane` the active one; for one caller at a time. False where the list is full, after 16
+    /// million journals.
+    pub(super) fn push(&self, lane: Lane) -> bool {
+        let index = self.len();
+        let (size, at) = place(index);
+        let Some(chunk) = self.chunks.get(size) else { return false };
+        let places = chunk.get_or_init(|| (0..1 << size).map(|_| OnceLock::new()).collect());
+        let pushed = places.get(at).is_some_and(|place| place.set(lane).is_ok());
+        if pushed {
+            self.begun.store(index + 1, Ordering::Release);
+        }
+        pushed
+    }
+
+    /// All of them, oldest first.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Lane> {
+        self.from(0)
+    }
+
+    /// Those that are not finished, oldest first.
+    pub(super) fn open(&self) -> impl Iterator<Item = &Lane> {
+        self.from(self.settled.load(Ordering::Acquire)).filter(|lane| !lane.is_finished())
+    }
+
+    fn from(&self, first: usize) -> impl Iterator<Item = &Lane> {
+        (first..self.len()).filter_map(|index| self.get(index))
+    }
+
+    /// Has [`open`](Self::open) begin behind those that are finished.
+    pub(super) fn pass_finished(&self) {
+        let first = self.settled.load(Ordering::Acquire);
+        let done = self.from(first).take_while(|lane| lane.is_finished()).count();
+        self.settled.fetch_max(first + done, Ordering::AcqRel);
+    }
+}
+
+/// The chunk that holds the `index`th place, and where in it: the first one holds one place, each
+/// further one as many as all before it and one.
+#[inline]
+fn place(index: usize) -> (usize, usize) {
+    let chunk = (index + 1).ilog2();
+    (chunk as usize, index + 1 - (1 << chunk))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_place_is_one_of_its_own() {
+        let places: Vec<_> = (0..8).map(place).collect();
+        let expected = [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2), (2, 3), (3, 0)];
+        assert_eq!(places, expected);
+        for index in 0..10_000 {
+            let (chunk, at) = place(index);
+            assert!(chunk < CHUNKS && at < 1 << chunk);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What the keeper does, done by a worker where there is no keeper.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Worker;
+use crate::logger::branch::Branch;
+use crate::logger::keeper;
+use crate::logger::report::Saying;
+use crate::logger::shared::Shared;
+
+impl Worker {
+    /// Does the work of a keeper that is not there.
+    pub(super) fn keep(&mut self, shared: &Arc<Shared>, branch: &Branch, now: Duration) {
+        if now >= self.resume_due {
+            self.resume_due = now + keeper::RESUME_EVERY;
+            shared.try_resume();
+            shared.say_dropped(Saying::Due);
+            shared.check_journals();
+        }
+        self.settle_dropped(shared, branch);
+        let config = &shared.config;
+        for lane in shared.lanes() {
+            // An error is met again, and said, by whoever needs the frames.
+            let _ = lane.journal.try_drain(lane.acked().next());
+            keeper::gate(shared, lane);
+            let started = shared.life.is_started();
+            if started && lane.is_apart() {
+                lane.hand_ahead(lane.journal.drained());
+                shared.call_others(branch);
+            }
+            let buffered = lane.buffered();
+            if buffered == 0 {
+                self.buffered_since.remove(&lane.index);
+                continue;
+            }
+            let since = *self.buffered_since.entry(lane.index).or_insert(now);
+            let waited = now.saturating_sub(since);
+            let due = buffered >= config.buffer_size
+                || waited >= config.flush_interval
+                || lane.journal.is_closed()
+                || lane.is_pressed();
+            if due && !lane.keeps_buffer() && started {
+                keeper::hand_by_worker(shared, branch, lane);
+                self.buffered_since.remove(&lane.index);
+            }
+        }
+        shared.finish_journals();
+    }
+}

@@ -241,6 +241,18 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// A copy of the rows at the positions `at`, which ascend, as rows of another journal.
+    pub(crate) fn picked(&self, at: &[usize], journal: JournalId) -> RowBuffer {
+        let mut rows = RowBuffer::new(journal);
+        rows.durability = self.durability;
+        for entry in at.iter().map(|at| &self.entries[*at]) {
+            let start = rows.bytes.len();
+            rows.bytes.extend_from_slice(&self.bytes[entry.start..entry.end]);
+            rows.entry(entry.seq, start);
+        }
+        rows
+    }
+
     /// How many bytes each row's payload takes, in the order of the rows.
     pub fn row_bytes(&self) -> impl ExactSizeIterator<Item = usize> + use<'a> {
         self.entries.iter().map(|entry| entry.end - entry.start)

@@ -45,6 +45,38 @@ impl JournalId {
     pub fn generate() -> Self {
         Self(uuid_v7_bytes(Timestamp::now(), os_random()))
     }
+
+    /// The journal id under which an event is stored whose own id, this one and `seq`, another event
+    /// has: the same for the same event. It sorts beside this one, and says the same about its age.
+    #[must_use]
+    pub(crate) fn derived(self, seq: Seq, event_id: &str, timestamp: Timestamp) -> Self {
+        let id = u128::from_be_bytes(self.0);
+        // Its halves, each of 64 bits.
+        let mut words =
+            vec![(id >> 64) as u64, id as u64, seq.0, timestamp.micros().cast_unsigned()];
+        words.extend(event_id.as_bytes().chunks(8).map(|chunk| {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            u64::from_le_bytes(word)
+        }));
+        words.push(event_id.len() as u64);
+        let hashed = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344]
+            .map(|seed| words.iter().fold(seed, |hash, word| mix(hash ^ word)));
+        let mut bytes = (u128::from(hashed[0]) << 64 | u128::from(hashed[1])).to_be_bytes();
+        bytes[..6].copy_from_slice(&self.0[..6]);
+        bytes[6] = (bytes[6] & 0x0f) | (self.0[6] & 0xf0);
+        bytes[8] = (bytes[8] & 0x3f) | (self.0[8] & 0xc0);
+        Self(bytes)
+    }
+}
+
+/// A bijection of 64 bits in which each bit depends on each: the finalizer of
+/// [SplitMix64](https://doi.org/10.1145/2714064.2660195).
+const fn mix(mut word: u64) -> u64 {
+    word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
 }
 
 impl fmt::Display for JournalId {
@@ -192,6 +224,33 @@ mod tests {
         assert_eq!(a.len(), 36);
         assert_eq!(&a[14..15], "7");
         assert!(matches!(&a[19..20], "8" | "9" | "a" | "b"));
+    }
+
+    #[test]
+    fn derived_journals_are_the_same_for_the_same_event_and_differ_else() {
+        let journal = JournalId::generate();
+        let at = Timestamp::from_micros;
+        let derived = journal.derived(Seq(2), "event", at(5));
+        assert_eq!(derived, journal.derived(Seq(2), "event", at(5)));
+        // What is written down never changes.
+        let fixed = JournalId(*b"\x01\x90\0\0\0\0\x70\0\x80\0\0\0\0\0\0\x01");
+        let written = fixed.derived(Seq(1), "e", at(1)).to_string();
+        assert_eq!(written, "01900000000073cd964ee2715a426af5");
+        let others = [
+            journal,
+            journal.derived(Seq(3), "event", at(5)),
+            journal.derived(Seq(2), "event\0", at(5)),
+            journal.derived(Seq(2), "event", at(6)),
+            derived.derived(Seq(2), "event", at(5)),
+        ];
+        for other in others {
+            assert_ne!(other, derived);
+            assert_eq!(other.0[..6], journal.0[..6]);
+            assert_eq!((other.0[6] >> 4, other.0[8] >> 6), (7, 2));
+        }
+        let many: std::collections::HashSet<JournalId> =
+            (0..10_000).map(|n| journal.derived(Seq(2), "event", at(n))).collect();
+        assert_eq!(many.len(), 10_000);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub enum Level {
     Warning,
     /// Events were not delivered where they should be: fallback.
     Error,
-    /// Events were lost.
+    /// Events were lost, or would be if nobody acted.
     Critical,
 }
 

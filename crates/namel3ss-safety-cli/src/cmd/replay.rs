@@ -142,6 +142,7 @@ impl Replay {
                     "to": to,
                     "rows": report.rows,
                     "duplicates": report.duplicates,
+                    "copied": report.copied,
                     "refused": report.refused,
                     "left_in": report.left_in.as_ref().map(|to| to.display().to_string()),
                     "moved_to": report.moved_to.map(|to| to.display().to_string()),
@@ -174,7 +175,14 @@ impl Replay {
             || "; its folder does not say where: name it with --to URL".to_owned(),
             |to| format!(" in {to}"),
         );
-        context.out.text(format!("{verb} {} rows of {path}{to}", file["rows"]))
+        let copied = match file["copied"].as_u64() {
+            None | Some(0) => String::new(),
+            Some(copied) => format!(
+                "; {copied} of them under other journal ids, because other events have theirs: the file \
+                 is of a copy of a process"
+            ),
+        };
+        context.out.text(format!("{verb} {} rows of {path}{to}{copied}", file["rows"]))
     }
 
     /// The files that are meant: those named, and those in folders named or usual.

@@ -3,7 +3,9 @@
 //! One transaction a batch, in WAL mode; a database with other tables keeps its mode. `durability="process"` needs no sync (synchronous NORMAL);
 //! `"power"` syncs each commit (FULL). A table that stands there with other columns keeps them: the
 //! columns of our names are filled, all else goes to its `metadata` column under the fields' names
-//! (`row.` before one that the metadata has already); without such a column it is refused. **Limit:**
+//! (`row.` before one that the metadata has already); without such a column it is refused. A row whose
+//! (`journal_id`, `seq`) another event has, by its `event_id` and `timestamp`, is reported as
+//! [`Failure::IdsTaken`]; where the table has neither column it counts as stored. **Limit:**
 //! without a unique key on (`journal_id`, `seq`) a row may be stored more than once. A row that a
 //! trigger ignores silently is refused as one that breaks a constraint is; where that can't be seen
 //! (a view without these columns), it counts as stored.
@@ -36,7 +38,7 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use self::connect::{check_version, connect, failed};
 pub use self::read::{Filter, Reader, SqliteRow, read, read_immutable};
-use self::table::{Columns, MANY, Scratch};
+use self::table::{Columns, InPlace, MANY, Scratch};
 use crate::schema::Table;
 
 /// How often a batch is stored anew because somebody took the log away.
@@ -145,7 +147,8 @@ impl SqliteAdapter {
         failed(&self.path, doing, error)
     }
 
-    fn store(&self, open: &mut Open, batch: &Batch<'_>) -> Result<(), AdapterError> {
+    /// The positions of rows whose ids other events have; all others are stored.
+    fn store(&self, open: &mut Open, batch: &Batch<'_>) -> Result<Vec<usize>, AdapterError> {
         let failed = |error| self.failed("write to", &error);
         let power = batch.durability() == Durability::Power;
         if power != open.power {
@@ -165,8 +168,9 @@ impl SqliteAdapter {
         }
         let stored = insert(&transaction, &open.columns, batch).map_err(failed)?;
         let mut poison = stored.refused;
-        let absent = open.columns.absent(&transaction, &self.table, batch, &stored.passed_over);
-        poison.extend(absent.map_err(failed)?);
+        let in_place = open.columns.look(&transaction, &self.table, batch, &stored.passed_over);
+        let InPlace { absent, others } = in_place.map_err(failed)?;
+        poison.extend(absent);
         if !poison.is_empty() {
             poison.sort_unstable();
             // Dropping the transaction rolls it back.
@@ -184,7 +188,7 @@ impl SqliteAdapter {
                 .query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(()))
                 .map_err(failed)?;
         }
-        Ok(())
+        Ok(others)
     }
 }
 
@@ -343,9 +347,13 @@ impl SqliteAdapter {
                 Some(open) => open,
                 none => none.insert(self.connect()?),
             };
-            self.store(open, batch)?;
+            let others = self.store(open, batch)?;
             if identity(&self.log()) == open.log {
-                return Ok(());
+                return if others.is_empty() {
+                    Ok(())
+                } else {
+                    Err(AdapterError::ids_taken(others))
+                };
             }
         }
         Err(AdapterError::transient(format!(

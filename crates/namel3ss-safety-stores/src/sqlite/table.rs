@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use crate::schema::{Dialect, Table, ddl};
 
+const EVENT_ID: usize = 0;
+const TIMESTAMP: usize = 1;
 const METADATA: usize = 16;
 const JOURNAL: usize = 17;
 const SEQ: usize = 18;
@@ -40,6 +42,15 @@ pub(super) struct Columns {
     columns: Vec<usize>,
     /// The fields that have no column.
     rest: Vec<usize>,
+}
+
+/// What a table has in place of rows, by their positions in the batch.
+#[derive(Debug, Default)]
+pub(super) struct InPlace {
+    /// Nothing.
+    pub(super) absent: Vec<usize>,
+    /// Other events.
+    pub(super) others: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -141,20 +152,21 @@ impl Columns {
         statement.raw_execute()
     }
 
-    /// Which of `doubtful`, positions of rows that no insert counted, are not in the table.
-    pub(super) fn absent(
+    /// What is in the table in place of `doubtful`, positions of rows that no insert counted.
+    pub(super) fn look(
         &self,
         connection: &Connection,
         table: &Table,
         batch: &Batch<'_>,
         doubtful: &[usize],
-    ) -> rusqlite::Result<Vec<usize>> {
+    ) -> rusqlite::Result<InPlace> {
         if doubtful.is_empty() {
-            return Ok(Vec::new());
+            return Ok(InPlace::default());
         }
         if ![JOURNAL, SEQ].iter().all(|column| self.columns.contains(column)) {
             // SQLite counts no row of a view, whatever its triggers do with it.
-            return Ok(if self.is_view { Vec::new() } else { doubtful.to_vec() });
+            let absent = if self.is_view { Vec::new() } else { doubtful.to_vec() };
+            return Ok(InPlace { absent, others: Vec::new() });
         }
         let sql = format!(
             "SELECT CAST(seq AS INTEGER) FROM {} WHERE journal_id = ?1 AND seq BETWEEN ?2 AND ?3",
@@ -169,7 +181,48 @@ impl Columns {
         let there: HashSet<i64> =
             statement.query_map(parameters, |row| row.get(0))?.collect::<Result<_, _>>()?;
         let seqs: Vec<i64> = batch.rows().map(|row| bound(row.seq.0)).collect();
-        Ok(doubtful.iter().copied().filter(|at| !there.contains(&seqs[*at])).collect())
+        let (there, absent): (Vec<usize>, Vec<usize>) =
+            doubtful.iter().partition(|at| there.contains(&seqs[**at]));
+        Ok(InPlace { absent, others: self.others(connection, table, batch, &there)? })
+    }
+
+    /// Which of the rows at these positions stand in the table as other events: with another
+    /// `event_id` or `timestamp`, compared as SQLite compares the column, so in the form that it has
+    /// there. What is null there, or has no column, says nothing.
+    fn others(
+        &self,
+        connection: &Connection,
+        table: &Table,
+        batch: &Batch<'_>,
+        there: &[usize],
+    ) -> rusqlite::Result<Vec<usize>> {
+        let identity = [EVENT_ID, TIMESTAMP].into_iter();
+        let identity: Vec<usize> = identity.filter(|c| self.columns.contains(c)).collect();
+        if identity.is_empty() || there.is_empty() {
+            return Ok(Vec::new());
+        }
+        let differs = |column: &usize| format!("\"{}\" <> ?", name(*column));
+        let differs: Vec<String> = identity.iter().map(differs).collect();
+        let sql = format!(
+            "SELECT 1 FROM {} WHERE ({}) AND journal_id = ? AND seq = ?",
+            table.quoted(),
+            differs.join(" OR ")
+        );
+        let mut statement = connection.prepare_cached(&sql)?;
+        let mut scratch = Scratch::default();
+        let mut others = Vec::new();
+        for at in there {
+            for row in batch.slice(*at..at + 1).rows() {
+                let values = identity.iter().chain(&[JOURNAL, SEQ]).enumerate();
+                for (place, column) in values {
+                    self.bind(&mut statement, place + 1, *column, &row, &mut scratch)?;
+                }
+            }
+            if statement.raw_query().next()?.is_some() {
+                others.push(*at);
+            }
+        }
+        Ok(others)
     }
 
     fn bind(

@@ -1,5 +1,6 @@
 //! Datasets with drivers, through their public interface.
 
+mod copies;
 mod sqlite;
 mod sqlite_others;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use namel3ss_safety::adapter::ReadRow;
-use namel3ss_safety::conformance::{Subject, buffer, plain_event, run};
+use namel3ss_safety::conformance::{Subject, buffer, copies, plain_event, run};
 use namel3ss_safety::{
     DatasetAdapter, Delivery, Durability, Failure, JournalId, RowBuffer, SafetyEvent, Seq,
     Timestamp,
@@ -44,19 +44,40 @@ pub(crate) fn with_file(check: impl Fn(&Path)) {
     check(&folder.path().join("events.db"));
 }
 
+fn subject() -> Subject {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("events.db");
+    let url = format!("sqlite:///{}", path.display());
+    let again = url.clone();
+    Subject::new(open(&url).expect("a URL"), move || {
+        let _keep = &folder;
+        all(&path)
+    })
+    .reopened_by(move || open(&again).expect("a URL"))
+}
+
 #[test]
 fn sqlite_conforms() {
-    run(|| {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("events.db");
-        let url = format!("sqlite:///{}", path.display());
-        let again = url.clone();
-        Subject::new(open(&url).expect("a URL"), move || {
-            let _keep = &folder;
-            all(&path)
-        })
-        .reopened_by(move || open(&again).expect("a URL"))
-    });
+    run(subject);
+}
+
+/// Three copies of one process: 11 of their 31 events were in the table, and each copy said that all
+/// of its own were.
+#[test]
+fn copies_of_a_process_lose_nothing() {
+    copies(subject);
+}
+
+#[test]
+fn copies_that_are_killed_store_each_event_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |n: u32| folder.path().join(format!("{n}.db"));
+    let fresh = std::cell::Cell::new(0);
+    let url = || {
+        fresh.set(fresh.get() + 1);
+        format!("sqlite:///{}", path(fresh.get()).display())
+    };
+    crate::copies::hold(url, |_| all(&path(fresh.get())));
 }
 
 #[test]

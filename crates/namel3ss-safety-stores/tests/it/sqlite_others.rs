@@ -65,3 +65,42 @@ fn words_of_others_are_read_as_everywhere() {
         assert_eq!(found[1].metadata["action"], "maybe");
     });
 }
+
+/// A table of others: what is compared is what its columns hold.
+#[test]
+fn ids_and_moments_are_compared_as_the_columns_have_them() {
+    let columns = [
+        ("event_id NUMERIC, timestamp TEXT COLLATE NOCASE", true),
+        ("event_id TEXT COLLATE NOCASE, timestamp BLOB", true),
+        ("event_id, metadata TEXT", true),
+        ("timestamp TEXT, metadata TEXT", true),
+        ("metadata TEXT", false),
+    ];
+    for (columns, compares) in columns {
+        with_file(|path| {
+            let metadata = if columns.contains("metadata") { "" } else { ", metadata TEXT" };
+            let table = format!(
+                "CREATE TABLE safety_events (journal_id TEXT, seq TEXT, {columns}{metadata}, UNIQUE (journal_id, seq))"
+            );
+            Connection::open(path).unwrap().execute_batch(&table).unwrap();
+            let event = |n: u64| SafetyEvent { event_id: format!("00{n}"), ..plain_event(n) };
+            let journal = JournalId::generate();
+            let sent = buffer(journal, 1, &[event(1), event(2), event(3)]);
+            (0..2).for_each(|_| adapter(path).insert(&sent.batch()).unwrap());
+            // 1 is another event now, 3 is the same.
+            let others = buffer(journal, 1, &[event(8), event(2), event(3), event(4)]);
+            let answer = adapter(path).insert(&others.batch());
+            match compares {
+                true => {
+                    let error = answer.expect_err(columns);
+                    assert_eq!(*error.failure(), Failure::IdsTaken(vec![0]), "{columns}");
+                }
+                false => answer.expect(columns),
+            }
+            let count = "SELECT count(*) FROM safety_events";
+            let count: i64 =
+                Connection::open(path).unwrap().query_row(count, [], |row| row.get(0)).unwrap();
+            assert_eq!(count, 4, "{columns}");
+        });
+    }
+}

@@ -16,6 +16,11 @@ pub enum Failure {
     Config,
     /// These rows, by their positions in the batch, can't be stored as they are.
     Poison(Vec<usize>),
+    /// Other events are stored under the (`journal_id`, `seq`) of these rows, given by their positions
+    /// in the batch; every other row of the batch is stored. Copies of one process (a snapshot that
+    /// is started several times) number their events alike. The sink stores such rows under another
+    /// journal id.
+    IdsTaken(Vec<usize>),
     /// The adapter can't tell.
     Unknown,
 }
@@ -45,6 +50,13 @@ impl AdapterError {
     #[must_use]
     pub fn config(message: impl Into<String>) -> Self {
         Self::new(Failure::Config, message)
+    }
+
+    /// Other events have the ids of these rows; all others are stored. See [`Failure::IdsTaken`].
+    #[must_use]
+    pub fn ids_taken(rows: Vec<usize>) -> Self {
+        let text = "store rows under their (journal_id, seq): other events have it";
+        Self::new(Failure::IdsTaken(rows), text)
     }
 
     /// From an operation on a file: permissions, missing folders and links are configuration, all

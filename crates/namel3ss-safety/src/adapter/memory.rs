@@ -1,6 +1,7 @@
 //! Rows in memory: for tests and for looking at what a guard does.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Mutex;
 
 use super::{AdapterError, DatasetAdapter, Delivery};
@@ -19,7 +20,8 @@ pub struct MemoryAdapter {
 #[derive(Debug, Default)]
 struct Rows {
     rows: Vec<StoredRow>,
-    seen: HashSet<(JournalId, Seq)>,
+    /// Where the row of an id is.
+    seen: HashMap<(JournalId, Seq), usize>,
 }
 
 /// A row as [`MemoryAdapter`] keeps it.
@@ -62,13 +64,24 @@ impl MemoryAdapter {
 impl DatasetAdapter for MemoryAdapter {
     fn insert(&self, batch: &Batch<'_>) -> Result<(), AdapterError> {
         let mut stored = lock(&self.rows);
-        for row in batch.rows() {
-            if stored.seen.insert((row.journal, row.seq)) {
-                let (journal, seq, event) = (row.journal, row.seq, row.event.to_event());
-                stored.rows.push(StoredRow { journal, seq, event });
+        let Rows { rows, seen } = &mut *stored;
+        let mut others = Vec::new();
+        for (at, row) in batch.rows().enumerate() {
+            match seen.entry((row.journal, row.seq)) {
+                Entry::Vacant(vacant) => {
+                    let (journal, seq, event) = (row.journal, row.seq, row.event.to_event());
+                    vacant.insert(rows.len());
+                    rows.push(StoredRow { journal, seq, event });
+                }
+                Entry::Occupied(there) => {
+                    let there = &rows[*there.get()].event;
+                    let same = there.event_id == row.event.event_id
+                        && there.timestamp == row.event.timestamp;
+                    others.extend((!same).then_some(at));
+                }
             }
         }
-        Ok(())
+        if others.is_empty() { Ok(()) } else { Err(AdapterError::ids_taken(others)) }
     }
 
     /// Its own: another process, or another one here, is another destination.

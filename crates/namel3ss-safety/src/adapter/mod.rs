@@ -36,7 +36,9 @@ use crate::notice::Notice;
 /// Synchronous: an adapter that needs a runtime hides it. The worker calls `insert` from one
 /// thread at a time; two processes may still write to the same dataset at once.
 pub trait DatasetAdapter: fmt::Debug + Send + Sync {
-    /// Stores all rows of `batch`, or none.
+    /// Stores all rows of `batch`, or none; a row is there already if one of its (`journal_id`, `seq`)
+    /// is. An adapter that finds another event there, by its `event_id` and `timestamp`, should store
+    /// the other rows and answer [`Failure::IdsTaken`].
     ///
     /// It may be called again with the same [`Batch::id`], also by another process after a crash,
     /// and, for the rows of a fallback file, with seqs older than some it has seen.

@@ -17,11 +17,13 @@
 
 mod misbehaving;
 mod rows;
+mod copies;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+pub use self::copies::copies;
 pub use self::misbehaving::{FailAlways, FailOnRow, FailTimes, Slow, StoresButReportsFailure};
 pub use self::rows::{buffer, hostile_events, plain_event, same_event};
 

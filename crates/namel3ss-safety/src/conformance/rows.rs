@@ -9,11 +9,16 @@ use crate::clock::Timestamp;
 use crate::event::{Direction, SafetyAction, SafetyEvent, Severity};
 use crate::id::{JournalId, Seq};
 
-/// An event like any other; `n` tells them apart.
+/// 2026-03-01T12:30:00Z.
+const PLAIN_MICROS: i64 = 1_772_368_200_000_000;
+
+/// An event like any other; `n` tells them apart, and gives the same one each time.
 #[must_use]
 pub fn plain_event(n: u64) -> SafetyEvent {
+    let after = i64::try_from(n % 1_000_000_000).unwrap_or(0);
     SafetyEvent {
         event_id: format!("event-{n}"),
+        timestamp: Timestamp::from_micros(PLAIN_MICROS + after),
         app_name: Some("app".to_owned()),
         policy_name: Some("policy".to_owned()),
         action: SafetyAction::Block,

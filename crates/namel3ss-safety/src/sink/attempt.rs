@@ -97,13 +97,14 @@ pub(super) fn identity(adapter: &dyn DatasetAdapter) -> String {
 
 /// Positions that are not in the batch say nothing that can be trusted about any row.
 fn check(failure: Failure, rows: usize) -> Failure {
+    let checked = |mut at: Vec<usize>| {
+        at.sort_unstable();
+        at.dedup();
+        Some(at).filter(|at| at.last().is_some_and(|last| *last < rows))
+    };
     match failure {
-        Failure::Poison(at) if at.is_empty() || at.iter().any(|i| *i >= rows) => Failure::Unknown,
-        Failure::Poison(mut at) => {
-            at.sort_unstable();
-            at.dedup();
-            Failure::Poison(at)
-        }
+        Failure::Poison(at) => checked(at).map_or(Failure::Unknown, Failure::Poison),
+        Failure::IdsTaken(at) => checked(at).map_or(Failure::Unknown, Failure::IdsTaken),
         other => other,
     }
 }
@@ -146,5 +147,7 @@ mod tests {
         assert_eq!(check(Failure::Poison(vec![]), 3), Failure::Unknown);
         assert_eq!(check(Failure::Poison(vec![0, 3]), 3), Failure::Unknown);
         assert_eq!(check(Failure::Poison(vec![2, 0, 2]), 3), Failure::Poison(vec![0, 2]));
+        assert_eq!(check(Failure::IdsTaken(vec![3]), 3), Failure::Unknown);
+        assert_eq!(check(Failure::IdsTaken(vec![1, 0]), 3), Failure::IdsTaken(vec![0, 1]));
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::SafetyEventSink;
-use super::attempt::{Failed, attempt};
+use super::attempt::Failed;
+use super::copied::{Copied, land};
 use crate::adapter::{AdapterError, Batching, DatasetAdapter, Delivery};
 use crate::batch::Batch;
 use crate::locks::lock;
@@ -66,14 +67,13 @@ impl Calls {
 }
 
 impl SafetyEventSink {
-    /// Calls the adapter once, and keeps in mind that it does.
+    /// Has the adapter store a batch, and keeps its calls in mind.
     pub(super) fn call(
         &self,
         adapter: &dyn DatasetAdapter,
         batch: &Batch<'_>,
-    ) -> Result<(), Failed> {
-        let _calling = Calling::begin(self);
-        attempt(adapter, batch)
+    ) -> Result<Option<Copied>, Failed> {
+        land(&Watched { sink: self, adapter }, batch, |_| true)
     }
 
     /// How long the longest of the adapter's calls that have not returned has run.

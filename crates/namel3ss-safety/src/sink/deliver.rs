@@ -177,7 +177,10 @@ impl SafetyEventSink {
             self.say(notice.level, notice.kind, &notice.text);
         }
         match tried {
-            Ok(()) => {
+            Ok(copied) => {
+                if let Some(copied) = copied {
+                    self.say_copied(&copied);
+                }
                 plan.stored();
                 state.once = false;
                 state.kept = 0;

@@ -13,6 +13,7 @@ mod deliver;
 mod bisect;
 mod attempt;
 mod calls;
+mod copied;
 mod retry;
 mod breaker;
 mod fallback;
@@ -46,6 +47,7 @@ pub use self::waiting::{DESTINATION_NAME, FallbackFolder, usual_fallback_folders
 
 use self::breaker::Breaker;
 use self::calls::Calls;
+use self::copied::Copied;
 use self::fallback::Fallback;
 use self::filed::Filed;
 use self::own::OwnFiles;
@@ -417,6 +419,14 @@ impl SafetyEventSink {
         let text = self.about(text);
         *lock(&self.last_error) = Some(text.clone());
         text
+    }
+
+    /// Says once that a journal's numbers are used by another process too; what repeats it, once a
+    /// minute.
+    fn say_copied(&self, copied: &Copied) {
+        let text = self.wrong(&copied.text());
+        let about = format!("{} {}", self.name, copied.from);
+        self.notices.say_rarely(Level::Critical, "copied", &about, text);
     }
 
     fn about(&self, text: &str) -> String {

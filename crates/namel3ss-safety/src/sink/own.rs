@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::SafetyEventSink;
 use super::calls::Watched;
+use super::copied::replayed_text;
 use super::replay::{ReplayReport, replay_own_file};
 use super::replay_error::ReplayError;
 use super::retry;
@@ -118,6 +119,10 @@ impl SafetyEventSink {
                 self.counters.replayed.fetch_add(report.rows, Ordering::Relaxed);
                 let text = format!("{} rows of {} have landed", report.rows, path.display());
                 self.say(Level::Info, "replayed", &text);
+                if report.copied > 0 {
+                    let text = replayed_text(report.copied);
+                    self.say(Level::Critical, "copied", &text);
+                }
                 self.say_refused(report);
                 let mut waiting = lock(&self.own.waiting);
                 waiting.failures = 0;

@@ -4,6 +4,9 @@
 //! two people start, stores each row once where the adapter can. Rows that a person wrote without
 //! them get a journal id that is made from the file's bytes: the same file, the same rows.
 //!
+//! A row without an id or moment of its own can't be compared with what is there: it counts as stored
+//! where its (`journal_id`, `seq`) is.
+//!
 //! One bad row costs one row: what can't be read, and what the dataset refuses by itself, is put into
 //! a new file beside the old one, with the reason.
 //!
@@ -14,8 +17,9 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::attempt::{Failed, attempt, batching};
+use super::attempt::{Failed, batching};
 use super::bisect::{Fate, Plan};
+use super::copied::land;
 use super::fallback::write_left_over;
 use super::folder::{Folder, Trust};
 use super::replay_error::ReplayError;
@@ -72,6 +76,9 @@ pub struct ReplayReport {
     pub rows: u64,
     /// Rows that were in the file more than once, and were stored once.
     pub duplicates: u64,
+    /// Those of `rows` that were stored under another journal id, because other events have theirs:
+    /// the file is of a copy of a process.
+    pub copied: u64,
     /// Batches that were inserted.
     pub batches: u64,
     /// Rows that could not be read, or that the dataset refused by themselves.
@@ -261,8 +268,10 @@ impl Landing<'_> {
     ) -> Result<Vec<(usize, String)>, ReplayError> {
         let mut plan = Plan::new(batch.len());
         while let Some(rows) = plan.next() {
-            let failed = match attempt(self.adapter, &batch.slice(rows.clone())) {
-                Ok(()) => {
+            let has_identity = |at: usize| run[rows.start + at].1.has_identity;
+            let failed = match land(self.adapter, &batch.slice(rows.clone()), has_identity) {
+                Ok(copied) => {
+                    self.report.copied += copied.map_or(0, |copied| copied.rows);
                     plan.stored();
                     self.report.rows += rows.len() as u64;
                     continue;

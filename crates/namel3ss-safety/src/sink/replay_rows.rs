@@ -34,6 +34,8 @@ pub(super) struct BadRow {
 pub(super) struct GoodRow {
     payload: Range<usize>,
     text: Range<usize>,
+    /// The file says its event id and its moment: they are the same at each reading.
+    pub(super) has_identity: bool,
 }
 
 /// The rows of a file, as payloads in one buffer, by journal and in order.
@@ -121,6 +123,8 @@ impl Rows {
             }
             _ => (derived, Seq(index)),
         };
+        let has_identity = fields.get("event_id").is_some_and(Value::is_string)
+            && fields.get("timestamp").is_some_and(|moment| parse::moment(moment).is_some());
         let event = parse::stored_row(fields).event;
         let rows = self.journals.entry(journal).or_default();
         if rows.contains_key(&seq) {
@@ -129,7 +133,7 @@ impl Rows {
         }
         let start = self.payloads.len();
         codec::encode(&event, &mut self.payloads);
-        rows.insert(seq, GoodRow { payload: start..self.payloads.len(), text });
+        rows.insert(seq, GoodRow { payload: start..self.payloads.len(), text, has_identity });
         self.refused_before += u64::from(refused.is_some());
         Ok(())
     }

@@ -46,6 +46,60 @@ fn a_file_is_replayed_once_and_moved() {
 }
 
 #[test]
+fn files_of_copies_of_a_process_are_stored_beside_each_other() {
+    let place = tempfile::tempdir().unwrap();
+    let dataset = MemoryAdapter::default();
+    let files = [0, 1, 2].map(|copy| {
+        // The file of a copy: the same ids, and from the third row on events of its own.
+        let file = fallback_file(place.path());
+        let mut rows: Vec<serde_json::Value> =
+            serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        for (at, row) in rows.iter_mut().enumerate() {
+            let own = if at < 2 { String::new() } else { format!(" of {copy}") };
+            row["event_id"] = format!("{at}{own}").into();
+            row["timestamp"] = "2026-03-01T12:00:00Z".into();
+        }
+        fs::write(&file, serde_json::to_vec(&rows).unwrap()).unwrap();
+        file
+    });
+    for _ in 0..2 {
+        for (copy, file) in files.iter().enumerate() {
+            let text = fs::read(file).unwrap();
+            let report = replay_file(file, &dataset, ReplayOptions::default()).unwrap();
+            // Five rows of it have ids of others', but for the first file.
+            assert_eq!((report.rows, report.copied), (7, if copy == 0 { 0 } else { 5 }));
+            // Killed between the insert and the move.
+            fs::write(file, text).unwrap();
+        }
+        assert_eq!(dataset.len(), 7 + 5 + 5);
+    }
+}
+
+#[test]
+fn rows_that_say_no_id_or_moment_are_stored_once() {
+    let place = tempfile::tempdir().unwrap();
+    let dataset = MemoryAdapter::default();
+    let file = fallback_file(place.path());
+    for missing in ["event_id", "timestamp"] {
+        let rows: Vec<serde_json::Value> =
+            serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        let rows = rows.into_iter().map(|mut row| {
+            row.as_object_mut().unwrap().remove(missing);
+            row
+        });
+        fs::write(&file, serde_json::Value::Array(rows.collect()).to_string()).unwrap();
+        let text = fs::read(&file).unwrap();
+        // What is missing is made up, another time at each reading.
+        for _ in 0..2 {
+            let report = replay_file(&file, &dataset, ReplayOptions::default()).unwrap();
+            assert_eq!((report.rows, report.copied), (7, 0));
+            fs::write(&file, &text).unwrap();
+        }
+        assert_eq!(dataset.len(), 7, "without {missing}");
+    }
+}
+
+#[test]
 fn a_dry_run_changes_nothing() {
     let place = tempfile::tempdir().unwrap();
     let file = fallback_file(place.path());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use namel3ss_safety::adapter::{self, ReadRow};
-use namel3ss_safety::conformance::{Subject, buffer, plain_event, run};
+use namel3ss_safety::conformance::{Subject, buffer, copies, plain_event, run};
 use namel3ss_safety::{
     AdapterError, CsvAdapter, DatasetAdapter, Failure, JournalId, JsonAdapter, MemoryAdapter,
     RowBuffer, SafetyEvent, Seq,
@@ -68,7 +68,7 @@ pub(crate) fn each(check: impl Fn(&Path)) {
 
 #[test]
 fn memory_conforms() {
-    run(|| {
+    let subject = || {
         let memory = Arc::new(MemoryAdapter::default());
         let rows = memory.clone();
         Subject::new(memory, move || {
@@ -76,7 +76,9 @@ fn memory_conforms() {
                 |r: adapter::StoredRow| ReadRow { id: Some((r.journal, r.seq)), event: r.event };
             rows.rows().into_iter().map(row).collect()
         })
-    });
+    };
+    run(subject);
+    copies(subject);
 }
 
 fn file_conforms(name: &'static str) {

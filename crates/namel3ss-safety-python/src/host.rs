@@ -29,6 +29,19 @@ pub(crate) fn after_fork_in_child(seed: u64) {
     gate::after_fork();
 }
 
+/// Tell every logger that this process may be one of several copies, restored from one snapshot.
+///
+/// Call it in each copy, before it logs anything: each logger begins a new journal, as after a fork,
+/// and event ids are made from new random numbers. Copies have the same journals, positions and random
+/// numbers: without this call a dataset takes an event of one copy for one of another, delivered again.
+/// It never raises. Each copy needs a home of its own.
+///
+/// Where AWS Lambda's ``snapshot_restore_py`` is loaded it is called without your doing.
+#[pyfunction]
+pub(crate) fn after_restore(py: Python<'_>) {
+    py.detach(namel3ss_safety::after_restore);
+}
+
 /// See the module.
 pub(crate) struct Host {
     pub(crate) logger: SafetyEventLogger,

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import sys
+
 from namel3ss.safety import _interpreter  # noqa: F401
-from namel3ss.safety._core import __version__
+from namel3ss.safety._core import __version__, after_restore
 from namel3ss.safety.guards import audited, context, guard
 from namel3ss.safety.logging import (
     SafetyEvent,
@@ -59,6 +61,7 @@ __all__ = [
     "SafetyLogHandler",
     "SafetyViolation",
     "__version__",
+    "after_restore",
     "audited",
     "context",
     "create_safety_event_from_enforcement",
@@ -68,6 +71,11 @@ __all__ = [
     "safety_events",
     "set_global_logger",
 ]
+
+if "snapshot_restore_py" in sys.modules:
+    from namel3ss.safety import _snapshots
+
+    _snapshots.register()
 
 
 def __getattr__(name: str) -> object:

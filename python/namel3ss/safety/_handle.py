@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 from namel3ss.safety import _core, _life, _waiting
@@ -40,6 +41,11 @@ class Handle:
         self._window = [0.0, 0.0, 0.0]
         core.set_helper(_Helper(self))
         _life.handles.add(self)
+        # It may have been loaded after this package.
+        if "snapshot_restore_py" in sys.modules:
+            from namel3ss.safety import _snapshots
+
+            _snapshots.register()
 
     def connections(self) -> Sequence[Connection]:
         """Those of its dataset."""

@@ -305,3 +305,25 @@ fn all_journals_of_a_killed_process_are_adopted() {
     assert_eq!((dataset.ids(), logger.stats().total_recovered), (numbers(1..=40), 40));
     until("their end", || place.journals() == 1);
 }
+
+/// Copies of one process went on with the same random numbers, and gave two events the same id. A fork
+/// stands for the copy: it copies the generator's state as a snapshot does.
+#[test]
+fn copies_make_different_event_ids() {
+    let place = Place::new();
+    let copy = |name: &str, told: bool| {
+        let path = place.folder.path().join(name);
+        let child = crate::life::fork(|| {
+            if told {
+                after_restore();
+            }
+            let now = namel3ss_safety::Timestamp::from_micros(1);
+            let mut text = [0; 36];
+            fs::write(&path, namel3ss_safety::EventId::new(now, 42).write(&mut text)).is_ok()
+        });
+        assert!(child());
+        fs::read_to_string(path).unwrap()
+    };
+    assert_eq!(copy("a", false), copy("b", false), "as they were");
+    assert_ne!(copy("c", true), copy("d", true));
+}

@@ -29,7 +29,7 @@ pub const NOTICES_OF_KIND_MAX: usize = 16;
 pub enum Level {
     /// Good to know: recovered, replayed, resumed.
     Info,
-    /// Something is wrong, and nothing is lost: retrying, degraded.
+    /// Something is wrong, and nothing is lost: retrying.
     Warning,
     /// Events were not delivered where they should be: fallback.
     Error,
@@ -292,7 +292,7 @@ mod tests {
         for i in 0..10_000 {
             notices.say(Level::Info, "dropped", format!("{i} events were dropped"));
         }
-        notices.say(Level::Warning, "degraded", "the journal is in memory");
+        notices.say(Level::Critical, "degraded", "the journal is in memory");
         let taken = notices.take();
         assert_eq!(taken.len(), NOTICES_OF_KIND_MAX + 1);
         assert_eq!(taken.iter().map(|n| n.times).sum::<u64>(), 10_001);

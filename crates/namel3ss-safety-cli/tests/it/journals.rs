@@ -239,13 +239,29 @@ fn an_outage_ends_in_fallback_files_that_replay() {
     bench.run(["doctor"]).exits(0);
 }
 
-/// A journal of three events for `to` in the folder `journals`, of a logger of this process that has
-/// ended without delivering them.
+/// A journal of three events for `to` in the folder `journals`, of a program that has ended without
+/// delivering them.
 fn left_in(journals: &Path, home: &Path, to: &Path) {
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "journals::program_that_leaves", "--ignored", "--quiet"])
+        .env("NAMEL3SS_SAFETY_HOME", home)
+        .env("N3_TEST_TO", to)
+        .env("N3_TEST_JOURNALS", journals)
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+#[test]
+#[ignore = "the program of `left_in`"]
+fn program_that_leaves() {
+    let variable = |name: &str| std::path::PathBuf::from(std::env::var_os(name).unwrap());
     let registry = AdapterRegistry::default();
-    registry.register("safety_events", std::sync::Arc::new(JsonAdapter::new(to).unwrap()));
-    let builder = SafetyEventLogger::builder().adapter_registry(registry).home(home);
-    let builder = builder.journal(JournalKind::Folder(journals.to_owned()));
+    let dataset = JsonAdapter::new(variable("N3_TEST_TO")).unwrap();
+    registry.register("safety_events", std::sync::Arc::new(dataset));
+    let builder = SafetyEventLogger::builder().adapter_registry(registry);
+    let builder = builder.journal(JournalKind::Folder(variable("N3_TEST_JOURNALS")));
     let logger = builder.no_fallback().threads(false).build().unwrap();
     for _ in 0..3 {
         let _ = logger.log(&SafetyEvent::default());

@@ -179,7 +179,7 @@ impl Builder {
     }
 
     /// The folder that holds `journal/`, and the [register](crate::register) of folders in use
-    /// outside it; default [`crate::home::home`].
+    /// outside it; default [`crate::home::home`]. Beside [`JournalKind::Folder`] it is an error.
     #[must_use]
     pub fn home(mut self, path: impl Into<PathBuf>) -> Self {
         self.home = Some(path.into());
@@ -393,6 +393,11 @@ impl Builder {
             return Err(ConfigError::new("flush_interval_seconds", message));
         }
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
+        if self.home.is_some() && matches!(self.journal, JournalKind::Folder(_)) {
+            let message = "is a folder beside a home: give one of them; a home of the environment \
+                           (NAMEL3SS_SAFETY_HOME) keeps the register of such folders";
+            return Err(ConfigError::new("journal", message));
+        }
         // Now: after a `chdir` a relative path would mean another folder.
         let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
         let home = absolute(self.home.unwrap_or_else(crate::home::home));

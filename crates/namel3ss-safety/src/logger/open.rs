@@ -55,10 +55,10 @@ impl Shared {
         self.open_file_lane().unwrap_or_else(|error| {
             if let Some(error) = error {
                 let text = format!(
-                    "the journal is in memory, because no file was to be had: {error}; events do not \
-                     survive the process until that is mended"
+                    "events do not survive this process: the journal is in memory, because no file was \
+                     to be had: {error}; it is tried again each second"
                 );
-                self.config.notices.say(Level::Warning, "degraded", text);
+                self.config.notices.say(Level::Critical, "degraded", text);
             }
             self.memory_lane()
         })

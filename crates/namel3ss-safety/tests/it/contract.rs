@@ -9,10 +9,11 @@ use namel3ss_safety::conformance::{buffer, hostile_events, same_event};
 use namel3ss_safety::{
     AdapterError, AdapterRegistry, Batch, Batching, DatasetAdapter, Delivery, DropReason,
     Durability, Failure, JournalKind, Level, Logged, ManualClock, MemoryAdapter, OverflowStrategy,
-    SafetyAction, SafetyEvent, SafetyEventLogger, SafetyEventSink, Seq,
+    SafetyAction, SafetyEvent, SafetyEventLogger, SafetyEventSink, Seq, register,
 };
 
 use crate::bench::{Dataset, Place, adds_up, builder, event, numbers, until};
+use crate::children::this_binary;
 
 const STRATEGIES: [OverflowStrategy; 3] =
     [OverflowStrategy::DropOldest, OverflowStrategy::DropNewest, OverflowStrategy::Block];
@@ -829,13 +830,41 @@ fn log_says_what_became_of_an_event() {
     assert_eq!(logger.stats().journal, "file");
     assert_eq!(logger.sync().unwrap(), Seq(1));
     assert!(logger.flush(None).complete);
+    assert_eq!(dataset.ids(), numbers(1..=2));
+}
+
+const ELSEWHERE: &str = "N3_SAFETY_TEST_JOURNALS_ELSEWHERE";
+
+/// A logger was given a home and a folder for its journal, and one of them was ignored without a word.
+/// A home of the environment is another matter: it is everybody's.
+#[test]
+fn a_folder_for_journals_beside_a_home_is_a_mistake() {
+    if let Some(elsewhere) = std::env::var_os(ELSEWHERE) {
+        let dataset = Dataset::healthy();
+        let builder = builder(dataset.clone()).no_fallback();
+        let logger = builder.journal(JournalKind::Folder((&elsewhere).into())).build().unwrap();
+        assert_eq!(logger.log(&event(3)), Logged::Journaled(Seq(1)));
+        assert_eq!(logger.stats().journal, "mmap");
+        assert!(logger.journal_folder().unwrap().starts_with(&elsewhere));
+        assert!(logger.stop(Some(Duration::from_secs(20))).complete);
+        assert_eq!(dataset.ids(), ["3"]);
+        return;
+    }
+    let place = Place::new();
     let elsewhere = place.folder.path().join("elsewhere");
-    let logger = build(JournalKind::Folder(elsewhere.clone()));
-    assert_eq!(logger.log(&event(3)), Logged::Journaled(Seq(1)));
-    assert_eq!(logger.stats().journal, "mmap");
-    assert!(logger.journal_folder().unwrap().starts_with(&elsewhere));
-    assert!(logger.flush(None).complete);
-    assert_eq!(dataset.ids(), numbers(1..=3));
+    let builder = place.builder(&Dataset::healthy());
+    let error = builder.journal(JournalKind::Folder(elsewhere.clone())).build().unwrap_err();
+    assert_eq!(error.parameter(), "journal");
+    assert!(error.to_string().contains("beside a home"), "{error}");
+    assert!(!elsewhere.exists() && !place.home().exists());
+    let name = "contract::a_folder_for_journals_beside_a_home_is_a_mistake";
+    let child = this_binary(name)
+        .env(ELSEWHERE, &elsewhere)
+        .env("NAMEL3SS_SAFETY_HOME", place.home())
+        .output()
+        .unwrap();
+    assert!(child.status.success(), "{child:?}");
+    assert_eq!(register::folders(&place.home()).unwrap(), [elsewhere]);
 }
 
 #[test]

@@ -211,7 +211,11 @@ fn degraded_until(logger: &SafetyEventLogger, dataset: &Dataset, mend: impl FnOn
     let stats = logger.stats();
     adds_up(&stats);
     assert_eq!((stats.journal, stats.healthy), ("memory", false));
-    assert!(said(logger, "degraded"));
+    let notices = logger.notices();
+    let degraded: Vec<_> = notices.iter().filter(|notice| notice.kind == "degraded").collect();
+    let [degraded] = &degraded[..] else { panic!("{notices:?}") };
+    assert_eq!(degraded.level, Level::Critical);
+    assert!(degraded.text.contains("events do not survive this process"), "{degraded}");
     mend();
     until("the file", || logger.stats().journal != "memory");
     assert!(said(logger, "resumed"));

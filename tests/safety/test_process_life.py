@@ -269,3 +269,52 @@ def test_what_holds_threads_is_not_pickled(how: Callable[[object], object], tmp_
             TypeError, match=f"cannot pickle or copy a {kind}: .* from the same URL"
         ):
             how(found)
+
+
+FORGET = {
+    "native": "made(JSONAdapter(HOME + '/rows.jsonl'), **OPTIONS)",
+    "python": "made(Adapter(), **OPTIONS)",
+    "dead": "made(RaisingAdapter(), **OPTIONS, fallback_path=HOME + '/case.py')",
+    "filed": "made(RaisingAdapter(), **OPTIONS, retry_delay_seconds=30)",
+}
+
+
+@pytest.mark.parametrize("ends", ["forgotten", "exits"])
+@pytest.mark.parametrize("kind", FORGET)
+def test_a_journal_in_memory_outlives_no_logger_without_a_word(
+    kind: str, ends: str, tmp_path: Path
+) -> None:
+    """Ten events of a logger that a cell had made were gone when the cell was run again."""
+
+    def case(python: str, home: Path) -> None:
+        started = home.name.endswith("1")
+        body = f"""
+import logging
+class Kept(logging.Handler):
+    def emit(self, record):
+        say(record.levelname + " " + record.getMessage())
+logging.getLogger("namel3ss.safety").addHandler(Kept())
+OPTIONS = dict(journal="memory", buffer_size=100, flush_interval_seconds=600, autostart={started})
+logger = {FORGET[kind]}
+for i in range(10):
+    logger.log(event(i))
+if {ends == "forgotten"}:
+    began = time.monotonic()
+    del logger
+    say(f"took {{time.monotonic() - began < 2}}")
+    time.sleep(1.5)
+"""
+        ended = children.run(python, home, body, "").check()
+        said = ended.out.splitlines()
+        lost = [line for line in said if line.startswith("CRITICAL 10 events")]
+        if kind == "dead":
+            assert len(lost) == 1, said
+        elif kind == "filed":
+            assert (ended.ids().total(), lost) == (10, []), said
+        else:
+            children.assert_once(ended, children.numbers(10))
+            assert not lost, said
+        if ends == "forgotten":
+            assert "took True" in said
+
+    children.each(tmp_path, 2, case)

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use namel3ss_safety::codec::Payload;
 use namel3ss_safety::parse::Remark;
-use namel3ss_safety::{SafetyEventLogger, process};
+use namel3ss_safety::{SafetyEventLogger, notice, process};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -83,6 +83,8 @@ impl Host {
         strict: bool,
     ) -> Self {
         process::count_forks();
+        // Python's thread takes them.
+        notice::keep_left();
         Self {
             logger,
             disabled,

@@ -57,6 +57,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(foreign::fields_of, module)?)?;
     module.add_function(wrap_pyfunction!(warning::warn, module)?)?;
     module.add_function(wrap_pyfunction!(warning::take_warnings, module)?)?;
+    module.add_function(wrap_pyfunction!(sink::take_left, module)?)?;
     module.add_function(wrap_pyfunction!(host::after_fork_in_child, module)?)?;
     module.add_function(wrap_pyfunction!(host::after_restore, module)?)?;
     module.add_function(wrap_pyfunction!(command::command, module)?)?;

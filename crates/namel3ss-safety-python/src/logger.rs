@@ -181,6 +181,22 @@ impl Logger {
         self.host.logger.resume();
     }
 
+    /// How many events only memory has.
+    fn unkept(&self, py: Python<'_>) -> u64 {
+        py.detach(|| self.host.logger.unkept())
+    }
+
+    /// Begins to deliver what only memory has, or to put it into fallback files, without waiting between
+    /// attempts.
+    fn begin_rescue(&self, py: Python<'_>, timeout_seconds: f64) -> Ticket {
+        let host = self.host.clone();
+        let timeout = timeout(Some(timeout_seconds)).unwrap_or_default();
+        Ticket::spawn(py, move || {
+            let _ = host.logger.rescue(timeout);
+            Outcome::Logged
+        })
+    }
+
     /// Says what was not said yet, because the process ends.
     fn say_rest(&self, py: Python<'_>) {
         py.detach(|| self.host.logger.say_rest());

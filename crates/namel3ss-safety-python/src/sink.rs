@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use namel3ss_safety::{Notice, Registry, SafetyEventSink};
+use namel3ss_safety::{Notice, Registry, SafetyEventSink, notice};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -42,6 +42,12 @@ pub(crate) type Told = (&'static str, &'static str, String, u64);
 
 pub(crate) fn told(notices: Vec<Notice>) -> Vec<Told> {
     notices.into_iter().map(|n| (n.level.as_str(), n.kind, n.text, n.times)).collect()
+}
+
+/// Takes what loggers that are gone had still to say.
+#[pyfunction]
+pub(crate) fn take_left() -> Vec<Told> {
+    told(notice::take_left())
 }
 
 #[pymethods]

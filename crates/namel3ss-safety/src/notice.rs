@@ -7,11 +7,13 @@
 //! With the feature `tracing-notices`, on by default, a logger's maintenance thread also gives them to
 //! the subscriber of `tracing`, if there is one, under the target `namel3ss_safety`. **Where nobody
 //! reads them, neither by a subscriber nor by pulling, the critical ones go to stderr.**
+//!
+//! What a logger that is dropped had still to say outlives it: see [`take_left`].
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
@@ -224,12 +226,65 @@ impl Notices {
     }
 }
 
+/// What loggers that are gone had still to say; bounded as [`Notices`] are.
+static LEFT: Mutex<VecDeque<Notice>> = Mutex::new(VecDeque::new());
+/// Somebody will take them.
+static LEFT_IS_TAKEN: AtomicBool = AtomicBool::new(false);
+/// How often a logger that is dropped tries to get at them, a millisecond each: in a forked child a
+/// thread that is not there may hold the lock for ever.
+const LEFT_TRIES: u32 = 20;
+
+/// Says that somebody will call [`take_left`] now and then: a host that pulls the notices of its
+/// loggers while they live. Otherwise what is critical goes to stderr when the logger is dropped.
+pub fn keep_left() {
+    LEFT_IS_TAKEN.store(true, Ordering::Relaxed);
+}
+
+/// Takes what loggers that are gone had still to say, oldest first: the last 256.
+#[must_use]
+pub fn take_left() -> Vec<Notice> {
+    try_left().map_or_else(Vec::new, |mut left| left.drain(..).collect())
+}
+
+fn try_left() -> Option<MutexGuard<'static, VecDeque<Notice>>> {
+    match LEFT.try_lock() {
+        Ok(left) => Some(left),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+impl Notices {
+    /// Has what waits here outlive the logger that says so. Runs the application's subscriber, as
+    /// [`forward`](Self::forward).
+    pub(crate) fn leave(&self) {
+        self.forward();
+        if !self.pulled.load(Ordering::Relaxed) {
+            return;
+        }
+        // Nobody can pull them from the logger any more.
+        let waiting = self.take();
+        if !LEFT_IS_TAKEN.load(Ordering::Relaxed) && !is_heard() {
+            waiting.iter().filter(|notice| notice.level == Level::Critical).for_each(to_stderr);
+        }
+        for _ in 0..LEFT_TRIES {
+            if let Some(mut left) = try_left() {
+                left.extend(waiting);
+                let over = left.len().saturating_sub(NOTICES_MAX);
+                left.drain(..over);
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
 #[expect(clippy::print_stderr, reason = "a loss that nobody would hear of otherwise")]
 fn to_stderr(notice: &Notice) {
     eprintln!("namel3ss-safety: {notice}");
 }
 
-/// Whether there is a subscriber.
+/// Gives a notice to the subscriber; whether there is one.
 #[cfg(feature = "tracing-notices")]
 fn forward_to_tracing(notice: &Notice) -> bool {
     const TARGET: &str = "namel3ss_safety";
@@ -242,7 +297,18 @@ fn forward_to_tracing(notice: &Notice) -> bool {
             tracing::error!(target: TARGET, kind, times, critical = true, "{text}");
         }
     }
+    is_heard()
+}
+
+/// Whether there is a subscriber.
+#[cfg(feature = "tracing-notices")]
+fn is_heard() -> bool {
     tracing::dispatcher::has_been_set()
+}
+
+#[cfg(not(feature = "tracing-notices"))]
+fn is_heard() -> bool {
+    false
 }
 
 #[cfg(not(feature = "tracing-notices"))]

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from namel3ss.safety._bridge import Connection
 
 
+_RESCUE_SECONDS = 0.1
+"""How long a logger that is forgotten waits for what would be lost with it."""
+
 _loaded: ModuleType | None = None
 
 
@@ -92,16 +95,43 @@ class Handle:
     def drain(self, seconds: float) -> None:
         """Deliver what is on its way, for at most so long; never raises."""
         try:
-            if not self.core.is_started():
+            if not self.core.is_started() and not self.core.unkept():
                 return
             until = time.monotonic() + seconds
             ticket = self.core.begin_flush(seconds)
             _waiting.wait_sync(lambda: ticket.done() or time.monotonic() > until, self.serve)
+            if self.core.unkept():
+                self._rescue()
             # What only memory has is lost with the process, and is said so.
             self.core.say_rest()
             self.pull()
         except BaseException:  # noqa: BLE001, S110
             # The process ends; the journal has everything.
+            pass
+
+    def _rescue(self) -> None:
+        """Deliver what only memory has, or have it put into a fallback file."""
+        until = time.monotonic() + _RESCUE_SECONDS
+        for connection in self.connections():
+            connection.ensure()
+        ticket = self.core.begin_rescue(_RESCUE_SECONDS)
+        _waiting.wait_sync(lambda: ticket.done() or time.monotonic() > until, self.serve)
+
+    def __del__(self) -> None:
+        """Have adapters of Python's take what only memory has: they are gone before the logger is.
+
+        Native ones take it when that goes. What nobody takes is said by a thread that lives on.
+        """
+        try:
+            if not self.core.unkept():
+                return
+            notices = _notices()
+            if notices is not None:
+                notices.ensure()
+            if self.connections():
+                self._rescue()
+        except BaseException:  # noqa: BLE001, S110
+            # An interpreter that ends has no modules any more.
             pass
 
 

@@ -112,6 +112,9 @@ def _at_exit() -> None:
     until = time.monotonic() + EXIT_SECONDS
     for handle in handles.all():
         handle.drain(max(0.0, until - time.monotonic()))  # type: ignore[attr-defined]
+    notices = sys.modules.get("namel3ss.safety._notices")
+    if notices is not None:
+        notices.pull()
     # Nothing more is given to adapters of Python's, unless somebody asks for it.
     _core.set_exiting(True)
     until = time.monotonic() + _GATE_SECONDS

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 
-from namel3ss.safety import _life, _threads
+from namel3ss.safety import _core, _life, _threads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ _PER_SECONDS = 10.0
 
 _lock = threading.Lock()
 _thread: threading.Thread | None = None
+_left_window = [0.0, 0.0, 0.0]
 
 
 def tell(notices: Iterable[Told], window: list[float]) -> None:
@@ -97,6 +98,7 @@ def _run() -> None:
 
 
 def pull() -> None:
-    """Log what waits to be said."""
+    """Log what waits to be said, also of loggers that are gone."""
     for handle in _life.handles.all():
         handle.pull()  # type: ignore[attr-defined]
+    tell(_core.take_left(), _left_window)

@@ -88,10 +88,10 @@ async def _log(event: Any) -> None:  # noqa: ANN401
     a file, the default; not a power cut: see ``sync``). It never raises. It waits for no dataset
     while the backlog is below half of its limit; above that for 500 ms at most, as it does where
     the disk is full, and only the strategy ``block`` for as long as the buffer is full: who awaits
-    it blocks no event loop meanwhile. What is logged is what the event is now. Events are ``SafetyEvent``,
-    mappings, dataclasses, pydantic models, and whatever has ``to_dict()``. An action is read in any
-    spelling; of any other word, and of an object without an action, it makes an ``alert``, with one
-    warning a kind. A strict logger raises ValueError instead.
+    it blocks no event loop meanwhile. What is logged is what the event is now. Events are
+    ``SafetyEvent``, mappings, dataclasses, pydantic models, and whatever has ``to_dict()``. An
+    action is read in any spelling; of any other word, and of an object without an action, it makes
+    an ``alert``, with one warning a kind. A strict logger raises ValueError instead.
     """
 
 

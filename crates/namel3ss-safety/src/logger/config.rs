@@ -38,6 +38,8 @@ pub(super) struct Config {
     pub(super) sinks: Vec<Arc<SafetyEventSink>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) notices: Arc<Notices>,
+    /// The host gave them, and has them when the logger is gone.
+    pub(super) notices_are_given: bool,
     pub(super) medium: Option<Arc<dyn journal::media::Folder>>,
     /// What earlier runs left on such media; taken by the worker.
     pub(super) left_behind: Arc<Mutex<Vec<Arc<dyn journal::media::Folder>>>>,
@@ -320,7 +322,8 @@ impl Builder {
     }
 
     /// Says that the host will call [`SafetyEventLogger::notices`] now and then. Otherwise critical
-    /// notices go to stderr until its first call, unless a subscriber of `tracing` reads them.
+    /// notices go to stderr until its first call, unless a subscriber of `tracing` reads them. What the
+    /// logger says while it is dropped: see [`take_left`](crate::notice::take_left).
     #[must_use]
     pub fn pulls_notices(mut self) -> Self {
         self.pulls_notices = true;
@@ -455,6 +458,7 @@ impl Builder {
             sinks,
             clock,
             notices,
+            notices_are_given: self.notices.is_some(),
             medium: self.medium,
             left_behind: Arc::new(Mutex::new(self.left_behind)),
         };

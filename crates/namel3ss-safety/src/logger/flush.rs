@@ -14,10 +14,10 @@ use crate::id::Seq;
 use crate::journal::JournalError;
 
 /// Counts one more in a counter as long as it lives.
-struct Counted<'a>(&'a AtomicU64);
+pub(super) struct Counted<'a>(&'a AtomicU64);
 
 impl<'a> Counted<'a> {
-    fn new(counter: &'a AtomicU64) -> Self {
+    pub(super) fn new(counter: &'a AtomicU64) -> Self {
         counter.fetch_add(1, Ordering::SeqCst);
         Self(counter)
     }

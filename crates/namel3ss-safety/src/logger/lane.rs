@@ -71,6 +71,8 @@ pub(super) struct Lane {
     buffer_size: u64,
     overflow: OverflowStrategy,
     voids: Mutex<Vec<Seq>>,
+    /// Up to here what had not settled was lost with the memory that held it.
+    lost: AtomicU64,
 }
 
 /// The journal takes no more events: another one does.
@@ -146,6 +148,7 @@ impl Lane {
             buffer_size: config.buffer_size,
             overflow: config.overflow,
             voids: Mutex::default(),
+            lost: AtomicU64::new(0),
         }
     }
 
@@ -279,6 +282,19 @@ impl Lane {
     /// Every sink has settled everything up to here.
     pub(super) fn acked(&self) -> Seq {
         self.readers.iter().map(|reader| reader.cursor.state().acked).min().unwrap_or_default()
+    }
+
+    /// Whether it holds events that have not settled and that nothing but memory has.
+    pub(super) fn holds_unkept(&self) -> bool {
+        self.unkept() > 0
+    }
+
+    /// How many seqs have not settled, of a journal in memory.
+    pub(super) fn unkept(&self) -> u64 {
+        match self.ground {
+            Ground::Memory => self.journal.last().0.saturating_sub(self.acked().0),
+            Ground::Mapped | Ground::File => 0,
+        }
     }
 
     /// Accepted events that were not handed over yet.

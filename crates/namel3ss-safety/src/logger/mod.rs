@@ -14,6 +14,7 @@ mod branch;
 mod shared;
 mod open;
 mod live;
+mod generation;
 mod threads;
 mod report;
 mod health;
@@ -24,8 +25,8 @@ mod folders;
 mod flush;
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 pub use self::choices::{ConfigError, JournalKind, OverflowStrategy};
@@ -33,12 +34,12 @@ pub use self::config::Builder;
 pub use self::live::after_restore;
 
 use self::config::Config;
+use self::generation::{DROP_WAIT, Generation};
 use self::lane::Patience;
 use self::report::Saying;
 use self::shared::Shared;
 use crate::codec::{self, Payload, Source};
 use crate::id::Seq;
-use crate::journal::media::ForkGuard;
 use crate::journal::{DropReason, JournalError};
 use crate::notice::Notice;
 use crate::sink::SafetyEventSink;
@@ -106,15 +107,6 @@ pub struct FlushReport {
 #[derive(Debug)]
 pub struct SafetyEventLogger {
     first: Generation,
-}
-
-/// The logger of one process. A forked child finds, by the guard, that it is not its own, and goes
-/// on to the next, which it makes; so no lock that was held at the fork is ever waited for.
-#[derive(Debug)]
-struct Generation {
-    guard: ForkGuard,
-    shared: Option<Arc<Shared>>,
-    next: OnceLock<Box<Generation>>,
 }
 
 thread_local! {
@@ -319,9 +311,10 @@ impl SafetyEventLogger {
         report
     }
 
-    /// Does what dropping it begins with, before it is dropped: has its threads end, and waits for
-    /// them for at most 100 ms. For a host that must not hold a lock meanwhile, as a Python thread
-    /// does.
+    /// Does what dropping it begins with, before it is dropped: has what only memory has delivered or
+    /// put into fallback files, has its threads end, and waits for that for at most 100 ms in all. What
+    /// only memory has then is counted as [`DropReason::NotPersisted`] and said. For a host that must
+    /// not hold a lock meanwhile, as a Python thread does.
     pub fn quit(&self) {
         let mut generation = Some(&self.first);
         while let Some(found) = generation {
@@ -334,12 +327,31 @@ impl SafetyEventLogger {
                         shared.unpark_keeper();
                         std::thread::sleep(Duration::from_millis(1));
                     }
+                    shared.lose_unkept();
                 }
                 return;
             }
             // A forked child that never used it has none of its own.
             generation = found.next.get().map(|next| &**next);
         }
+    }
+
+    /// How many events only memory has: they are lost with the process, and with the logger unless they
+    /// are delivered while it is dropped.
+    #[must_use]
+    pub fn unkept(&self) -> u64 {
+        self.shared().unkept()
+    }
+
+    /// Has what only memory has delivered, or put into fallback files, without waiting between attempts;
+    /// how many events are left when `timeout` has passed. Dropping a logger does so for 100 ms. Only
+    /// by its own threads: nothing where it may start none.
+    pub fn rescue(&self, timeout: Duration) -> u64 {
+        let shared = self.shared();
+        if let Some(until) = Instant::now().checked_add(timeout) {
+            shared.deliver_unkept(until);
+        }
+        shared.unkept()
     }
 
     /// Does one step of each sink's work on this thread; says how long to wait before the next,
@@ -397,66 +409,4 @@ impl SafetyEventLogger {
 fn never_refused() -> Logged {
     debug_assert!(false, "only callers that may not wait are refused");
     Logged::Dropped(DropReason::JournalFull)
-}
-
-impl Generation {
-    fn new(config: Config) -> Self {
-        let shared = Arc::new(Shared::new(config));
-        live::enter(&shared);
-        Self { guard: ForkGuard::new(), shared: Some(shared), next: OnceLock::new() }
-    }
-
-    #[cold]
-    fn after_fork(&self) -> &Self {
-        self.next.get_or_init(|| {
-            // As in `shared`.
-            let parent = self.shared.as_ref().expect("only drop takes it out");
-            parent.abandon();
-            let child = Self::new(parent.config_after_fork());
-            if parent.life.is_started()
-                && let Some(shared) = &child.shared
-            {
-                shared.start();
-            }
-            Box::new(child)
-        })
-    }
-}
-
-/// How long dropping a logger waits for its threads.
-const DROP_WAIT: Duration = Duration::from_millis(100);
-
-impl Drop for Generation {
-    fn drop(&mut self) {
-        let Some(shared) = self.shared.take() else { return };
-        if !self.guard.is_ours() {
-            // A forked child: the parent's locks may be held for ever, and its journal is its own.
-            std::mem::forget(shared);
-            return;
-        }
-        // Who was told to quit before was waited for then.
-        let told = shared.closing.load(Ordering::SeqCst);
-        let until = Instant::now() + if told { Duration::ZERO } else { DROP_WAIT };
-        shared.quit(until);
-        let mut shared = shared;
-        // The keeper holds a share until it has seen `closing`.
-        loop {
-            shared.unpark_keeper();
-            match Arc::try_unwrap(shared) {
-                Ok(alone) => {
-                    alone.close();
-                    return;
-                }
-                Err(still) if Instant::now() < until => {
-                    shared = still;
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                // Somebody hangs in an adapter. The journal has everything.
-                Err(still) => {
-                    still.save_dropped();
-                    return;
-                }
-            }
-        }
-    }
 }

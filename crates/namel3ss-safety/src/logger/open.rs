@@ -219,9 +219,7 @@ impl Shared {
 
     /// Whether events are in memory, or the next one will be, though a file was asked for.
     pub(super) fn has_events_in_memory(&self) -> bool {
-        let waits =
-            |lane: &Lane| lane.ground == Ground::Memory && lane.acked() < lane.journal.last();
-        self.is_degraded() || (self.wants_file() && self.lanes().any(waits))
+        self.is_degraded() || (self.wants_file() && self.lanes().any(Lane::holds_unkept))
     }
 
     fn wants_file(&self) -> bool {
@@ -290,9 +288,7 @@ impl Shared {
     pub(super) fn say_rest(&self) {
         self.say_dropped(Saying::All);
         self.branches.iter().for_each(|branch| branch.sink.say_rest());
-        let in_memory = self.lanes().filter(|lane| lane.ground == Ground::Memory);
-        let pending = |lane: &Lane| lane.journal.last().0.saturating_sub(lane.acked().0);
-        let events: u64 = in_memory.map(pending).sum();
+        let events = self.unkept();
         if self.said_unkept.swap(events, Ordering::Relaxed) != events && events > 0 {
             let text = format!(
                 "{events} events are in memory only, and are lost when this process ends: no dataset, \
@@ -322,11 +318,30 @@ impl Shared {
                     self.keep_account(lane.journal.id(), &self.account_of(lane));
                 }
                 let _ = lane.journal.remove();
-            } else if lane.ground == Ground::Memory && pending > 0 {
-                let text = format!("{pending} events were in memory only, and are lost");
-                self.config.notices.say(Level::Critical, "lost", text);
             }
         }
+        self.lose_unkept();
+    }
+
+    /// How many events nothing but memory has.
+    pub(super) fn unkept(&self) -> u64 {
+        self.lanes().map(Lane::unkept).sum()
+    }
+
+    /// Counts what nothing but memory has as lost, because the logger goes, and says so.
+    pub(super) fn lose_unkept(&self) {
+        let events: u64 = self.lanes().map(Lane::lose).sum();
+        if events == 0 {
+            return;
+        }
+        let calls = self.branches.iter().filter(|branch| branch.sink.longest_call().is_some());
+        let hangs = match calls.count() {
+            0 => "",
+            _ => "; its adapter has not returned: what it was given may still arrive",
+        };
+        let were = if events == 1 { "event was" } else { "events were" };
+        let text = format!("{events} {were} in memory only, and lost with their logger{hangs}");
+        self.config.notices.say(Level::Critical, "lost", text);
     }
 
     /// Writes down what was dropped behind the batches that are on their way.

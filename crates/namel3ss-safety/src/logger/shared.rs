@@ -45,6 +45,8 @@ pub(super) struct Shared {
     pub(super) closing: AtomicBool,
     /// The process is about to fork: the workers begin nothing.
     pub(super) paused: AtomicBool,
+    /// What only memory has is about to be lost: it gets one more attempt, at once, and then a file.
+    pub(super) hurrying: AtomicBool,
     /// Somebody waits for everything: hand over at once.
     pub(super) flushing: AtomicU64,
     /// How many wait for what was handed over already.
@@ -73,6 +75,7 @@ impl Shared {
             changing: Mutex::default(),
             closing: AtomicBool::new(false),
             paused: AtomicBool::new(false),
+            hurrying: AtomicBool::new(false),
             flushing: AtomicU64::new(0),
             urging: AtomicU64::new(0),
             requests: AtomicU64::new(0),

@@ -8,7 +8,9 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use super::branch::Branch;
+use super::flush::Counted;
 use super::keeper;
+use super::lane::{Ground, Lane};
 use super::shared::{Shared, lock};
 use super::worker::Worker;
 use crate::notice::Level;
@@ -48,6 +50,8 @@ impl Drop for DeliveringHere {
 const KEEPER_STACK_BYTES: usize = 256 << 10;
 /// How often a worker that was paused looks whether it still is.
 const PAUSE_POLL: Duration = Duration::from_millis(1);
+/// How often whoever drops a logger looks how far what only memory has is delivered.
+const UNKEPT_POLL: Duration = Duration::from_millis(1);
 /// How long the worker rests after a panic.
 const PANIC_WAIT: Duration = Duration::from_secs(1);
 
@@ -219,8 +223,34 @@ impl Shared {
         }
     }
 
-    /// Tells all threads to end, and waits for the workers until the deadline.
-    pub(super) fn quit(&self, deadline: Instant) {
+    /// Has what nothing but memory has delivered, or filed, without waiting between attempts, until the
+    /// deadline: only by the workers' threads, since an adapter may hang.
+    pub(super) fn deliver_unkept(self: &Arc<Self>, deadline: Instant) {
+        if self.unkept() == 0 || !self.config.threads || self.is_delivering_here() {
+            return;
+        }
+        self.hurrying.store(true, Ordering::SeqCst);
+        let flushing = Counted::new(&self.flushing);
+        self.start_workers();
+        while self.unkept() > 0 && Instant::now() < deadline {
+            self.wake_keeper();
+            self.call_workers();
+            std::thread::sleep(UNKEPT_POLL);
+        }
+        drop(flushing);
+        self.hurrying.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether what the journal at this place has is about to be lost.
+    pub(super) fn hurries(&self, index: usize) -> bool {
+        let in_memory = |lane: &Lane| lane.ground == Ground::Memory;
+        self.hurrying.load(Ordering::SeqCst) && self.journals.get(index).is_some_and(in_memory)
+    }
+
+    /// Tells all threads to end, and waits for the workers until the deadline; before that, delivers
+    /// what would be lost.
+    pub(super) fn quit(self: &Arc<Self>, deadline: Instant) {
+        self.deliver_unkept(deadline);
         self.closing.store(true, Ordering::SeqCst);
         self.wake_keeper();
         self.tell_workers_to_quit();

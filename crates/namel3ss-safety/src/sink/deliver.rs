@@ -93,6 +93,11 @@ pub struct Delivering {
 }
 
 impl Delivering {
+    /// Gives the rows that have not settled one more attempt, and then the fallback.
+    pub(crate) fn try_once(&mut self) {
+        self.once = true;
+    }
+
     /// Where the rows are that have not settled.
     pub(crate) fn unsettled(&self) -> Unsettled {
         let mut rows = Unsettled::default();
@@ -128,8 +133,8 @@ impl SafetyEventSink {
         }
         if state.batch != Some(batch.id()) {
             // The state of another batch says nothing about this one.
-            *state = Delivering { batch: Some(batch.id()), ..Delivering::default() };
-            state.once = self.breaker.is_open();
+            let once = (state.batch.is_none() && state.once) || self.breaker.is_open();
+            *state = Delivering { batch: Some(batch.id()), once, ..Delivering::default() };
         }
         let mut plan = state.plan.take().unwrap_or_else(|| Plan::new(batch.len()));
         if std::mem::take(&mut state.resume) {

@@ -36,4 +36,6 @@ mod host;
 #[cfg(unix)]
 mod healthy;
 #[cfg(unix)]
+mod forgotten;
+#[cfg(unix)]
 mod rings;

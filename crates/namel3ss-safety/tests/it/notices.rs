@@ -21,6 +21,10 @@ fn lose(pulls: bool) {
     let logger = builder.build().unwrap();
     logger.reject();
     assert!(logger.stop(Some(Duration::from_secs(20))).complete);
+    if pulls {
+        // Whoever says so does: what is left when the logger goes would be heard by nobody else.
+        assert!(!logger.notices().is_empty());
+    }
 }
 
 /// A gateway without a subscriber lost events, and nobody heard of it.

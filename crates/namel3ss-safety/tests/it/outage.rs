@@ -132,11 +132,12 @@ fn where_no_place_can_be_written_the_loss_is_said_with_its_number() {
     assert_eq!((report.complete, report.pending), (false, 7));
     let said = notices.take();
     assert!(!said.iter().any(|notice| notice.text.contains("in the journal")), "{said:#?}");
-    let critical: Vec<_> = said.iter().filter(|notice| notice.level == Level::Critical).collect();
+    let critical: Vec<_> = said.iter().filter(|notice| notice.kind == "lost").collect();
     assert_eq!(critical.len(), 1, "{said:#?}");
+    assert_eq!(critical[0].level, Level::Critical);
     assert!(critical[0].text.starts_with("7 events are in memory only"), "{}", critical[0].text);
     adds_up(&logger.stats());
     drop(logger);
     let said = notices.take();
-    assert!(said.iter().any(|notice| notice.text == "7 events were in memory only, and are lost"));
+    assert!(said.iter().any(|notice| notice.text.starts_with("7 events were in memory only")));
 }

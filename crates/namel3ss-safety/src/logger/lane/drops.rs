@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::Lane;
+use super::{Ground, Lane};
 use crate::clock::Timestamp;
 use crate::id::Seq;
 use crate::journal::{AppendError, DropReason, Gap};
@@ -81,6 +81,31 @@ impl Lane {
             self.journal.push_gap(Gap { reason, events, seqs, at: Timestamp::now() });
         }
         events
+    }
+
+    /// Gives up for good what only memory has, because the logger goes; how many events that were.
+    pub(in crate::logger) fn lose(&self) -> u64 {
+        if self.ground != Ground::Memory {
+            return 0;
+        }
+        let last = self.journal.last();
+        // What comes later is counted later.
+        let known = Seq(self.lost.fetch_max(last.0, Ordering::AcqRel));
+        let (reason, mut from) = (DropReason::NotPersisted, last.next());
+        for reader in &self.readers {
+            let first = reader.cursor.state().acked.max(known).next();
+            if first <= last {
+                reader.give_up(reason, self.events_in(first, last.next()));
+                from = from.min(first);
+            }
+        }
+        if from > last {
+            return 0;
+        }
+        if let Some(merged) = &self.merged {
+            merged.give_up(from, last, Some(reason));
+        }
+        self.events_in(from, last.next())
     }
 
     /// How many events there are from `from` up to, not including, `next`: a seq whose event could

@@ -76,6 +76,8 @@ struct Flight {
     request: u64,
     /// Rows have settled in this pass.
     settled: bool,
+    /// It was tried at once, because it is about to be lost.
+    hurried: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +140,13 @@ impl Worker {
             self.keep(shared, branch, now);
         }
         if let Some(mut flight) = self.flight.take() {
-            let at_once = flight.kept && flight.request < request;
+            let in_danger = matches!(flight.from, Origin::Lane(at) if shared.hurries(at));
+            let hurries = in_danger && !flight.hurried;
+            if hurries {
+                flight.hurried = true;
+                flight.state.try_once();
+            }
+            let at_once = hurries || (flight.kept && flight.request < request);
             if now < flight.not_before && !at_once {
                 let wait = flight.not_before - now;
                 self.flight = Some(flight);
@@ -150,7 +158,9 @@ impl Worker {
             }
             return Some(self.fly(shared, branch, flight, now));
         }
-        self.scan(shared, branch, now);
+        if !shared.hurrying.load(Ordering::SeqCst) {
+            self.scan(shared, branch, now);
+        }
         let next = self.next_batch(shared, branch, now);
         branch.set_readable(next.is_ok());
         match next {
@@ -296,7 +306,9 @@ impl Worker {
         let held =
             begun.map(|at| (at + join_for).saturating_sub(now)).filter(|wait| !wait.is_zero());
         // Earlier runs first: then a dataset is in the order in which things happened.
-        while let Some(share) = self.orphans.front_mut().filter(|_| held.is_none()) {
+        let hurrying = shared.hurrying.load(Ordering::SeqCst);
+        let passes = held.is_some() || hurrying;
+        while let Some(share) = self.orphans.front_mut().filter(|_| !passes) {
             let Share { orphan, cursor, place, .. } = share;
             if cursor.front() > orphan.last {
                 Ledger::of_orphan(shared, branch, cursor).settle_through(orphan.last);
@@ -439,6 +451,7 @@ impl Worker {
             kept: false,
             request: self.request,
             settled: false,
+            hurried: false,
         }
     }
 }

@@ -1,11 +1,13 @@
 //! A frozen run of rows on its way to a dataset: one buffer of payloads, and borrowed views of it.
 
+use std::io;
 use std::ops::Range;
 
 use crate::clock::Timestamp;
 use crate::codec::{self, DecodeError, EventRef, Source};
 use crate::id::{BatchId, JournalId, Seq};
 use crate::json;
+use crate::memory;
 
 /// How much a storage call must survive before it returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,6 +96,7 @@ impl RowBuffer {
         self.entries.clear();
         // One huge batch must not hold its memory for ever.
         self.bytes.shrink_to(8 << 20);
+        self.entries.shrink_to(64 << 10);
     }
 
     /// Adds a row from its payload. Seqs must ascend.
@@ -106,6 +109,15 @@ impl RowBuffer {
         self.bytes.extend_from_slice(payload);
         self.entry(seq, start);
         Ok(())
+    }
+
+    /// Makes room for a row of so many bytes.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(crate) fn reserve(&mut self, bytes: usize) -> io::Result<()> {
+        memory::reserve(&mut self.bytes, bytes)?;
+        memory::reserve(&mut self.entries, 1)
     }
 
     /// Adds a row from an event. Seqs must ascend.

@@ -21,6 +21,7 @@ pub mod home;
 pub mod register;
 pub mod nearest;
 pub mod limits;
+pub mod memory;
 pub mod process;
 pub mod redact;
 mod locks;

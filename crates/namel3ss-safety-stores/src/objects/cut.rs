@@ -30,8 +30,9 @@ fn by_size<'a>(batch: &Batch<'a>, bytes_max: usize) -> Vec<Part<'a>> {
     let mut open: BTreeMap<Day, (usize, Vec<Row<'a>>)> = BTreeMap::new();
     for (row, bytes) in batch.rows().zip(batch.row_bytes()) {
         let day = Day::of(row.event.timestamp);
-        let (filled, rows) =
-            open.entry(day).or_insert_with(|| (0, Vec::with_capacity(batch.len())));
+        // Mostly all are of one day.
+        let room = if open.is_empty() { batch.len() } else { 0 };
+        let (filled, rows) = open.entry(day).or_insert_with(|| (0, Vec::with_capacity(room)));
         let full = filled.saturating_add(bytes) > bytes_max;
         let wide = rows.first().is_some_and(|first| row.seq.0 - first.seq.0 > SPAN);
         if !rows.is_empty() && (full || wide) {

@@ -55,7 +55,7 @@ pub use self::place::Place;
 pub use self::read::{Reader, read};
 
 use self::cut::{Part, cut};
-use self::encode::{decode, encode};
+use self::encode::{check_memory, decode, encode};
 #[cfg(feature = "parquet")]
 use self::opened::Opened;
 use self::place::Root;
@@ -411,6 +411,7 @@ impl DatasetAdapter for ObjectStoreAdapter {
         if batch.is_empty() {
             return Ok(());
         }
+        check_memory(batch, self.place.format, self.place.compression)?;
         cut(batch).iter().try_for_each(|part| self.store_part(part, batch))
     }
 

@@ -115,6 +115,7 @@ pub(super) fn failed(path: &Path, doing: &str, error: &rusqlite::Error) -> Adapt
         ) => Failure::Config,
         // Otherwise the file was replaced, which the next attempt sees.
         Some(ErrorCode::ReadOnly) if why.is_some() => Failure::Config,
+        Some(ErrorCode::OutOfMemory) => Failure::NoMemory,
         Some(_) => Failure::Transient,
         None => Failure::Unknown,
     };

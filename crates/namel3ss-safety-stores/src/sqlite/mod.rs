@@ -30,6 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use namel3ss_safety::adapter::{make_folder, real_path};
+use namel3ss_safety::memory;
 use namel3ss_safety::{
     AdapterError, Batch, DatasetAdapter, Delivery, Durability, Failure, PerProcess,
 };
@@ -43,6 +44,10 @@ use crate::schema::Table;
 
 /// How often a batch is stored anew because somebody took the log away.
 const REDONE_MAX: usize = 5;
+/// What SQLite takes for its pages and statements, and how often it holds a row: bound, as a record,
+/// and in the page that it goes to. Beyond that it says itself that there is no memory.
+const CACHE_BYTES: usize = 4 << 20;
+const COPIES: usize = 4;
 
 /// A dataset in one table of an SQLite file. See [`crate::sqlite`].
 #[derive(Debug)]
@@ -279,6 +284,10 @@ impl DatasetAdapter for SqliteAdapter {
     fn insert(&self, batch: &Batch<'_>) -> Result<(), AdapterError> {
         if batch.is_empty() {
             return Ok(());
+        }
+        let largest = batch.row_bytes().max().unwrap_or(0);
+        if !memory::has(largest.saturating_mul(COPIES).saturating_add(CACHE_BYTES)) {
+            return Err(AdapterError::no_memory(format_args!("write to {}", self.path.display())));
         }
         let pid = std::process::id();
         let forked_from_a_writer = ![0, pid].contains(&self.writing.load(Ordering::SeqCst));

@@ -21,3 +21,5 @@ mod delta;
 mod faults;
 #[cfg(all(feature = "delta", feature = "postgres", feature = "mysql"))]
 mod clients;
+#[cfg(all(target_os = "linux", feature = "sqlite", feature = "parquet"))]
+mod memory;

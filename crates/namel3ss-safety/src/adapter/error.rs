@@ -21,6 +21,9 @@ pub enum Failure {
     /// is started several times) number their events alike. The sink stores such rows under another
     /// journal id.
     IdsTaken(Vec<usize>),
+    /// There is not enough memory for so many rows: half of them are tried, and a single row later. It
+    /// is no fault of the dataset, and no row goes to a fallback file for it.
+    NoMemory,
     /// The adapter can't tell.
     Unknown,
 }
@@ -59,6 +62,12 @@ impl AdapterError {
         Self::new(Failure::IdsTaken(rows), text)
     }
 
+    /// There is not enough memory for so many rows.
+    #[must_use]
+    pub fn no_memory(doing: impl fmt::Display) -> Self {
+        Self::new(Failure::NoMemory, format!("{doing}: there is not enough memory"))
+    }
+
     /// From an operation on a file: permissions, missing folders and links are configuration, all
     /// else may pass.
     #[must_use]
@@ -68,6 +77,7 @@ impl AdapterError {
             K::NotFound | K::PermissionDenied | K::IsADirectory | K::NotADirectory => {
                 Failure::Config
             }
+            K::OutOfMemory => Failure::NoMemory,
             _ => Failure::Transient,
         };
         Self { failure, message: format!("{doing}: {error}"), source: None }

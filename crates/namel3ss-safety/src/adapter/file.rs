@@ -23,6 +23,8 @@ use super::tail::Walked;
 use super::{AdapterError, Delivery};
 use crate::batch::{Batch, Durability, Row};
 use crate::id::{BatchId, JournalId, Seq};
+use crate::json;
+use crate::memory;
 use crate::notice::{Notice, Notices};
 use crate::process::forget_in_child;
 use crate::seqs::SeqSet;
@@ -33,6 +35,9 @@ const REOPEN_MAX: usize = 8;
 /// call: few enough to be still in the core's own cache then.
 const PART_ROWS: usize = 256;
 const PART_BYTES: usize = 512 << 10;
+const PART_SPARE_BYTES: usize = 32 << 10;
+/// Of a larger row, one cell is a large buffer too.
+const CELL_BYTES: usize = 64 << 10;
 /// What the row buffer keeps between batches.
 const BUFFER_BYTES_KEPT: usize = 4 << 20;
 
@@ -137,6 +142,23 @@ pub(super) struct Open {
     sidecar_suspect: bool,
     /// Large batches are written past the page cache.
     uncached: bool,
+}
+
+/// The end of the rows from `from` on that are written out at once, the most that they take, and the
+/// most that one of them takes.
+fn part_of(batch: &Batch<'_>, from: usize) -> (usize, usize, usize) {
+    let (mut to, mut payloads, mut most, mut largest) = (from, 0, 0, 0);
+    for bytes in batch.row_bytes().skip(from).take(PART_ROWS) {
+        if to > from && payloads + bytes > PART_BYTES {
+            break;
+        }
+        to += 1;
+        payloads += bytes;
+        most += json::row_bytes_max(bytes);
+        largest = largest.max(json::row_bytes_max(bytes));
+    }
+    // Rows are written into some room beyond what they take.
+    (to, most + PART_SPARE_BYTES, largest)
 }
 
 enum Attempt {
@@ -347,8 +369,15 @@ impl<F: Format> FileDataset<F> {
         let Open { data, ledger, uncached, .. } = open;
         let listed = ledger.delivered.of(batch.id().journal);
         let stored = looked_up.as_ref().unwrap_or(listed);
-        for from in (0..batch.len()).step_by(PART_ROWS) {
-            let part = batch.slice(from..batch.len().min(from + PART_ROWS));
+        let mut from = 0;
+        while from < batch.len() {
+            let (to, bytes, cell) = part_of(batch, from);
+            memory::reserve(out, bytes).map_err(|e| self.failed("encode rows for", e))?;
+            if cell > CELL_BYTES && !memory::has(2 * cell) {
+                return Err(self.failed("encode rows for", io::ErrorKind::OutOfMemory.into()));
+            }
+            let part = batch.slice(from..to);
+            from = to;
             let rows = part.rows().filter(|row| {
                 let new = !stored.contains(row.seq.0);
                 if new {

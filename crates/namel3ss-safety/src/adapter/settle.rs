@@ -16,6 +16,7 @@ use super::file::{FileDataset, Format, Open};
 use super::ledger::{MARK_BYTES_MAX, Mark};
 use super::tail::{Found, ROW_BYTES_MAX, content_end, keep};
 use crate::id::JournalId;
+use crate::memory;
 use crate::notice::{Level, Notices};
 use crate::seqs::SeqSet;
 
@@ -199,7 +200,9 @@ impl<F: Format> FileDataset<F> {
     ) -> Result<(), AdapterError> {
         let dataset = self.path.display();
         let bytes = usize::try_from(torn.end - torn.start).unwrap_or(ROW_BYTES_MAX);
-        let mut begin = vec![0; bytes.min(ROW_BYTES_MAX)];
+        let mut begin = Vec::new();
+        memory::resize(&mut begin, bytes.min(ROW_BYTES_MAX), 0)
+            .map_err(|e| self.failed("read", e))?;
         let read =
             read_at(&open.data, torn.start, &mut begin).map_err(|e| self.failed("read", e))?;
         begin.truncate(read);
@@ -306,7 +309,8 @@ impl<F: Format> FileDataset<F> {
             else {
                 return Ok(());
             };
-            let mut appended = vec![0; bytes];
+            let mut appended = Vec::new();
+            memory::resize(&mut appended, bytes, 0)?;
             let read = read_at(&open.data, from, &mut appended)?;
             appended.truncate(read);
             let hole = appended.iter().position(|byte| *byte != 0).unwrap_or(read);

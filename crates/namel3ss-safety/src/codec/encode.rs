@@ -1,10 +1,24 @@
 //! Writing: one pass over the event, into a buffer that is used again and again.
 
+use std::alloc::{Layout, handle_alloc_error};
+
 use serde_json::{Number, Value};
 
 use super::source::Source;
 use super::value::is_number;
 use super::{DEPTH_MAX, FIXED_BYTES, PAYLOAD_BYTES_MAX, SEVERITY_OTHER, TEXTS, VERSION, tag};
+use crate::memory;
+
+/// There is not enough memory to encode an event in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Starved;
+
+impl Starved {
+    /// Ends the process, as a `Vec` does that can't grow.
+    fn abort(self) -> ! {
+        handle_alloc_error(Layout::new::<[u8; PAYLOAD_BYTES_MAX]>())
+    }
+}
 
 /// Appends the payload of `event` to `out`: never more than [`PAYLOAD_BYTES_MAX`] bytes.
 ///
@@ -16,22 +30,25 @@ use super::{DEPTH_MAX, FIXED_BYTES, PAYLOAD_BYTES_MAX, SEVERITY_OTHER, TEXTS, VE
 /// assert_eq!(codec::decode(&payload).unwrap().to_event(), event);
 /// ```
 pub fn encode(event: &impl Source, out: &mut Vec<u8>) {
-    encode_noting(event, out);
+    encode_noting(event, out).unwrap_or_else(|starved| starved.abort());
 }
 
 /// As [`encode`]; whether the event was cut.
-pub(super) fn encode_noting(event: &impl Source, out: &mut Vec<u8>) -> bool {
+pub(super) fn encode_noting(event: &impl Source, out: &mut Vec<u8>) -> Result<bool, Starved> {
     let start = out.len();
-    let (end, cut) = encode_at(event, out, start);
+    let (end, cut) = encode_at(event, out, start).inspect_err(|_| out.truncate(start))?;
     out.truncate(end);
-    cut
+    Ok(cut)
 }
 
 /// Writes the payload of `event` into `scratch` from its first byte, and gives what was written.
 /// The scratch grows by need and is never cleared, so that the usual call neither allocates nor
 /// zeroes anything.
 pub fn encode_into<'s>(event: &impl Source, scratch: &'s mut Vec<u8>) -> &'s [u8] {
-    encode_into_noting(event, scratch).0
+    match encode_into_noting(event, scratch) {
+        Ok((payload, _)) => payload,
+        Err(starved) => starved.abort(),
+    }
 }
 
 /// As [`encode_into`]; also whether the event was cut.
@@ -39,9 +56,9 @@ pub fn encode_into<'s>(event: &impl Source, scratch: &'s mut Vec<u8>) -> &'s [u8
 pub(crate) fn encode_into_noting<'s>(
     event: &impl Source,
     scratch: &'s mut Vec<u8>,
-) -> (&'s [u8], bool) {
-    let (end, cut) = encode_at(event, scratch, 0);
-    (&scratch[..end], cut)
+) -> Result<(&'s [u8], bool), Starved> {
+    let (end, cut) = encode_at(event, scratch, 0)?;
+    Ok((&scratch[..end], cut))
 }
 
 /// Appends an object alone, as a host keeps one in its [`tail`](Source::tail); cut where it is
@@ -49,28 +66,39 @@ pub(crate) fn encode_into_noting<'s>(
 pub fn encode_object(entries: impl FnOnce(&mut Entries<'_, '_>), out: &mut Vec<u8>) {
     let start = out.len();
     let text_max = PAYLOAD_BYTES_MAX;
-    let mut writer = Writer { out, start, text_max, items_left: usize::MAX, truncated: false };
+    let mut writer = Writer::new(out, start, text_max, usize::MAX);
     let content_at = writer.put(start, [0; 4]);
     let mut object = Entries { writer: &mut writer, at: content_at, depth: 1 };
     entries(&mut object);
     let end = object.at;
     writer.close(content_at, end);
+    if writer.starved {
+        Starved.abort();
+    }
     out.truncate(end);
 }
 
 /// Writes from `start` on; where the payload ends, and whether the event was cut.
-fn encode_at(event: &impl Source, out: &mut Vec<u8>, start: usize) -> (usize, bool) {
+fn encode_at(
+    event: &impl Source,
+    out: &mut Vec<u8>,
+    start: usize,
+) -> Result<(usize, bool), Starved> {
     // Each step is far smaller than the one before; the last always fits.
     for (text_max, items_max) in
         [(PAYLOAD_BYTES_MAX, usize::MAX), (16384, 4096), (2048, 512), (256, 128), (64, 32)]
     {
-        let mut writer = Writer { out, start, text_max, items_left: items_max, truncated: false };
-        if let Some(end) = writer.event(event) {
-            return (end, writer.truncated);
+        let mut writer = Writer::new(out, start, text_max, items_max);
+        let end = writer.event(event);
+        if writer.starved {
+            return Err(Starved);
+        }
+        if let Some(end) = end {
+            return Ok((end, writer.truncated));
         }
     }
     debug_assert!(false, "the last step of the ladder always fits");
-    (start, true)
+    Ok((start, true))
 }
 
 /// Where it writes is passed from call to call rather than kept in a field: twenty short texts in a
@@ -82,6 +110,15 @@ pub(super) struct Writer<'o> {
     text_max: usize,
     items_left: usize,
     truncated: bool,
+    /// There was no memory for some of it: what was written is of no use.
+    starved: bool,
+}
+
+impl<'o> Writer<'o> {
+    #[inline]
+    fn new(out: &'o mut Vec<u8>, start: usize, text_max: usize, items_left: usize) -> Self {
+        Self { out, start, text_max, items_left, truncated: false, starved: false }
+    }
 }
 
 impl Writer<'_> {
@@ -123,7 +160,9 @@ impl Writer<'_> {
         at = categories.at;
         if count > 0 {
             let place = self.start + 4;
-            self.out[place..place + 2].copy_from_slice(&count.to_le_bytes());
+            if let Some(place) = self.out.get_mut(place..place + 2) {
+                place.copy_from_slice(&count.to_le_bytes());
+            }
         }
         if self.full(at) {
             return None;
@@ -143,43 +182,57 @@ impl Writer<'_> {
         let tail = event.tail();
         let fits = at - self.start + tail.len() <= PAYLOAD_BYTES_MAX;
         if !tail.is_empty() && !self.truncated && fits {
-            self.room(at, tail.len()).copy_from_slice(tail);
-            at += tail.len();
+            at = self.bytes(at, tail);
         }
         Some(at)
     }
 
+    /// Whether no more need be written.
     fn full(&self, at: usize) -> bool {
-        at - self.start > PAYLOAD_BYTES_MAX
+        at - self.start > PAYLOAD_BYTES_MAX || self.starved
     }
 
     /// Writes down how long what lies between is, before it.
     #[expect(clippy::cast_possible_truncation, reason = "a payload that long does not fit anyway")]
     fn close(&mut self, content_at: usize, at: usize) {
         let length = (at - content_at) as u32;
-        self.out[content_at - 4..content_at].copy_from_slice(&length.to_le_bytes());
+        // It is missing where there was no memory for it.
+        if let Some(place) = self.out.get_mut(content_at - 4..content_at) {
+            place.copy_from_slice(&length.to_le_bytes());
+        }
     }
 
-    /// Room for `n` bytes.
+    /// Room for `n` bytes; none where there is no memory for them.
     #[inline]
-    fn room(&mut self, at: usize, n: usize) -> &mut [u8] {
-        if self.out.len() < at + n {
-            self.grow(at + n);
+    fn room(&mut self, at: usize, n: usize) -> Option<&mut [u8]> {
+        if self.out.len() < at + n && !self.grow(at + n) {
+            return None;
         }
-        &mut self.out[at..at + n]
+        Some(&mut self.out[at..at + n])
     }
 
     #[cold]
-    fn grow(&mut self, end: usize) {
+    fn grow(&mut self, end: usize) -> bool {
         // By the size of the event, not of what stands before it: that would be zeroed each time.
         let bytes = (end - self.start).next_power_of_two().max(1024);
-        self.out.resize(self.start + bytes, 0);
+        self.starved |= memory::resize(self.out, self.start + bytes, 0).is_err();
+        !self.starved
     }
 
     #[inline]
     fn put<const N: usize>(&mut self, at: usize, bytes: [u8; N]) -> usize {
-        self.room(at, N).copy_from_slice(&bytes);
+        if let Some(room) = self.room(at, N) {
+            room.copy_from_slice(&bytes);
+        }
         at + N
+    }
+
+    #[inline]
+    fn bytes(&mut self, at: usize, bytes: &[u8]) -> usize {
+        if let Some(room) = self.room(at, bytes.len()) {
+            room.copy_from_slice(bytes);
+        }
+        at + bytes.len()
     }
 
     #[inline]
@@ -205,8 +258,7 @@ impl Writer<'_> {
             &text[..text.floor_char_boundary(self.text_max)]
         };
         let at = self.varint(at, text.len() as u64);
-        self.room(at, text.len()).copy_from_slice(text.as_bytes());
-        at + text.len()
+        self.bytes(at, text.as_bytes())
     }
 
     /// Has `value` write one value at `at`; where it ends.

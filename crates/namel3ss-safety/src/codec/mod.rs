@@ -12,8 +12,8 @@ mod value;
 
 use std::fmt;
 
-pub(crate) use self::encode::encode_into_noting;
 pub use self::encode::{Entries, Items, Slot, Texts, encode, encode_into, encode_object};
+pub(crate) use self::encode::{Starved, encode_into_noting};
 pub use self::event_ref::EventRef;
 pub use self::source::{Head, Payload, Source};
 pub(crate) use self::value::RawValue;

@@ -83,20 +83,22 @@ impl Source for SafetyEvent {
 /// An event that was encoded, to be logged or stored later.
 #[derive(Clone, Debug)]
 pub struct Payload {
+    /// Empty where there was no memory for it.
     bytes: Vec<u8>,
     cut: bool,
 }
 
 impl Payload {
-    /// Encodes an event.
+    /// Encodes an event. Where there is not enough memory it has no bytes, and is dropped when it is
+    /// logged.
     #[must_use]
     pub fn of(event: &impl Source) -> Self {
         let mut bytes = Vec::new();
-        let cut = encode_noting(event, &mut bytes);
+        let cut = encode_noting(event, &mut bytes).unwrap_or(false);
         Self { bytes, cut }
     }
 
-    /// The bytes, as a journal keeps them.
+    /// The bytes, as a journal keeps them; none where there was no memory for them.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

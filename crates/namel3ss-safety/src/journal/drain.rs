@@ -22,6 +22,7 @@ use super::{Options, SEGMENT_PREFIX};
 use crate::batch::Durability;
 use crate::id::Seq;
 use crate::locks::lock;
+use crate::memory;
 
 /// How many bytes go to the disk with one write.
 const WRITE_BYTES: usize = 512 << 10;
@@ -153,11 +154,25 @@ impl Drainer {
         if parts.ring.is_lost() {
             return self.collect_damaged(parts);
         }
+        match self.collect_whole(parts) {
+            // What was found before it is written first, which frees some.
+            Err(error)
+                if error.kind() == io::ErrorKind::OutOfMemory && !self.batch.frames.is_empty() =>
+            {
+                Ok(())
+            }
+            collected => collected,
+        }
+    }
+
+    fn collect_whole(&mut self, parts: &Parts<'_>) -> io::Result<()> {
         let batch = &mut self.batch;
         let mut next = batch.frames.last().map_or(self.drained, |(header, _)| header.seq).next();
         while batch.payloads.len() < WRITE_BYTES {
             let from = batch.payloads.len();
-            if let Some(frame) = parts.ring.read(self.position, &mut batch.payloads) {
+            memory::reserve(&mut batch.frames, 1)?;
+            memory::reserve(&mut batch.ring, 1)?;
+            if let Some(frame) = parts.ring.read(self.position, &mut batch.payloads)? {
                 // A page may have vanished while it was read.
                 let whole =
                     || !parts.ring.is_damaged() || frame.header.matches(&batch.payloads[from..]);
@@ -228,6 +243,11 @@ impl Drainer {
             for (header, at) in &self.batch.frames[*done..] {
                 if out.len() + header.size() > room || out.len() > WRITE_BYTES {
                     break;
+                }
+                match memory::reserve(out, header.size()) {
+                    Err(error) if out.is_empty() => return Err(error),
+                    Err(_) => break,
+                    Ok(()) => {}
                 }
                 let place = Place { position: start.position + out.len() as u64, ..start };
                 let end = out.len() + header.size();
@@ -401,13 +421,17 @@ impl Drainer {
         let mut walk = Walk::new(file, old.epoch, HEADER_BYTES as u64, part.end);
         let mut kept = Seal { end: part.from, last: Seq(old.first.0 - 1), events: 0 };
         let mut moved: Vec<(Header, Vec<u8>)> = Vec::new();
+        let payload_of = |payload: &[u8]| -> io::Result<Vec<u8>> {
+            let mut copy = Vec::new();
+            memory::extend(&mut copy, payload).map(|()| copy)
+        };
         loop {
             match walk.step()? {
                 Step::Frame { header, at, .. } if at < part.from => {
                     kept.last = kept.last.max(header.seq);
                     kept.events += u64::from(header.kind == Kind::Event);
                 }
-                Step::Frame { header, payload, .. } => moved.push((header, payload.to_vec())),
+                Step::Frame { header, payload, .. } => moved.push((header, payload_of(payload)?)),
                 Step::Damage { .. } => {}
                 Step::End { .. } => break,
             }
@@ -415,7 +439,11 @@ impl Drainer {
         let bytes: usize = moved.iter().map(|(header, _)| header.size()).sum();
         let room = (bytes as u64 * 2).max(SEGMENT_BYTES_FIRST) + HEADER_BYTES as u64;
         let mut writer = self.create(parts, kept.last.next(), room)?;
-        let (start, mut out) = (writer.place(), Vec::with_capacity(bytes));
+        let (start, mut out) = (writer.place(), Vec::new());
+        if let Err(error) = memory::reserve(&mut out, bytes) {
+            let _ = parts.folder.remove(&writer.segment.name);
+            return Err(error);
+        }
         let (mut events, mut last) = (0, kept.last);
         for (header, payload) in &moved {
             let place = Place { position: start.position + out.len() as u64, ..start };

@@ -20,6 +20,7 @@ use super::ring_state::{CAPACITY_MAX, CAPACITY_WORDS, HEAD_WORDS, check, head_ch
 use super::ring_walk::{RingStep, RingWalk};
 use crate::id::Seq;
 use crate::locks::lock;
+use crate::memory;
 
 /// The ring's file.
 pub const RING_NAME: &str = "ring.n3j";
@@ -85,8 +86,8 @@ pub struct RingFrame {
 
 impl Ring {
     /// Makes the ring's file in `folder`, with room for `bytes` at first and `bytes_max` at most
-    /// (rounded up to powers of two). Where the medium has no mappings the ring holds nothing, and
-    /// every append answers [`RingFull`].
+    /// (rounded up to powers of two), less where memory is scarce. Where the medium has no mappings the
+    /// ring holds nothing, and every append answers [`RingFull`].
     ///
     /// # Errors
     /// The medium's own.
@@ -96,15 +97,20 @@ impl Ring {
         bytes: u64,
         bytes_max: u64,
     ) -> io::Result<Self> {
-        let capacity = bytes_max.min(CAPACITY_MAX).next_power_of_two().max(4 * SPARE_BYTES);
-        let limit = (bytes.min(capacity).next_power_of_two()).max(2 * SPARE_BYTES) - SPARE_BYTES;
-        let file = folder.create(RING_NAME, HEADER_BYTES as u64 + limit + SPARE_BYTES)?;
+        let most = bytes_max.min(CAPACITY_MAX).next_power_of_two().max(4 * SPARE_BYTES);
+        let first = bytes.min(most).next_power_of_two().max(2 * SPARE_BYTES);
+        let limit = first - SPARE_BYTES;
+        let file = match folder.create(RING_NAME, HEADER_BYTES as u64 + first) {
+            // Of a file in memory its header will do.
+            Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+                folder.create(RING_NAME, HEADER_BYTES as u64)
+            }
+            created => created,
+        }?;
         file.write_at(&header.to_block(), 0)?;
-        let (mapping, capacity) = match folder.map(RING_NAME, HEADER_BYTES + capacity as usize) {
-            Ok(Some(mapping)) => (mapping, capacity),
-            // No mapping to be had: the file only says whose journal this is.
-            Ok(None) | Err(_) => (Mapping::anonymous(HEADER_BYTES)?, 0),
-        };
+        // Where no mapping is to be had, the file only says whose journal this is.
+        let (mapping, capacity) = map(folder, first.max(4 * SPARE_BYTES), most)
+            .unwrap_or_else(|| (Mapping::heap(HEADER_BYTES), 0));
         // The first pages only: a quiet logger stays small, a busy one soon has the rest.
         let populated = limit.min(64 << 10);
         if capacity > 0 {
@@ -436,18 +442,21 @@ impl Ring {
 
     /// Reads the frame at `position`, appending its payload to `out`; `None` if nothing is
     /// committed there yet. For one reader at a time, at or after the head.
-    pub fn read(&self, position: u64, out: &mut Vec<u8>) -> Option<RingFrame> {
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn read(&self, position: u64, out: &mut Vec<u8>) -> io::Result<Option<RingFrame>> {
         let mut at = position;
         // At most one wrap mark stands before a frame.
         for _ in 0..2 {
             let tail = complete(position / 8, self.claim.0.load(Ordering::Acquire) as u32) * 8;
             if at >= tail {
-                return None;
+                return Ok(None);
             }
             let word = self.word(at);
             let commit = self.mapping.words()[word].load(Ordering::Acquire);
             if commit == 0 {
-                return None;
+                return Ok(None);
             }
             let seq = self.mapping.words()[word + 1].load(Ordering::Relaxed);
             let place = Place { epoch: self.epoch, position: at };
@@ -456,23 +465,25 @@ impl Ring {
             else {
                 // A commit word is stored at once and whole: somebody else has written here.
                 self.mapping.mark_damaged();
-                return None;
+                return Ok(None);
             };
             if header.kind == Kind::Wrap {
                 at = at - at % self.capacity + self.capacity;
                 continue;
             }
             let from = out.len();
-            let payload = self.mapping.words().get(word + 2..)?;
-            let payload = payload.get(..header.length.div_ceil(8))?;
-            out.resize(from + 8 * payload.len(), 0);
+            let payload = self.mapping.words().get(word + 2..);
+            let payload = payload.and_then(|words| words.get(..header.length.div_ceil(8)));
+            let Some(payload) = payload else { return Ok(None) };
+            memory::resize(out, from + 8 * payload.len(), 0)?;
             for (bytes, word) in out[from..].chunks_exact_mut(8).zip(payload) {
                 bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
             }
             out.truncate(from + header.length);
-            return Some(RingFrame { header, from: position, next: at + header.size() as u64 });
+            let next = at + header.size() as u64;
+            return Ok(Some(RingFrame { header, from: position, next }));
         }
-        None
+        Ok(None)
     }
 
     /// Gives the place of frames read before back: zeroes it, then moves the head to the end of
@@ -511,6 +522,23 @@ impl Ring {
     }
 }
 
+/// Maps the ring's file, with a data area of `most` bytes; of fewer, but not of less than `least`, where
+/// it would take more than half of the memory that the process may have.
+fn map(folder: &dyn Folder, least: u64, most: u64) -> Option<(Mapping, u64)> {
+    let mut capacity = most;
+    loop {
+        let mapping = folder.map(RING_NAME, HEADER_BYTES + capacity as usize);
+        match mapping {
+            Ok(Some(mapping)) if memory::has(capacity as usize) => {
+                return Some((mapping, capacity));
+            }
+            Ok(None) => return None,
+            _ if capacity / 2 < least => return None,
+            _ => capacity /= 2,
+        }
+    }
+}
+
 /// The 64-bit number at or after `base` whose low 32 bits are `low`.
 #[inline]
 fn complete(base: u64, low: u32) -> u64 {
@@ -546,7 +574,7 @@ mod tests {
 
     fn drain(ring: &Ring, position: &mut u64, seen: &mut Vec<(u64, Vec<u8>)>) {
         let (mut frames, mut payload) = (Vec::new(), Vec::new());
-        while let Some(frame) = ring.read(*position, &mut payload) {
+        while let Some(frame) = ring.read(*position, &mut payload).unwrap() {
             assert!(frame.header.matches(&payload));
             seen.push((frame.header.seq.0, std::mem::take(&mut payload)));
             *position = frame.next;
@@ -615,7 +643,7 @@ mod tests {
             drain(&ring, &mut position, &mut seen);
             assert_eq!(seen.len() as u64, last);
             ring.let_go();
-            assert!(ring.read(position, &mut Vec::new()).is_none());
+            assert!(ring.read(position, &mut Vec::new()).unwrap().is_none());
             assert_eq!((ring.append(&[1]), ring.last().0), (Err(RingFull), last));
         }
     }

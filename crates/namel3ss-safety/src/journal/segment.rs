@@ -8,6 +8,7 @@ use super::frame::{self, Header, Kind, Place};
 use super::header::{FileHeader, HEADER_BYTES, SEAL_AT, Seal};
 use super::media::{Folder, MediumFile, read_around};
 use crate::id::Seq;
+use crate::memory;
 
 /// What the journal knows of one segment without reading it.
 #[derive(Debug)]
@@ -363,7 +364,7 @@ impl Walk {
         let chunk_end = self.chunk_at + self.chunk.len() as u64;
         if at < self.chunk_at || at + n as u64 > chunk_end {
             let want = n.max(CHUNK_BYTES).min((self.end - at) as usize).max(n);
-            self.chunk.resize(want, 0);
+            memory::resize(&mut self.chunk, want, 0)?;
             let read = read_around(&*self.file, &mut self.chunk, at, &mut self.failures_left);
             let (got, wrong) = read.inspect_err(|_| self.chunk.clear())?;
             self.unreadable = wrong.or(self.unreadable.take());

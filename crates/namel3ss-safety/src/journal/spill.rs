@@ -13,12 +13,15 @@ use super::ring::Ring;
 use super::segment::{Segment, SegmentWriter, Step, Walk};
 use crate::id::Seq;
 use crate::locks::lock;
+use crate::memory;
 
 /// The beginning of a spill file's name.
 pub const SPILL_PREFIX: &str = "spill";
 /// The first file of a run; each further one is twice as large, up to the most.
 const FILE_BYTES: u64 = 1 << 20;
 const FILE_BYTES_MAX: u64 = 16 << 20;
+/// What the buffer for one frame keeps.
+const FRAME_BYTES_KEPT: usize = 64 << 10;
 /// What is tried where the disk has no room for more.
 const FILE_BYTES_LEAST: u64 = 64 << 10;
 
@@ -99,10 +102,14 @@ impl Spill {
         let Writing { current, frame, .. } = &mut *writing;
         // Made above where it was missing.
         let Some(writer) = current else { return Err((io::ErrorKind::Other.into(), None)) };
-        let seq = ring.claim_seq();
         frame.clear();
+        memory::reserve(frame, size as usize).map_err(|error| (error, None))?;
+        let seq = ring.claim_seq();
         frame::write(frame, Kind::Event, seq, payload, writer.place());
-        match writer.write(frame, seq, 1) {
+        let written = writer.write(frame, seq, 1);
+        frame.clear();
+        frame.shrink_to(FRAME_BYTES_KEPT);
+        match written {
             Ok(()) => Ok(seq),
             Err(error) => {
                 // The drainer must not wait for a frame that never comes.
@@ -144,7 +151,10 @@ impl Spill {
             match walk.step()? {
                 Step::Frame { header, payload, at } => {
                     if header.seq == seq {
-                        out.extend_from_slice(payload);
+                        if let Err(error) = memory::extend(out, payload) {
+                            walk.back_to(at);
+                            return Err(error);
+                        }
                         let taken = at + header.size() as u64 - HEADER_BYTES as u64;
                         self.taken.store(taken, Ordering::Relaxed);
                         return Ok(Spilled::Frame(header));

@@ -27,6 +27,12 @@ use crate::id::JournalId;
 const ROW_BYTES: usize = 1024;
 const VALUE_BYTES: usize = 64;
 
+/// The most that a row takes as JSON whose payload has so many bytes: a control character becomes six.
+#[must_use]
+pub fn row_bytes_max(payload_bytes: usize) -> usize {
+    payload_bytes.saturating_mul(6).saturating_add(2 * ROW_BYTES)
+}
+
 /// What stands around rows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Around {

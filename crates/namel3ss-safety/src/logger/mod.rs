@@ -164,7 +164,10 @@ impl SafetyEventLogger {
     fn accept(&self, event: &impl Source, patience: Patience) -> Option<Logged> {
         let shared = self.shared();
         let accept = |scratch: &mut Vec<u8>| {
-            let (payload, cut) = codec::encode_into_noting(event, scratch);
+            let (payload, cut) = match codec::encode_into_noting(event, scratch) {
+                Ok(encoded) => encoded,
+                Err(codec::Starved) => return Some(shared.starve()),
+            };
             let logged = shared.accept(payload, patience);
             if cut && logged.is_some() {
                 shared.note_cut();
@@ -201,6 +204,9 @@ impl SafetyEventLogger {
 
     fn accept_payload(&self, payload: &Payload, patience: Patience) -> Option<Logged> {
         let shared = self.shared();
+        if payload.bytes().is_empty() {
+            return Some(shared.starve());
+        }
         let logged = shared.accept(payload.bytes(), patience);
         if payload.is_cut() && logged.is_some() {
             shared.note_cut();

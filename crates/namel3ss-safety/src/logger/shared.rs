@@ -182,6 +182,17 @@ impl Shared {
         }
     }
 
+    /// An event for which there was no memory: counted as dropped because the journal could not take
+    /// it.
+    #[cold]
+    pub(super) fn starve(self: &Arc<Self>) -> Logged {
+        let lane = self.open_lane();
+        Hosted(self).journal_full(&io::ErrorKind::OutOfMemory.into());
+        lane.drop_unsequenced(DropReason::JournalFull);
+        self.say_first_drop(DropReason::JournalFull);
+        Logged::Dropped(DropReason::JournalFull)
+    }
+
     /// Asks the workers to look for orphans and to try again what they have kept; the request's
     /// number.
     pub(super) fn request(&self) -> u64 {
@@ -265,7 +276,11 @@ impl Host for Hosted<'_> {
     }
 
     fn journal_full(&self, error: &io::Error) {
-        let text = format!("the journal can't take more: {error}; make room on its disk");
+        let what = match error.kind() {
+            io::ErrorKind::OutOfMemory => "give the process more memory",
+            _ => "make room on its disk",
+        };
+        let text = format!("the journal can't take more: {error}; {what}");
         self.0.config.notices.say_rarely(Level::Error, "journal_full", "", text);
     }
 

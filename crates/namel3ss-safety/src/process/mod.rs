@@ -11,6 +11,11 @@ use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 pub use self::fork::{ForgottenInChild, count_forks, forget_in_child, forks};
 
+use crate::memory;
+
+/// What a thread's stack takes by default.
+const STACK_BYTES: usize = 2 << 20;
+
 /// Starts a thread in which all asynchronous signals are blocked, from its first instruction on: a
 /// signal that the application masks, waits for or handles must not go to a thread of ours.
 /// SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP and SIGSYS are never blocked. A process that the thread
@@ -29,7 +34,17 @@ pub fn spawn<T: Send + 'static>(
     if let Some(bytes) = stack_bytes {
         builder = builder.stack_size(bytes);
     }
+    has_memory(stack_bytes)?;
     without_signals(|| builder.spawn(run))
+}
+
+/// Whether there is memory for a thread. Rust's own beginning of a thread ends the process where there
+/// is enough for its stack, and none for the stack of its signal handler.
+fn has_memory(stack_bytes: Option<usize>) -> io::Result<()> {
+    match memory::has(stack_bytes.unwrap_or(STACK_BYTES)) {
+        true => Ok(()),
+        false => Err(io::ErrorKind::OutOfMemory.into()),
+    }
 }
 
 /// As [`spawn`], of a thread that ends within `scope`.
@@ -42,6 +57,7 @@ pub fn spawn_scoped<'scope, 'env, T: Send + 'scope>(
     run: impl FnOnce() -> T + Send + 'scope,
 ) -> io::Result<ScopedJoinHandle<'scope, T>> {
     let builder = Builder::new().name(name.to_owned());
+    has_memory(None)?;
     without_signals(|| builder.spawn_scoped(scope, run))
 }
 

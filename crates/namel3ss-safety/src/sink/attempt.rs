@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::adapter::{AdapterError, Batching, DatasetAdapter, Failure, Registry};
 use crate::batch::Batch;
+use crate::memory;
 use crate::notice::Notice;
 use crate::redact::redact;
 
@@ -33,8 +34,18 @@ impl Failed {
     }
 }
 
-/// Inserts `batch` once.
+/// What an adapter may need beside copies of a batch.
+const MEMORY_BYTES: usize = 2 << 20;
+/// How many copies of a batch it may make, as text, in the buffer of a driver, for a server.
+const COPIES: usize = 3;
+
+/// Inserts `batch` once, unless there is too little memory to try.
 pub(super) fn attempt(adapter: &dyn DatasetAdapter, batch: &Batch<'_>) -> Result<(), Failed> {
+    let bytes: usize = batch.row_bytes().sum();
+    if !memory::has(bytes.saturating_mul(COPIES).saturating_add(MEMORY_BYTES)) {
+        let message = "insert the rows: there is not enough memory".to_owned();
+        return Err(Failed { failure: Failure::NoMemory, message, panicked: false });
+    }
     // The message is made inside: an error's Display is the adapter's code as well. Nothing of
     // ours is half-changed when it panics: it only borrows the batch.
     let tried = catch_unwind(AssertUnwindSafe(|| {

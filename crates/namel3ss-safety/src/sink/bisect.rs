@@ -175,6 +175,16 @@ impl Plan {
         false
     }
 
+    /// [`Plan::next`] is too much at once: half of it comes next. False where it is a single row.
+    pub(super) fn halve(&mut self) -> bool {
+        let Some(at) = self.sending() else { return false };
+        let rows = self.pieces[at].rows.clone();
+        if rows.len() > 1 {
+            self.split(at, rows.start + rows.len() / 2);
+        }
+        rows.len() > 1
+    }
+
     /// The dataset takes nothing now: whatever is not stored goes to the fallback.
     pub(super) fn outage(&mut self, error: &str) {
         let mut merged: VecDeque<Piece> = VecDeque::with_capacity(self.pieces.len());

@@ -90,12 +90,21 @@ pub struct Delivering {
     missing: bool,
     /// The fallback failed in this pass; it is not tried again before the end of the batch.
     unfiled: Option<String>,
+    /// There is no memory for the next row, as `unfiled` says: what is left is kept.
+    starved: bool,
+    /// No journal keeps the batch: what there is no memory for goes to the fallback.
+    unkept: bool,
 }
 
 impl Delivering {
     /// Gives the rows that have not settled one more attempt, and then the fallback.
     pub(crate) fn try_once(&mut self) {
         self.once = true;
+    }
+
+    /// Of a batch that is in no journal.
+    pub(super) fn without_journal(self) -> Self {
+        Self { unkept: true, ..self }
     }
 
     /// Where the rows are that have not settled.
@@ -134,7 +143,8 @@ impl SafetyEventSink {
         if state.batch != Some(batch.id()) {
             // The state of another batch says nothing about this one.
             let once = (state.batch.is_none() && state.once) || self.breaker.is_open();
-            *state = Delivering { batch: Some(batch.id()), once, ..Delivering::default() };
+            let unkept = state.unkept;
+            *state = Delivering { batch: Some(batch.id()), once, unkept, ..Delivering::default() };
         }
         let mut plan = state.plan.take().unwrap_or_else(|| Plan::new(batch.len()));
         if std::mem::take(&mut state.resume) {
@@ -218,6 +228,19 @@ impl SafetyEventSink {
             }
             Failure::Config => {
                 self.outage(plan, &message);
+                return None;
+            }
+            Failure::NoMemory => {
+                if !plan.halve() {
+                    match state.unkept {
+                        true => plan.outage(&message),
+                        // Nothing is wrong with the dataset: the rows stay where they are.
+                        false => {
+                            state.unfiled = Some(format!("failed to {message}"));
+                            state.starved = true;
+                        }
+                    }
+                }
                 return None;
             }
             Failure::Unknown if plan.is_cutting() => {
@@ -309,6 +332,11 @@ impl SafetyEventSink {
         if plan.is_done() {
             return Step::Done;
         }
+        if std::mem::take(&mut state.starved) {
+            let error = state.unfiled.take().unwrap_or_default();
+            state.kept = state.kept.saturating_add(1);
+            return Step::Kept { error, wait: retry::kept_wait(self.retry_delay(), state.kept) };
+        }
         if !last_chance {
             return Step::Again;
         }
@@ -337,7 +365,8 @@ impl SafetyEventSink {
             return Err(format!("failed to {why}, and no fallback_path is set: set one"));
         };
         let filings = doomed.into_iter().flat_map(|(rows, error)| {
-            batch.slice(rows).rows().map(move |row| Filing { row, error })
+            let rows = batch.slice(rows);
+            rows.rows().zip(rows.row_bytes()).map(move |(row, bytes)| Filing { row, bytes, error })
         });
         let destination = self.identity();
         match fallback.write(filings, &destination, self.clock.wall(), &self.notices) {

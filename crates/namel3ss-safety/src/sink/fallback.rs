@@ -21,6 +21,7 @@ use crate::clock::Timestamp;
 use crate::json;
 use crate::limits::check_file_size;
 use crate::locks::lock;
+use crate::memory;
 use crate::notice::{Level, Notices};
 
 /// The key of a row's reason in a fallback file.
@@ -35,6 +36,8 @@ const SAME_HASH_MAX: u32 = 8;
 /// How long a file waits for the folder's lock. Nobody holds it longer than it takes to rename a file,
 /// but for a process that was stopped.
 const LOCK_WAIT: Duration = Duration::from_millis(500);
+/// How much goes to a file with one call.
+const WRITE_BYTES: usize = 256 << 10;
 
 /// The folder of one sink's fallback files.
 ///
@@ -56,6 +59,8 @@ pub(super) struct Fallback {
 #[derive(Debug)]
 pub(super) struct Filing<'a> {
     pub(super) row: Row<'a>,
+    /// How many bytes its payload takes.
+    pub(super) bytes: usize,
     /// Why this row alone was refused, if it was.
     pub(super) error: Option<&'a str>,
 }
@@ -325,10 +330,10 @@ pub(super) fn write_left_over(
 ) -> io::Result<PathBuf> {
     let hidden = hidden_name("safety_events");
     let file = folder.create(&hidden)?;
-    let written =
-        write_lines(&file, rows.iter().map(|row| move |line: &mut Vec<u8>| line.extend(row)))
-            .and_then(|()| name_numbered(folder, &hidden, folder, &stamp(now).1, 1))
-            .and_then(|(name, _)| keep_name(folder, &name));
+    let lines = rows.iter().map(|row| (row.len(), move |line: &mut Vec<u8>| line.extend(row)));
+    let written = write_lines(&file, lines)
+        .and_then(|()| name_numbered(folder, &hidden, folder, &stamp(now).1, 1))
+        .and_then(|(name, _)| keep_name(folder, &name));
     if written.is_err() {
         let _ = folder.remove(&hidden);
     }
@@ -388,12 +393,14 @@ fn write_rows<'a>(file: &File, rows: impl Iterator<Item = Filing<'a>>) -> io::Re
     write_lines(
         file,
         rows.map(|filing| {
-            move |line: &mut Vec<u8>| {
+            let error = json::row_bytes_max(filing.error.map_or(0, str::len));
+            let write = move |line: &mut Vec<u8>| {
                 filing.row.write_json(line);
                 if let Some(error) = filing.error {
                     write_error(error, line);
                 }
-            }
+            };
+            (json::row_bytes_max(filing.bytes) + error, write)
         }),
     )
 }
@@ -412,18 +419,23 @@ pub(super) fn write_error(error: &str, line: &mut Vec<u8>) {
     line.push(b'}');
 }
 
-fn write_lines<W>(file: &File, lines: impl Iterator<Item = W>) -> io::Result<()>
+/// Writes a list of lines, each of at most so many bytes, as its writer writes it.
+fn write_lines<W>(file: &File, lines: impl Iterator<Item = (usize, W)>) -> io::Result<()>
 where
     W: FnOnce(&mut Vec<u8>),
 {
-    let mut out = BufWriter::with_capacity(256 << 10, Within { file, bytes: 0 });
+    if !memory::has(WRITE_BYTES) {
+        return Err(io::ErrorKind::OutOfMemory.into());
+    }
+    let mut out = BufWriter::with_capacity(WRITE_BYTES, Within { file, bytes: 0 });
     let mut line = Vec::new();
     out.write_all(b"[")?;
     let mut before: &[u8] = b"\n";
-    for write in lines {
+    for (bytes, write) in lines {
         out.write_all(before)?;
         before = b",\n";
         line.clear();
+        memory::reserve(&mut line, bytes)?;
         write(&mut line);
         out.write_all(&line)?;
     }

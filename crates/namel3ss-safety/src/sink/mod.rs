@@ -149,7 +149,7 @@ impl SafetyEventSink {
     /// neither the dataset nor a fallback file took is lost: counted, and said in one critical
     /// notice.
     pub fn write(&self, batch: &Batch<'_>) -> Outcome {
-        let mut state = self.begin();
+        let mut state = self.begin().without_journal();
         let mut outcome = Outcome::default();
         loop {
             match self.step(&mut state, batch, &mut outcome) {

@@ -393,3 +393,48 @@ fn settings_hold_while_it_runs() {
     assert_eq!((bench.sink.attempts(), bench.clock.monotonic()), (1, Duration::ZERO));
     assert!(bench.sink.write(&rows([]).batch()).is_stored());
 }
+
+/// Delivers `rows` until nothing more can be done now; the last step.
+fn until_it_rests(
+    bench: &Bench,
+    state: &mut Delivering,
+    batch: &Batch<'_>,
+    told: &mut Outcome,
+) -> Step {
+    loop {
+        match bench.sink.step(state, batch, told) {
+            Step::Again => {}
+            rests => return rests,
+        }
+    }
+}
+
+#[test]
+fn where_memory_is_scarce_a_batch_is_halved_and_a_single_row_waits() {
+    let least = Arc::new(Mutex::new(3));
+    let room = least.clone();
+    let bench = bench(move |seqs| match seqs.len() > *room.lock().unwrap() {
+        true => Err(AdapterError::no_memory("encode the rows")),
+        false => Ok(()),
+    });
+    let (rows, mut state, mut told) = (rows(1..=10), bench.sink.begin(), Outcome::default());
+    let batch = rows.batch();
+    assert_eq!(until_it_rests(&bench, &mut state, &batch, &mut told), Step::Done);
+    assert_eq!(*bench.adapter.stored.lock().unwrap(), (1..=10).collect::<Vec<_>>());
+    // None for a single row: it waits, whatever else could take it.
+    *least.lock().unwrap() = 0;
+    let mut state = bench.sink.begin();
+    for _ in 0..2 {
+        let step = until_it_rests(&bench, &mut state, &batch, &mut told);
+        let Step::Kept { error, wait } = step else { panic!("{step:?}") };
+        assert!(error.contains("not enough memory") && !wait.is_zero(), "{error}");
+    }
+    assert!(bench.sink.healthy() && bench.files().is_empty() && bench.sink.fell_back() == 0);
+    *least.lock().unwrap() = 10;
+    assert_eq!(until_it_rests(&bench, &mut state, &batch, &mut told), Step::Done);
+    assert_eq!(bench.sink.stored(), 20);
+    // What is in no journal goes to a file.
+    *least.lock().unwrap() = 0;
+    let outcome = bench.sink.write(&batch);
+    assert_eq!((outcome.stored, outcome.fell_back, outcome.lost), (0, 10, 0));
+}

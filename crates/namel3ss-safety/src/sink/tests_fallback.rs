@@ -83,7 +83,7 @@ mod unix {
     fn try_write(folder: &Path) -> Result<PathBuf, String> {
         let (buffer, notices) = (rows(1..=1), Notices::default());
         let batch = buffer.batch();
-        let filings = batch.rows().map(|row| Filing { row, error: None });
+        let filings = batch.rows().map(|row| Filing { row, bytes: 0, error: None });
         let fallback = Fallback::new(folder.to_owned(), DATASET_DEFAULT);
         fallback
             .write(filings, "scripted", Timestamp::default(), &notices)

@@ -50,6 +50,8 @@ pub use self::read::{Reader, damaged_checkpoints, read};
 use self::log::Log;
 use self::table::Table;
 use super::cut::{Part, cut};
+use super::encode::check_memory;
+use super::format::{Compression, Format};
 use super::place::Root;
 use super::{open_store, probe};
 
@@ -259,6 +261,7 @@ impl DatasetAdapter for DeltaAdapter {
         if batch.is_empty() {
             return Ok(());
         }
+        check_memory(batch, Format::Parquet, Compression::None)?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let done = self.store(&mut state, batch);
         if done.is_err() {

@@ -10,6 +10,7 @@ use super::super::header::HEADER_BYTES;
 use super::super::spill::Spilled;
 use super::{Batch, Drainer, Parts, Unsynced, WRITE_BYTES, push_void};
 use crate::id::Seq;
+use crate::memory;
 
 /// What is done with a ring that is damaged.
 #[derive(Debug, Default)]
@@ -66,6 +67,8 @@ impl Drainer {
             let from = batch.payloads.len();
             let salvaged = &mut self.salvage.frames;
             if salvaged.front().is_some_and(|(header, _)| header.seq == next) {
+                let bytes = salvaged.front().map_or(0, |(_, payload)| payload.len());
+                memory::reserve(&mut batch.payloads, bytes)?;
                 if let Some((header, payload)) = salvaged.pop_front() {
                     batch.payloads.extend_from_slice(&payload);
                     batch.frames.push((header, from));

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Folder, Mapping, MediumFile};
 use crate::locks::lock;
+use crate::memory;
 
 /// A folder in memory. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -192,7 +193,11 @@ impl Folder for MemoryFolder {
         let file =
             Arc::new(MemoryFile { content: Mutex::default(), folder: Arc::downgrade(&self.state) });
         // Zero pages of a Vec cost nothing until written, as in a sparse file.
-        lock(&file.content).bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+        let bytes = usize::try_from(len).unwrap_or(usize::MAX);
+        if !memory::has(bytes) {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        lock(&file.content).bytes = vec![0; bytes];
         state.files.insert(name.to_owned(), file.clone());
         Ok(file)
     }
@@ -295,7 +300,7 @@ impl MediumFile for MemoryFile {
             if let Some(fault @ Fault::Full) = fault {
                 return Err(fault.error());
             }
-            content.bytes.resize(to, 0);
+            memory::resize(&mut content.bytes, to, 0)?;
         }
         content.bytes[from..to].copy_from_slice(bytes);
         Ok(())
@@ -324,7 +329,7 @@ impl MediumFile for MemoryFile {
             if let Some(fault @ Fault::Full) = self.fault() {
                 return Err(fault.error());
             }
-            content.bytes.resize(len, 0);
+            memory::resize(&mut content.bytes, len, 0)?;
         }
         Ok(())
     }

@@ -34,7 +34,6 @@ enum Words {
         address: std::ptr::NonNull<AtomicU64>,
         bytes: usize,
     },
-    #[cfg(not(unix))]
     Heap(Box<[AtomicU64]>),
     Shared(std::sync::Arc<Mapping>),
 }
@@ -105,8 +104,18 @@ impl Mapping {
     /// Never here.
     #[cfg(not(unix))]
     pub fn anonymous(bytes: usize) -> io::Result<Self> {
-        let words = Words::Heap((0..bytes / 8).map(|_| AtomicU64::new(0)).collect());
-        Ok(Self { words, damaged: &NEVER })
+        Ok(Self::heap(bytes))
+    }
+
+    /// A little memory of its own, zero until written, where none can be mapped.
+    #[must_use]
+    pub fn heap(bytes: usize) -> Self {
+        Self {
+            words: Words::Heap((0..bytes / 8).map(|_| AtomicU64::new(0)).collect()),
+            damaged: &NEVER,
+            #[cfg(unix)]
+            watched: None,
+        }
     }
 
     /// The same memory under another owner.
@@ -145,6 +154,7 @@ impl Mapping {
             let (address, bytes) = match &self.words {
                 Words::Mapped { address, bytes } => (address.as_ptr(), *bytes),
                 Words::Shared(mapping) => return mapping.let_go(),
+                Words::Heap(_) => return,
             };
             // SAFETY: the range is exactly that of the live mapping which this value owns. What is
             // mapped in its place is as long, and may be read and written in the same ways, so that
@@ -178,7 +188,6 @@ impl Mapping {
             Words::Mapped { address, bytes } => unsafe {
                 std::slice::from_raw_parts(address.as_ptr(), *bytes / 8)
             },
-            #[cfg(not(unix))]
             Words::Heap(words) => words,
             Words::Shared(mapping) => mapping.words(),
         }

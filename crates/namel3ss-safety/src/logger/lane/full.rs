@@ -1,5 +1,6 @@
 //! An event that the journal can't take, because its disk is full or failing.
 
+use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,12 @@ impl Lane {
         }
         host.journal_full(&error.error);
         self.void(&error);
+        if error.error.kind() == io::ErrorKind::OutOfMemory && error.void.is_none() {
+            // What waits in the journal takes none of it, and need not make room.
+            self.drop_unsequenced(DropReason::JournalFull);
+            host.dropped(DropReason::JournalFull);
+            return Ok(Some(Logged::Dropped(DropReason::JournalFull)));
+        }
         if error.void.is_some() {
             // Its seq is used up: it counts as logged, and as dropped.
             self.give_up(DropReason::JournalFull);

@@ -173,7 +173,8 @@ impl Worker {
             Ok(Next::Nothing) => self.nothing(shared, branch, now),
             Err(error) => {
                 let text = format!("what is to be delivered is not to be had: {error}");
-                shared.config.notices.say(Level::Error, "journal", text);
+                let notices = &shared.config.notices;
+                notices.say_rarely(Level::Error, "journal", branch.sink.name(), text);
                 shared.note(branch, |progress| progress.kept = request);
                 Some(READ_RETRY)
             }

@@ -39,6 +39,7 @@ pub(super) fn read(
     // stand before it.
     let frozen = frozen_last >= front && frozen_last <= upto;
     let mut before = false;
+    let mut starved = None;
     let upto = if frozen { frozen_last } else { upto };
     rows.reset(source.store.journal, shared.config.options.durability);
     let mut invalid = Vec::new();
@@ -47,6 +48,11 @@ pub(super) fn read(
             || (!rows.is_empty() && rows.bytes() + payload.len() > batching.bytes_max);
         let of_frozen = frozen && seq >= frozen_first;
         if (full && !of_frozen) || (of_frozen && before) {
+            return false;
+        }
+        if let Err(error) = rows.reserve(payload.len()) {
+            // A smaller batch, then; where not even one row fits, a later one.
+            starved = Some(error);
             return false;
         }
         before |= frozen && !of_frozen;
@@ -58,6 +64,11 @@ pub(super) fn read(
     })?;
     let through = report.through;
     account(shared, source, report, &invalid);
+    if through < front
+        && let Some(error) = starved
+    {
+        return Err(error);
+    }
     if through < front {
         // Everything up to here is in a segment, and the segments don't have it.
         return Err(io::Error::other(format!("seq {front} is not where it should be")));

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use namel3ss_safety::home::home;
 use namel3ss_safety::logger::{Builder, OverflowStrategy};
 use namel3ss_safety::stats::SinkStats;
-use namel3ss_safety::{AdapterRegistry, DatasetAdapter, Level, SafetyEvent, SafetyEventLogger};
+use namel3ss_safety::{
+    AdapterRegistry, DatasetAdapter, Level, Notice, SafetyEvent, SafetyEventLogger,
+};
 
 use crate::error::Error;
 use crate::journals::Fates;
@@ -47,17 +49,19 @@ pub(crate) fn build(builder: Builder) -> Result<SafetyEventLogger, Error> {
 
 /// Tells what a logger has to say about itself.
 pub(crate) fn tell_notices(logger: &SafetyEventLogger, err: &mut Diagnostics) {
-    for notice in logger.notices() {
-        let style = match notice.level {
-            Level::Info => continue,
-            Level::Warning => Style::Warn,
-            Level::Error | Level::Critical => Style::Bad,
-        };
-        let times =
-            if notice.times > 1 { format!(" ({} times)", notice.times) } else { String::new() };
-        let word = format!("{}:", notice.level.as_str());
-        err.say(style, &word, &format!("{}{times}", notice.text));
-    }
+    logger.notices().iter().for_each(|notice| tell(notice, err));
+}
+
+/// Tells a notice, unless nothing is wrong.
+pub(crate) fn tell(notice: &Notice, err: &mut Diagnostics) {
+    let style = match notice.level {
+        Level::Info => return,
+        Level::Warning => Style::Warn,
+        Level::Error | Level::Critical => Style::Bad,
+    };
+    let times = if notice.times > 1 { format!(" ({} times)", notice.times) } else { String::new() };
+    let word = format!("{}:", notice.level.as_str());
+    err.say(style, &word, &format!("{}{times}", notice.text));
 }
 
 /// A logger that is being fed.

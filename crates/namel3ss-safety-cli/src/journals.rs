@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use namel3ss_safety::JournalId;
 use namel3ss_safety::journal::DropReason;
 use namel3ss_safety::journal::account::{self, ACCOUNTS_NAME, Account, SinkAccount};
 use namel3ss_safety::journal::inspect::{self, Found, JournalInfo, SinkInfo};
-use namel3ss_safety::journal::recovery::RecoverError;
+use namel3ss_safety::journal::recovery::{ASIDE_SUFFIX, RecoverError};
 use namel3ss_safety::register;
-use namel3ss_safety::{JournalId, Seq};
 
 /// The folder within a home that holds all journals.
 pub(crate) const JOURNAL_NAME: &str = "journal";
@@ -28,6 +28,9 @@ pub(crate) struct Journal {
     pub(crate) live: bool,
     /// Bytes of its files.
     pub(crate) bytes: u64,
+    /// Its files that were damaged and are set aside. They stay when all else was delivered and the
+    /// journal is gone.
+    pub(crate) set_aside: Vec<String>,
     /// What it holds, or why that can't be read.
     pub(crate) content: Result<JournalInfo, RecoverError>,
 }
@@ -142,21 +145,36 @@ impl Journal {
     /// `None` for a journal that was removed meanwhile, or that is only just being made.
     fn open(path: &Path, id: JournalId) -> Option<Self> {
         let Found { path, live, journal: mut content } = inspect::look(path);
+        let set_aside = set_aside_in(&path);
         match &mut content {
-            Err(RecoverError::Empty) => return None,
+            Err(RecoverError::Empty) if set_aside.is_empty() => return None,
             Err(RecoverError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return None,
             // A frame that is being written right now looks like a damaged one.
             Ok(info) if live => info.damage.clear(),
             _ => {}
         }
         let bytes = bytes_in(&path);
-        Some(Self { path, id, live, bytes, content })
+        Some(Self { path, id, live, bytes, set_aside, content })
+    }
+
+    /// Whether nothing is left of it but files that were set aside.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self.content, Err(RecoverError::Empty))
     }
 
     /// What became of its events; nothing is known of a journal that can't be read.
     pub(crate) fn fates(&self) -> Fates {
         self.content.as_ref().map(fates).unwrap_or_default()
     }
+}
+
+/// The files of a journal that were set aside.
+pub(crate) fn set_aside_in(folder: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| name.ends_with(ASIDE_SUFFIX)).collect();
+    names.sort_unstable();
+    names
 }
 
 fn bytes_in(folder: &Path) -> u64 {
@@ -252,17 +270,12 @@ impl From<&Account> for Fates {
     }
 }
 
-/// Gives the payloads from `from` on, in order, as far as they are still there.
-pub(crate) fn events(
-    journal: &Path,
-    from: Seq,
-    take: &mut dyn FnMut(Seq, &[u8]),
-) -> Result<(), RecoverError> {
-    match inspect::events(journal, from, take) {
-        Ok(_) => Ok(()),
-        // It has nothing yet, or its logger has delivered and removed it meanwhile.
+/// What came of reading a journal, where it is no error that it has nothing yet, or that its logger
+/// has delivered and removed it meanwhile.
+pub(crate) fn is_readable(read: Result<(), RecoverError>) -> Result<(), RecoverError> {
+    match read {
         Err(RecoverError::Empty) => Ok(()),
         Err(RecoverError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+        read => read,
     }
 }

@@ -166,6 +166,25 @@ impl Place {
     }
 }
 
+/// Whether an argument names a dataset where a filter may stand as well: it has a scheme, a slash or
+/// the extension of a file before any operator of a filter.
+pub(crate) fn is_named_by(text: &str) -> bool {
+    let operator = text.find(['=', '~']);
+    let before = &text[..operator.unwrap_or(text.len())];
+    // What follows a `?` is an option of a URL.
+    let path = Path::new(before.split('?').next().unwrap_or(before));
+    let extension = path.extension().and_then(std::ffi::OsStr::to_str).unwrap_or_default();
+    let is_files = match operator {
+        None => !extension.is_empty(),
+        // `metadata.csv=…` is about a key.
+        Some(_) => EXTENSIONS.contains(&extension) && !before.starts_with("metadata."),
+    };
+    is_files || before.contains('/') || ["file:", "sqlite:"].iter().any(|s| before.starts_with(s))
+}
+
+/// The extensions of files that are datasets.
+const EXTENSIONS: [&str; 7] = ["csv", "db", "json", "jsonl", "ndjson", "sqlite", "sqlite3"];
+
 /// Whether a folder is a dataset of objects: it has partitions, or a URL says so by its
 /// slash, and no journals are there.
 fn is_by_day(text: &str, path: &Path) -> bool {

@@ -41,8 +41,17 @@ pub(super) fn check(home: &Path, findings: &mut Vec<Finding>) {
 
 fn one(journal: &Journal, findings: &mut Vec<Finding>) {
     let path = journal.path.display();
+    for name in &journal.set_aside {
+        findings.push(Finding::integrity(
+            "journals",
+            format!("{path}/{name} was damaged and is set aside"),
+            "keep it for whoever looks into the disk, then remove it: what could be read of the \
+             journal was delivered",
+        ));
+    }
     let content = match &journal.content {
         Ok(content) => content,
+        Err(_) if journal.is_gone() => return,
         Err(error) => {
             findings.push(Finding::integrity(
                 "journals",
@@ -52,14 +61,6 @@ fn one(journal: &Journal, findings: &mut Vec<Finding>) {
             return;
         }
     };
-    for name in &content.set_aside {
-        findings.push(Finding::integrity(
-            "journals",
-            format!("{path}/{name} was damaged and is set aside"),
-            "keep it for whoever looks into the disk, then remove it: what could be read of the \
-             journal was delivered",
-        ));
-    }
     for damage in &content.damage {
         findings.push(Finding::integrity(
             "journals",

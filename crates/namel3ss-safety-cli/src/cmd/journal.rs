@@ -90,14 +90,14 @@ impl Ls {
 }
 
 fn is_damaged(journal: &Found) -> bool {
-    match &journal.content {
-        Ok(info) => !info.damage.is_empty() || !info.set_aside.is_empty(),
-        Err(_) => true,
-    }
+    let damage = |content: &JournalInfo| !content.damage.is_empty();
+    !journal.set_aside.is_empty() || journal.content.as_ref().map_or(true, damage)
 }
 
 fn state(journal: &Found) -> Cell {
     match (journal.live, &journal.content) {
+        // All that could be read of it was delivered.
+        _ if journal.is_gone() => Cell::new(Style::Bad, "set aside"),
         (_, Err(_)) => Cell::new(Style::Bad, "unreadable"),
         (true, _) => Cell::new(Style::Good, "live"),
         // Everything is settled; the next logger of its dataset removes it.
@@ -164,11 +164,12 @@ fn tell_damage(context: &mut Context, journals: &[Found]) {
                 for damage in &content.damage {
                     tell(format!("{path}/{}: {}", damage.file, damage.what));
                 }
-                for name in &content.set_aside {
-                    tell(format!("{path}/{name} is set aside"));
-                }
             }
+            Err(_) if journal.is_gone() => {}
             Err(error) => tell(format!("{path}: failed to {error}")),
+        }
+        for name in &journal.set_aside {
+            tell(format!("{path}/{name} is set aside"));
         }
     }
 }
@@ -187,6 +188,7 @@ pub(crate) fn to_json(journal: &Found) -> Value {
         "dropped": fates.dropped,
         "pending": fates.pending,
         "balanced": fates.is_balanced(),
+        "set_aside": journal.set_aside,
     });
     match &journal.content {
         Ok(content) => {
@@ -198,7 +200,6 @@ pub(crate) fn to_json(journal: &Found) -> Value {
                 .map(|sink| sink_to_json(&sink.destination, &journals::fates_of(content, sink)))
                 .collect();
             value["created"] = json!(content.header.created.to_string());
-            value["set_aside"] = json!(content.set_aside);
             value["torn_tails"] = json!(content.torn_tails);
             value["segments"] = json!(content.segments);
             value["dropped_by_reason"] = journals::dropped(content)
@@ -231,6 +232,7 @@ pub(crate) fn to_json(journal: &Found) -> Value {
                 })
                 .collect();
         }
+        Err(_) if journal.is_gone() => {}
         Err(error) => value["error"] = json!(error.to_string()),
     }
     value

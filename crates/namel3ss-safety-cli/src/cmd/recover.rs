@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 use namel3ss_safety::DatasetAdapter;
 use namel3ss_safety::home::home;
+use namel3ss_safety::journal::inspect::JournalInfo;
 use serde_json::{Value, json};
 
 use crate::cli::Context;
@@ -28,6 +29,9 @@ use crate::style::Style;
 ///
 /// A journal may have several destinations. Each gets what it has yet to get: from the --to that is
 /// the same place, which may hold its password, or else as above.
+///
+/// What is damaged in a journal costs what can't be read of it. A file that can't be used is set aside
+/// under another name and reported, and the exit code is 3.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   n3-safety recover --dry-run
@@ -68,7 +72,7 @@ struct Key {
 impl Recover {
     pub(crate) fn run(&self, context: &mut Context) -> Result<Exit, Error> {
         let to = if self.to.is_empty() { Vec::new() } else { destination::open(&self.to)? };
-        let groups = self.groups(context)?;
+        let (groups, hurt) = self.groups(context)?;
         if !groups.is_empty() && !self.dry_run {
             destination::make_home()?;
         }
@@ -112,9 +116,20 @@ impl Recover {
             }));
         }
         bar.finish_and_clear();
+        let set_aside = hurt.iter().flat_map(|journal| {
+            journals::set_aside_in(journal).into_iter().map(|name| journal.join(name))
+        });
+        let set_aside: Vec<String> = set_aside.map(|path| path.display().to_string()).collect();
+        for path in &set_aside {
+            let text = format!(
+                "{path} is set aside: keep it for whoever looks into the disk, then remove it"
+            );
+            context.err.say(Style::Bad, "damaged:", &text);
+        }
         if context.out.is_json() {
             context.out.json(&json!({
                 "dry_run": self.dry_run, "recovered": done, "delivered": settled, "left": stuck,
+                "set_aside": set_aside,
             }))?;
         } else {
             for group in &done {
@@ -122,14 +137,15 @@ impl Recover {
             }
         }
         Ok(match (stuck, settled) {
+            _ if !hurt.is_empty() => Exit::Integrity,
             (0, _) => Exit::Ok,
             (_, 0) => Exit::Failed,
             _ => Exit::Partial,
         })
     }
 
-    /// The orphans that have something to deliver.
-    fn groups(&self, context: &mut Context) -> Result<BTreeMap<Key, Group>, Error> {
+    /// The orphans that have something to deliver, and the folders of those that are damaged.
+    fn groups(&self, context: &mut Context) -> Result<(BTreeMap<Key, Group>, Vec<PathBuf>), Error> {
         let journals = if self.folders.is_empty() {
             journals::find_all(journals::folders_of(&home()), |text| {
                 context.err.say(Style::Warn, "warning:", text);
@@ -143,9 +159,20 @@ impl Recover {
             found
         };
         let mut groups: BTreeMap<Key, Group> = BTreeMap::new();
+        let mut hurt = Vec::new();
         for journal in journals.iter().filter(|journal| !journal.live) {
+            let is_wanted = |content: &JournalInfo| {
+                self.dataset.as_ref().is_none_or(|name| *name == content.header.dataset)
+            };
+            let is_damaged = |content: &JournalInfo| {
+                is_wanted(content) && !(content.damage.is_empty() && journal.set_aside.is_empty())
+            };
+            if journal.content.as_ref().map_or(true, is_damaged) {
+                hurt.push(journal.path.clone());
+            }
             let content = match &journal.content {
                 Ok(content) => content,
+                Err(_) if journal.is_gone() => continue,
                 Err(error) => {
                     let text = format!("left out {}: failed to {error}", journal.path.display());
                     context.err.say(Style::Warn, "warning:", &text);
@@ -161,7 +188,7 @@ impl Recover {
                 context.err.say(Style::Warn, "warning:", &text);
                 continue;
             };
-            let wanted = self.dataset.as_ref().is_none_or(|name| *name == content.header.dataset);
+            let wanted = is_wanted(content);
             for sink in content.sinks().into_iter().filter(|sink| wanted && sink.pending > 0) {
                 let key = Key {
                     root: root.to_owned(),
@@ -173,7 +200,7 @@ impl Recover {
                 group.events += sink.pending;
             }
         }
-        Ok(groups)
+        Ok((groups, hurt))
     }
 
     /// A logger that goes by the recorded destination adopts the group, and delivers it.

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use namel3ss_safety::DatasetAdapter;
 use namel3ss_safety::home::home;
 use namel3ss_safety::sink::{FallbackFolder, ReplayError, ReplayOptions, replay_file};
+use namel3ss_safety::{DatasetAdapter, Notice};
 use serde_json::{Value, json};
 
 use crate::cli::Context;
@@ -15,6 +15,7 @@ use crate::destination;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::fallback::{self, Looked};
+use crate::feed;
 use crate::progress::{self, Unit};
 use crate::recovery;
 use crate::style::Style;
@@ -62,6 +63,8 @@ struct Tally {
     /// Files for which no destination is known, or none that can be opened from here.
     unopened: usize,
     done: Vec<Value>,
+    /// What datasets have to say that is not told yet.
+    notices: Vec<Notice>,
 }
 
 impl Replay {
@@ -81,6 +84,9 @@ impl Replay {
             bar.set_message(progress::name(&file.path));
             let told = self.one(file, &mut destinations, &mut tally)?;
             bar.inc(1);
+            for notice in tally.notices.drain(..) {
+                bar.suspend(|| feed::tell(&notice, &mut context.err));
+            }
             if let Some(text) = told {
                 bar.suspend(|| context.err.say(Style::Bad, "error:", &text));
             }
@@ -133,6 +139,7 @@ impl Replay {
             Some(adapter) => replay_file(&file.path, &**adapter, options),
             None => replay_file(&file.path, &nowhere, options),
         };
+        tally.notices.extend(adapter.iter().flat_map(|adapter| adapter.notices()));
         match result {
             Ok(report) => {
                 tally.rows += report.rows;

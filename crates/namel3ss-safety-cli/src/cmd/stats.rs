@@ -28,7 +28,7 @@ use crate::tally::Tally;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   n3-safety stats
-  n3-safety stats --from safety.csv --from sqlite:///safety.db
+  n3-safety stats safety.csv sqlite:///safety.db
   n3-safety stats -o json | jq .totals")]
 pub(crate) struct Stats {
     /// What to count: a URL, a .csv, .json, .jsonl or SQLite file, a folder of objects by day, the
@@ -36,6 +36,9 @@ pub(crate) struct Stats {
     /// dataset, and the journals of the home folder and of those in its register]
     #[arg(long, value_name = "URL|PATH")]
     from: Vec<String>,
+    /// The same as --from
+    #[arg(value_name = "DATASET")]
+    datasets: Vec<String>,
 }
 
 /// What a dataset holds, and what waits for it.
@@ -140,7 +143,7 @@ impl Stats {
         let stored = match Tally::of(place) {
             Ok(stored) => stored,
             Err(error @ Error::NotThere { .. }) => {
-                if waiting.rows == 0 && !self.from.is_empty() {
+                if waiting.rows == 0 && self.named().next().is_some() {
                     return Err(error);
                 }
                 context.err.note(&format!("{} is not there yet", place.shown()));
@@ -157,9 +160,13 @@ impl Stats {
         Ok(Some(Dataset { name: place.shown(), stored, waiting }))
     }
 
+    fn named(&self) -> impl Iterator<Item = &String> {
+        self.datasets.iter().chain(&self.from)
+    }
+
     fn places(&self, context: &mut Context) -> Result<Vec<Place>, Error> {
-        if !self.from.is_empty() {
-            return self.from.iter().map(|from| Place::parse(from)).collect();
+        if self.named().next().is_some() {
+            return self.named().map(|from| Place::parse(from)).collect();
         }
         let mut places = Vec::new();
         // Journals can be counted although the dataset is on another machine, or not there yet.
@@ -193,8 +200,8 @@ fn show_journals(
         all.add(fates);
     };
     for journal in found {
-        let name =
-            journal.content.as_ref().map_or("(unreadable)", |info| info.header.dataset.as_str());
+        let unread = if journal.is_gone() { "(set aside)" } else { "(unreadable)" };
+        let name = journal.content.as_ref().map_or(unread, |info| info.header.dataset.as_str());
         add(slug(name), name, 1, &journal.fates());
     }
     for (folder, account) in finished {

@@ -1,6 +1,7 @@
 //! `tail`: the last events, those that are not delivered yet, and those to come.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -13,7 +14,7 @@ use crate::exit::Exit;
 use crate::filter::Filter;
 use crate::place::{self, Place};
 use crate::record::Record;
-use crate::source::{self, Source, undelivered};
+use crate::source::{self, Journals, Source};
 use crate::span;
 use crate::style::Style;
 
@@ -21,7 +22,7 @@ use crate::style::Style;
 const NOTICE_WITHIN: Duration = Duration::from_millis(50);
 /// How many events are shown without `-n` and `--since`.
 const LINES: usize = 10;
-/// How often journals are looked at, and how much of the time that may take: each is read whole.
+/// How often journals are looked at, and how much of the time that may take.
 const JOURNALS_EVERY: Duration = Duration::from_secs(1);
 const JOURNALS_SHARE: u32 = 10;
 /// The most events that are remembered because they were shown before they were delivered.
@@ -42,6 +43,7 @@ const VALUES_MAX: usize = 1000;
 
 Examples:
   n3-safety tail
+  n3-safety tail safety.jsonl action=block
   n3-safety tail -f action=block severity!=low
   n3-safety tail --since 1h --from sqlite:///safety.db metadata.model~gpt
   n3-safety tail --since 1h --from s3://bucket/safety action=block
@@ -62,9 +64,28 @@ pub(crate) struct Tail {
     /// [default: the default dataset]
     #[arg(long, value_name = "URL|PATH")]
     from: Option<String>,
-    /// Which events, see below
-    #[arg(value_name = "FILTER")]
-    filters: Vec<Filter>,
+    /// What to read, as with --from, if it comes first and holds a slash or an extension; then which
+    /// events, see below
+    #[arg(value_name = "DATASET|FILTER")]
+    words: Vec<Word>,
+}
+
+/// An argument: the dataset or a filter.
+#[derive(Clone, Debug)]
+enum Word {
+    Dataset(String),
+    Filter(Filter),
+}
+
+impl FromStr for Word {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match place::is_named_by(text) {
+            true => Ok(Self::Dataset(text.to_owned())),
+            false => text.parse().map(Self::Filter),
+        }
+    }
 }
 
 /// What was found.
@@ -88,13 +109,28 @@ struct Found {
 
 impl Tail {
     pub(crate) fn run(&self, context: &mut Context) -> Result<Exit, Error> {
-        let place = match &self.from {
-            Some(from) => Place::parse(from)?,
-            None => place::default_dataset()?,
+        let (named, words) = match self.words.split_first() {
+            Some((Word::Dataset(named), words)) => (Some(named), words),
+            _ => (None, &*self.words),
+        };
+        let filters = words.iter().map(|word| match word {
+            Word::Filter(filter) => Ok(filter.clone()),
+            Word::Dataset(named) => {
+                Err(Error::usage(format!("read {named}: the dataset comes before all filters")))
+            }
+        });
+        let wanted = Wanted { filters: filters.collect::<Result<_, _>>()?, since: self.since };
+        let place = match (&self.from, named) {
+            (Some(from), None) | (None, Some(from)) => Place::parse(from)?,
+            (None, None) => place::default_dataset()?,
+            (Some(from), Some(named)) => {
+                let text = format!("read {named} and {from}: name one dataset");
+                return Err(Error::usage(text));
+            }
         };
         let mut source = source::open(&place);
         let lines = self.lines.unwrap_or(if self.since.is_some() { usize::MAX } else { LINES });
-        if self.filters.is_empty() && self.since.is_none() {
+        if wanted.filters.is_empty() && self.since.is_none() {
             source.only_newest(u32::try_from(lines).unwrap_or(u32::MAX));
         }
         if let Some(since) = self.since {
@@ -103,8 +139,8 @@ impl Tail {
         if self.follow {
             context.interrupt.arm();
         }
-        let identity = place.identity();
-        let mut found = self.first(&mut *source, identity.as_deref(), lines)?;
+        let mut journals = place.identity().map(|identity| Journals::waiting_for(&identity));
+        let mut found = wanted.first(&mut *source, self.follow, journals.as_mut(), lines)?;
         match found.missing.take() {
             Some(_) if self.follow => {
                 context.err.note(&format!("waiting for {} to appear", place.shown()));
@@ -115,9 +151,9 @@ impl Tail {
         }
         let shown = show_all(context, &mut found, lines)?;
         if self.follow {
-            self.follow(context, &mut *source, identity.as_deref(), &mut found, shown)?;
+            wanted.follow(context, &mut *source, journals.as_mut(), &mut found, shown)?;
         } else if found.stored.is_empty() && found.waiting.is_empty() && lines > 0 {
-            self.tell_nothing(context, &place, &found);
+            wanted.tell_nothing(context, &place, &found);
         }
         context.out.flush()?;
         if found.unreadable > 0 {
@@ -130,12 +166,21 @@ impl Tail {
         let is_whole = found.unreadable == 0 && found.lacks.is_none();
         Ok(if is_whole { Exit::Ok } else { Exit::Partial })
     }
+}
 
+/// Which events are wanted.
+struct Wanted {
+    filters: Vec<Filter>,
+    since: Option<Timestamp>,
+}
+
+impl Wanted {
     /// What is there now.
     fn first(
         &self,
         source: &mut dyn Source,
-        identity: Option<&str>,
+        follows: bool,
+        journals: Option<&mut Journals>,
         lines: usize,
     ) -> Result<Found, Error> {
         let mut found =
@@ -149,9 +194,9 @@ impl Tail {
             }
         };
         // What is delivered meanwhile is found in the dataset: look there last.
-        if let Some(identity) = identity {
+        if let Some(journals) = journals {
             let (mut waiting, mut all) = (VecDeque::new(), 0);
-            found.unreadable += undelivered::events(identity, &mut |record| {
+            found.unreadable += journals.poll(&mut |record| {
                 all += 1;
                 if self.shows(&record) {
                     keep(&mut waiting, record);
@@ -176,7 +221,7 @@ impl Tail {
         };
         let read = source.poll(&mut take);
         let lacks = match &read {
-            Ok(_) if !self.follow => source.lacks(&mut take)?,
+            Ok(_) if !follows => source.lacks(&mut take)?,
             _ => None,
         };
         found.lacks = lacks;
@@ -200,7 +245,7 @@ impl Tail {
         &self,
         context: &mut Context,
         source: &mut dyn Source,
-        identity: Option<&str>,
+        mut journals: Option<&mut Journals>,
         found: &mut Found,
         mut shown: HashSet<(JournalId, Seq)>,
     ) -> Result<(), Error> {
@@ -223,12 +268,12 @@ impl Tail {
                 Err(Error::NotThere { .. }) => {}
                 Err(error) => return Err(error),
             }
-            let Some(identity) = identity.filter(|_| Instant::now() >= look) else { continue };
+            let due = journals.as_deref_mut().filter(|_| Instant::now() >= look);
+            let Some(journals) = due else { continue };
             let began = Instant::now();
-            undelivered::events(identity, &mut |record| {
-                let is_new = record
-                    .place
-                    .is_some_and(|place| shown.len() < SHOWN_MAX && !shown.contains(&place));
+            // From where the last look has ended.
+            journals.poll(&mut |record| {
+                let is_new = shown.len() < SHOWN_MAX;
                 if is_new && !is_delivered(&found.delivered, &record) && self.shows(&record) {
                     shown.extend(record.place);
                     return show(context, &record, true);

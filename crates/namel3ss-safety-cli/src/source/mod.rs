@@ -6,11 +6,12 @@ mod journals;
 mod objects;
 mod server;
 mod sqlite;
-pub(crate) mod undelivered;
 
 use std::time::Duration;
 
 use namel3ss_safety::Timestamp;
+
+pub(crate) use self::journals::Journals;
 
 use crate::error::Error;
 use crate::place::Place;
@@ -55,6 +56,6 @@ pub(crate) fn open(place: &Place) -> Box<dyn Source> {
         Place::Objects(place) => Box::new(objects::Objects::new(place)),
         #[cfg(feature = "delta")]
         Place::Delta(place) => Box::new(objects::Objects::table(place)),
-        Place::Journals(path) => Box::new(journals::Journals::new(path)),
+        Place::Journals(path) => Box::new(Journals::new(path)),
     }
 }

@@ -327,6 +327,13 @@ fn ingesting_a_file_again_adds_nothing() {
         let second = bench.run(args).exits(0).json();
         assert_eq!((&second["flushed"], &second["duplicates"]), (&1.into(), &3.into()), "{to}");
     }
+    // What waits for the dataset in a journal counts as well.
+    let bench = Bench::new();
+    crate::journals::orphan(&bench, &[]);
+    let same = bench.file("a.jsonl", crate::events(3));
+    let json = bench.run(["ingest", &same, "--dedupe", "event_id", "-o", "json"]).exits(0).json();
+    assert_eq!((&json["flushed"], &json["duplicates"]), (&0.into(), &3.into()));
+
     let two = ["ingest", &file, "--to", "a.db", "--to", "b.db", "--dedupe", "event_id"];
     bench.run(two).exits(2).says("name one with --to");
 }

@@ -178,7 +178,7 @@ fn damage_is_found_and_costs_its_own_events_only() {
     }
     bench.run(["journal", "ls"]).exits(3).says("damaged");
     bench.run(["doctor"]).exits(3).prints("damaged");
-    bench.run(["recover"]);
+    bench.run(["recover"]).exits(3).says("damaged");
     let lines = bench.run(["tail", "-o", "json", "--from", "out.jsonl"]).exits(0).json_lines();
     let ids: Vec<_> = lines.iter().map(|line| line["event_id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["e1", "e3"]);
@@ -197,10 +197,28 @@ fn strangers_among_the_files_of_a_journal_are_found_and_cost_nothing() {
     std::os::unix::fs::symlink("/dev/zero", link).unwrap();
     bench.run(["journal", "ls"]).exits(3).says("can't be read");
     bench.run(["doctor"]).exits(3).prints("can't be read");
-    bench.run(["recover"]).exits(0).prints("delivered 3 of 3 events");
+    let ran = bench.run(["recover", "--dry-run"]).exits(3).prints("would deliver 3 events");
+    assert!(!ran.stderr.contains("set aside"), "{ran:#?}");
+    // It ended with 0, and nothing showed afterwards that something had been set aside.
+    let ran = bench.run(["recover"]).exits(3).prints("delivered 3 of 3 events");
+    let aside = folder.join("seg-00000000000000000001-00000001.n3j.damaged");
+    let text = format!("damaged: {} is set aside", aside.display());
+    ran.says(&text);
     let lines = bench.run(["tail", "-o", "json", "--from", "out.jsonl"]).exits(0).json_lines();
     assert_eq!(lines.len(), 3);
-    assert!(folder.join("seg-00000000000000000001-00000001.n3j.damaged").is_dir());
+    assert!(aside.is_dir());
+    let ran = bench.run(["journal", "ls"]).exits(3).prints("set aside").says(&text);
+    assert!(!ran.stderr.contains("failed to"), "{ran:#?}");
+    let json = bench.run(["journal", "ls", "-o", "json"]).exits(3).json();
+    assert_eq!(json["journals"][0]["set_aside"].as_array().unwrap().len(), 2, "{json}");
+    let text = format!("{} was damaged and is set aside", aside.display());
+    bench.run(["doctor"]).exits(3).prints(&text).prints("then remove it");
+    bench.run(["stats"]).exits(0).prints("(set aside)");
+    let json = bench.run(["recover", "-o", "json"]).exits(3).json();
+    assert_eq!(json["set_aside"].as_array().unwrap().len(), 2, "{json}");
+    std::fs::remove_dir_all(&folder).unwrap();
+    bench.run(["recover"]).exits(0).says("no journals were left behind");
+    bench.run(["doctor"]).exits(0);
 }
 
 #[test]
@@ -216,7 +234,7 @@ fn what_is_no_journal_is_an_error_or_nothing() {
     std::fs::write(folder.join("seg-1.n3j"), "nonsense").unwrap();
     bench.run(["journal", "ls"]).exits(3).prints("unreadable");
     bench.run(["doctor"]).exits(3).prints("can't be read");
-    bench.run(["recover"]).exits(0).says("left out");
+    bench.run(["recover"]).exits(3).says("left out");
     bench.run(["stats"]).exits(0).prints("(unreadable)");
 }
 

@@ -106,3 +106,18 @@ fn what_others_could_have_written_is_not_replayed() {
     }
     run().exits(0).prints("stored 3 rows");
 }
+
+/// What a dataset had to say was told by `ingest` and `recover`, and not here.
+#[test]
+fn what_the_dataset_reports_is_told() {
+    let bench = Bench::new();
+    let file = bench.file(NAME, array(2));
+    bench.run(["ingest", &bench.file("a.jsonl", events(1)), "--to", "out.jsonl"]).exits(0);
+    let mut text = std::fs::read_to_string(bench.path("out.jsonl")).unwrap();
+    text.push_str("{\"theirs\":");
+    bench.file("out.jsonl", text);
+    let ran = bench.run(["replay", "--to", "out.jsonl", &file]).exits(0).prints("stored 2 rows");
+    ran.says("warning: 10 bytes at the end of").says("were no whole row");
+    let rows = std::fs::read_to_string(bench.path("out.jsonl")).unwrap();
+    assert_eq!(rows.lines().count(), 3, "{rows}");
+}

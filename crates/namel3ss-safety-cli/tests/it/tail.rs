@@ -179,6 +179,16 @@ fn following_shows_each_event_once() {
         || -> serde_json::Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
     let shown: Vec<_> = (0..4).map(|_| next()["state"].clone()).collect();
     assert_eq!(shown.iter().filter(|state| *state == "waiting").count(), 3);
+    // The next look finds what has come since, and nothing of what was found before.
+    let mut journals = Vec::new();
+    for _ in 0..2 {
+        crate::journals::orphan(&bench, &[]);
+        let rows: Vec<_> = (0..3).map(|_| next()).collect();
+        assert_eq!(ids(&rows), ["e1", "e2", "e3"]);
+        journals.extend(rows.iter().map(|row| row["journal_id"].clone()));
+    }
+    journals.dedup();
+    assert_eq!(journals.len(), 2);
     // Their delivery is not shown again, the next event is.
     bench.run(["recover"]).exits(0);
     let file = bench.file("b.jsonl", "{\"event_id\":\"next\",\"action\":\"block\"}\n");
@@ -215,18 +225,58 @@ fn what_may_not_be_read_is_not_called_empty() {
     for name in ["closed/x.db", "closed/x.jsonl"] {
         bench.run(["ingest", &bench.file("a.jsonl", events(1)), "--to", name]).exits(0);
     }
-    let set = |mode| {
-        let mode = std::fs::Permissions::from_mode(mode);
-        std::fs::set_permissions(bench.path("closed"), mode).unwrap();
+    let set = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     };
-    set(0);
-    // Root may read everything.
-    if std::fs::read_dir(bench.path("closed")).is_err() {
-        for verb in ["tail", "stats"] {
-            for name in ["closed/x.db", "closed/x.jsonl"] {
-                bench.run([verb, "--from", name]).exits(1).says("ermission denied");
+    // Where another user may look as well.
+    set(bench.folder.path(), 0o755);
+    set(&bench.path("closed"), 0);
+    let is_root = rustix::process::geteuid().is_root();
+    let program = bench.path("n3-safety");
+    if is_root {
+        // Root may read everything, and others perhaps not this program.
+        std::fs::copy(env!("CARGO_BIN_EXE_n3-safety"), &program).unwrap();
+        set(&program, 0o755);
+    }
+    for verb in ["tail", "stats"] {
+        for name in ["closed/x.db", "closed/x.jsonl"] {
+            let mut command = bench.command([verb, "--from", name]);
+            if is_root {
+                use std::os::unix::process::CommandExt as _;
+                let mut other = std::process::Command::new(&program);
+                other.args(command.get_args()).current_dir(bench.folder.path());
+                other.env_remove("NAMEL3SS_SAFETY_URL").env("NAMEL3SS_SAFETY_HOME", bench.home());
+                other.uid(65_534).gid(65_534);
+                command = other;
             }
+            let ran = crate::Ran::from(command.output().unwrap());
+            let ran = ran.exits(1).says("ermission denied");
+            assert!(!ran.stderr.contains("delivered there yet"), "{ran:#?}");
         }
     }
-    set(0o700);
+    set(&bench.path("closed"), 0o700);
+}
+
+/// The dataset could only be named by `--from`.
+#[test]
+fn the_dataset_may_come_first() {
+    let bench = Bench::new();
+    bench.file("a.jsonl", events(4));
+    bench.run(["ingest", "a.jsonl", "--to", "sqlite:///a.db?table=own"]).exits(0);
+    let url = format!("file://{}", bench.path("a.jsonl").display());
+    for dataset in ["a.jsonl", "./a.jsonl", "file:a.jsonl", &url, "sqlite:a.db?table=own"] {
+        let args = ["tail", dataset, "action=block", "metadata.n!=2", "-o", "json"];
+        assert_eq!(ids(&bench.run(args).exits(0).json_lines()), ["e4"], "{dataset}");
+        let json = bench.run(["stats", dataset, "-o", "json"]).exits(0).json();
+        assert_eq!(json["datasets"][0]["rows"], 4, "{dataset}");
+    }
+    let json = bench.run(["stats", "a.jsonl", "sqlite:///a.db?table=own", "-o", "json"]).json();
+    assert_eq!(json["datasets"].as_array().unwrap().len(), 2);
+    // A key of the metadata may end as a file does.
+    let ran = bench.run(["tail", "a.jsonl", "metadata.csv=7"]).exits(0);
+    ran.says("none of 4 events matches");
+    bench.run(["tail", "nothing.jsonl"]).exits(5).says("nothing.jsonl");
+    bench.run(["tail", "action=block", "a.jsonl"]).exits(2).says("comes before all filters");
+    bench.run(["tail", "a.jsonl", "--from", "a.db"]).exits(2).says("name one dataset");
+    bench.run(["tail", "nonsense"]).exits(2).says("a filter is field=value");
 }

@@ -67,22 +67,25 @@ impl JournalInfo {
     /// everything before it.
     #[must_use]
     pub fn sinks(&self) -> Vec<SinkInfo> {
-        let file = |place| cursor_name(&self.header.cursor_at(place, ""));
-        let further: Vec<String> = (1..=self.header.further.len()).map(file).collect();
-        let of_first = |name: &String| !further.contains(name);
-        let find = |wanted: &dyn Fn(&String) -> bool| {
-            self.cursors.iter().find(|(name, ..)| wanted(name)).map(|(_, s, events)| (*s, *events))
-        };
         let info = |(place, destination): (usize, &str)| {
-            let found = match place.checked_sub(1) {
-                None => find(&of_first),
-                Some(at) => find(&|name| *name == further[at]),
-            };
+            let mut cursors = self.cursors.iter();
+            let found = cursors.find(|(name, ..)| is_cursor_of(&self.header, place, name));
             let all = if self.cursors.is_empty() { self.pending } else { self.last.0 };
-            let (state, pending) = found.unwrap_or((CursorState::default(), all));
+            let (state, pending) =
+                found.map_or((CursorState::default(), all), |(_, state, events)| (*state, *events));
             SinkInfo { destination: destination.to_owned(), state, pending }
         };
         self.header.destinations().enumerate().map(info).collect()
+    }
+}
+
+/// Whether a cursor's file is that of the sink in a place of the header's destinations. The first
+/// sink's is called as the sink is, which no header says: it is the one that is no other's.
+fn is_cursor_of(header: &FileHeader, place: usize, name: &str) -> bool {
+    let file = |place| cursor_name(&header.cursor_at(place, ""));
+    match place {
+        0 => (1..=header.further.len()).all(|place| file(place) != name),
+        place => file(place) == name,
     }
 }
 
@@ -216,4 +219,34 @@ pub fn events(
     read_store(&store, from, &mut Vec::new(), take)?;
     scan.read_loose(from, take)?;
     Ok(scan.header)
+}
+
+/// Gives the payloads of the events of the journal in `path` that one of its destinations has yet
+/// to get, from `from` on, in order; nothing of a journal that has not got this destination. What
+/// comes before `from` is not read.
+///
+/// # Errors
+/// If it can't be read or is no journal.
+pub fn undelivered(
+    path: &Path,
+    destination: &str,
+    from: Seq,
+    take: &mut dyn FnMut(Seq, &[u8]),
+) -> Result<(), RecoverError> {
+    let folder: Arc<dyn Folder> = Arc::new(open(path)?);
+    let scan = recovery::scan(&*folder)?;
+    let Some(place) = scan.header.place_of(destination) else { return Ok(()) };
+    let mut cursors = scan.cursors.iter();
+    let state = cursors.find(|(name, _)| is_cursor_of(&scan.header, place, name));
+    let state = state.map(|(_, state)| *state).unwrap_or_default();
+    let from = from.max(state.acked.next());
+    let mut take = |seq: Seq, payload: &[u8]| {
+        if !state.are_settled(seq, seq) {
+            take(seq, payload);
+        }
+    };
+    let store = Store::new(scan.header.journal, folder, scan.segments.clone());
+    read_store(&store, from, &mut Vec::new(), &mut take)?;
+    scan.read_loose(from, &mut take)?;
+    Ok(())
 }

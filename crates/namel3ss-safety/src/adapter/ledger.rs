@@ -45,6 +45,8 @@ const HEAD_BYTES: usize = 64;
 const RUN_BYTES: usize = 32;
 const SLOT_STRIDE: u64 = 135_168;
 const CRC_FROM: usize = 12;
+/// The highest generation; a higher one is damage, however right its check is.
+const GENERATION_MAX: u64 = 1 << 62;
 /// What stands behind the runs.
 const MORE_BYTES: usize = 32;
 /// How many of the dataset's last bytes the mark is of.
@@ -180,7 +182,9 @@ impl Ledger {
             delivered: Delivered::default(),
         };
         // A wrong slot for its generation is as good as damage: the next commit would overwrite it.
-        if ledger.generation == 0 || slot_of(ledger.generation) != slot {
+        // And so is a generation that no dataset reaches.
+        if !(1..=GENERATION_MAX).contains(&ledger.generation) || slot_of(ledger.generation) != slot
+        {
             return Ok(None);
         }
         for run in bytes[HEAD_BYTES..].chunks_exact(RUN_BYTES) {
@@ -242,6 +246,23 @@ mod tests {
         let mut theirs = Ledger::default();
         theirs.refresh(&file).unwrap();
         assert_eq!(theirs, ours);
+    }
+
+    #[test]
+    fn a_generation_that_no_dataset_reaches_is_damage() {
+        let file = sidecar();
+        let mut ledger = Ledger { end: 7, mark: Some(Mark::of(b"content")), ..Ledger::default() };
+        ledger.commit(&file).unwrap();
+        let first = ledger.clone();
+        // In the other slot.
+        for forged in [u64::MAX - 2, GENERATION_MAX + 1] {
+            let mut forged = Ledger { generation: forged, end: 9, ..first.clone() };
+            forged.commit(&file).unwrap();
+            let mut read = Ledger::default();
+            read.refresh(&file).unwrap();
+            assert_eq!(read, first);
+        }
+        ledger.commit(&file).unwrap();
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub const ACCOUNTS_NAME: &str = "accounts.jsonl";
 /// From this size on the lines are added up into one.
 const BYTES_MAX: u64 = 256 << 10;
 
+/// The largest count in a line.
+const COUNT_MAX: u64 = 1 << 48;
+
 /// The most destinations that are told apart in a sum.
 const DESTINATIONS_MAX: usize = 256;
 /// Under which the rest is added up.
@@ -129,19 +132,23 @@ impl Account {
 
     fn parse(line: &str) -> Option<Self> {
         let line: Value = serde_json::from_str(line).ok()?;
-        let number = |name: &str| line[name].as_u64();
         Some(Self {
-            journals: number("journals")?,
-            flushed: number("flushed")?,
-            fallback: number("fallback")?,
-            dropped: DropReason::ALL.map(|r| line["dropped"][r.as_str()].as_u64().unwrap_or(0)),
+            journals: number(&line["journals"])?,
+            flushed: number(&line["flushed"])?,
+            fallback: number(&line["fallback"])?,
+            dropped: DropReason::ALL.map(|r| number(&line["dropped"][r.as_str()]).unwrap_or(0)),
             sinks: line["sinks"].as_object().into_iter().flatten().map(parse_sink).collect(),
         })
     }
 }
 
+/// A count, unless it is one that nobody comes to: sums of those would overflow.
+fn number(value: &Value) -> Option<u64> {
+    value.as_u64().filter(|n| *n <= COUNT_MAX)
+}
+
 fn parse_sink((destination, sink): (&String, &Value)) -> (String, SinkAccount) {
-    let number = |name: &str| sink[name].as_u64().unwrap_or(0);
+    let number = |name: &str| number(&sink[name]).unwrap_or(0);
     let (flushed, fallback) = (number("flushed"), number("fallback"));
     (destination.clone(), SinkAccount { flushed, fallback, dropped: number("dropped") })
 }
@@ -317,10 +324,12 @@ mod tests {
         append(folder.path(), JournalId([1; 16]), &one).unwrap();
         let path = folder.path().join(ACCOUNTS_NAME);
         let mut text = std::fs::read_to_string(&path).unwrap();
+        let absurd = Account { journals: 1, flushed: u64::MAX, ..Account::default() };
+        text.push_str(&absurd.to_line(None).repeat(2));
         text.push_str("{\"at\": \"2026");
         std::fs::write(&path, text).unwrap();
         append(folder.path(), JournalId([2; 16]), &one).unwrap();
         let (total, unreadable) = sum(folder.path()).unwrap();
-        assert_eq!((total.flushed, unreadable), (2, 1));
+        assert_eq!((total.flushed, unreadable), (2, 3));
     }
 }

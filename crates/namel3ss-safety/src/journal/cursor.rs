@@ -20,6 +20,8 @@ pub const CURSOR_PREFIX: &str = "cursor-";
 const SLOT_BYTES: usize = 512;
 const MAGIC: &[u8; 8] = b"N3SCURS\x01";
 const WORDS: usize = 8 + DropReason::ALL.len();
+/// The word that holds `skip`.
+const SKIP_AT: usize = 7;
 const CRC_AT: usize = 8 + WORDS * 8;
 
 /// What a cursor remembers across restarts.
@@ -113,8 +115,9 @@ impl CursorState {
         }
         let mut dropped = [0; DropReason::ALL.len()];
         dropped.copy_from_slice(&words[8..]);
-        // A seq beyond the largest is damage, however right its check is.
-        if words[1..4].iter().any(|seq| *seq > SEQ_MAX) {
+        // Numbers beyond the largest seq are damage, however right their check is: nothing was counted
+        // so far. The word of `skip` is bounded by itself.
+        if words.iter().enumerate().any(|(at, n)| at != SKIP_AT && *n > SEQ_MAX) {
             return None;
         }
         let state = Self {
@@ -123,7 +126,7 @@ impl CursorState {
             flushed: words[4],
             fallback: words[5],
             unsequenced: words[6],
-            skip: Self::skip_of(Seq(words[1]), words[7]),
+            skip: Self::skip_of(Seq(words[1]), words[SKIP_AT]),
             dropped,
         };
         Some((words[0], state))
@@ -353,6 +356,38 @@ mod tests {
         assert_eq!(last.front(), Seq(31));
         last.save(|state| state.acked = Seq(40)).unwrap();
         assert_eq!(last.state().skip, (Seq(0), Seq(0)));
+    }
+
+    /// A forged cursor near 2^64 made the next seq overflow.
+    #[test]
+    fn a_number_beyond_the_largest_is_damage_however_right_its_check_is() {
+        let forge = |change: &dyn Fn(&mut CursorState), number: u64| {
+            let folder = MemoryFolder::default();
+            Cursor::open(&folder, "s").unwrap().save(|state| state.acked = Seq(5)).unwrap();
+            let mut state = CursorState { acked: Seq(9), ..CursorState::default() };
+            change(&mut state);
+            let (slot, at) = (state.to_slot(number), (number % 2) as usize * SLOT_BYTES);
+            folder.edit(&cursor_name("s"), |bytes| {
+                bytes.resize(2 * SLOT_BYTES, 0);
+                bytes[at..at + SLOT_BYTES].copy_from_slice(&slot);
+            });
+            let cursor = Cursor::open(&folder, "s").unwrap();
+            cursor.save(|_| ()).unwrap();
+            cursor.state().acked.0
+        };
+        assert_eq!(forge(&|_| (), 2), 9);
+        assert_eq!(forge(&|state| state.flushed = SEQ_MAX, SEQ_MAX), 9);
+        for n in [SEQ_MAX + 1, u64::MAX - 1, u64::MAX] {
+            assert_eq!(forge(&|state| state.acked = Seq(n), 2), 5);
+            assert_eq!(forge(&|state| state.frozen.1 = Seq(n), 2), 5);
+            assert_eq!(forge(&|state| state.flushed = n, 2), 5);
+            assert_eq!(forge(&|state| state.unsequenced = n, 2), 5);
+            assert_eq!(forge(&|state| state.dropped[5] = n, 2), 5);
+        }
+        // In the other slot, beside the one that is right.
+        for number in [SEQ_MAX + 2, u64::MAX - 1] {
+            assert_eq!(forge(&|_| (), number), 5);
+        }
     }
 
     #[test]

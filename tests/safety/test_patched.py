@@ -72,8 +72,10 @@ def test_workers_that_uwsgi_forked_deliver_to_own_adapters(tmp_path: Path) -> No
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    uwsgi = Path(sys.executable).parent / "uwsgi"
-    command = [uwsgi, "--master", "--processes", "2", "--enable-threads", "--die-on-term"]
+    # Not its script, which names the interpreter that it was installed for.
+    uwsgi = "import sys, pyuwsgi; sys.argv[0] = 'uwsgi'; pyuwsgi.run()"
+    command = [sys.executable, "-c", uwsgi, "--master", "--processes", "2"]
+    command += ["--enable-threads", "--die-on-term"]
     command += ["--need-app", "--http-socket", f"127.0.0.1:{port}", "--wsgi-file", "app.py"]
     environment = {
         "PATH": "/usr/bin:/bin",

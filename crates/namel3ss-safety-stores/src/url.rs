@@ -401,6 +401,9 @@ mod tests {
             let error = OpenError::NotInThisBuild { scheme }.to_string();
             assert!(error.contains(&format!("the feature {feature} of")), "{error}");
             assert_eq!(schemes().any(|its| its == scheme), opens);
+            // In a build that lacks some.
+            let parsed = parse(&format!("{scheme}://host/name"));
+            assert!(opens || matches!(parsed, Err(OpenError::NotInThisBuild { .. })), "{scheme}");
         }
     }
 }

@@ -177,6 +177,7 @@ mod tests {
         std::fs::create_dir(&two).unwrap();
         assert_eq!(folders(&home).unwrap(), [one, two]);
         assert_eq!(std::fs::read_dir(home.join(REGISTER_NAME)).unwrap().count(), 2);
+        std::fs::create_dir(home.join("fallback")).unwrap();
         add(&home, &home.join("fallback")).unwrap();
         assert_eq!(folders(&home).unwrap().len(), 2, "what lies in the home is found anyway");
     }

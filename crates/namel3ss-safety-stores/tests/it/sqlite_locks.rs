@@ -112,6 +112,8 @@ fn a_file_that_replaces_another_is_locked_by_itself() {
     let adapter = adapter(&path);
     adapter.insert(&rows(journal, 1, 3).batch()).unwrap();
     let app = opened(&path);
+    // Ours of the former file are kept meanwhile.
+    fcntl_lock(&app, FlockOperation::NonBlockingLockShared).expect("nobody writes");
     std::fs::rename(&path, &moved).unwrap();
     for name in ["events.db-wal", "events.db-shm"] {
         std::fs::remove_file(folder.path().join(name)).unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::tests::{bench, rows};
 use super::*;
-use crate::adapter::{AdapterError, MemoryAdapter};
+use crate::adapter::{AdapterError, Failure, MemoryAdapter};
 use crate::event::SafetyEvent;
 
 fn fallback_file(place: &Path) -> PathBuf {
@@ -216,9 +216,21 @@ fn a_row_that_cannot_be_read_costs_one_row() {
 /// One row that the dataset refuses kept the others of its file from it, at each replay again.
 #[test]
 fn a_row_that_the_dataset_refuses_costs_one_row() {
+    // By a dataset that can't tell which one it is, and by one that can.
+    costs_one_row(super::tests::refuses(&[2, 8]));
+    costs_one_row(|seqs| {
+        let bad = |(at, seq): (usize, &u64)| [2, 8].contains(seq).then_some(at);
+        match seqs.iter().enumerate().filter_map(bad).collect::<Vec<_>>() {
+            bad if bad.is_empty() => Ok(()),
+            bad => Err(AdapterError::new(Failure::Poison(bad), "insert: something")),
+        }
+    });
+}
+
+fn costs_one_row(answer: impl FnMut(&[u64]) -> Result<(), AdapterError> + Send + 'static) {
     let place = tempfile::tempdir().unwrap();
     let file = fallback_file(place.path());
-    let bench = bench(super::tests::refuses(&[2, 8]));
+    let bench = bench(answer);
     let report = replay_file(&file, &*bench.adapter, ReplayOptions::default()).unwrap();
     assert_eq!((report.rows, report.refused), (5, 2));
     assert_eq!(*bench.adapter.stored.lock().unwrap(), [1, 3, 4, 5, 9]);

@@ -157,6 +157,12 @@ fn a_deleted_or_moved_file_begins_anew() {
         fs::File::create(path).unwrap();
         insert(&*adapter, &rows(journal, 7, 1)).unwrap();
         assert_eq!(seqs(path), [7]);
+        // An editor that puts a new file in its place: the old one is nobody's any more.
+        let new = path.with_extension("2");
+        fs::copy(path, &new).unwrap();
+        fs::rename(new, path).unwrap();
+        insert(&*adapter, &rows(journal, 8, 1)).unwrap();
+        assert_eq!(seqs(path), [7, 8]);
         fs::remove_file(path).unwrap();
         fs::remove_file(sidecar(path)).unwrap();
         insert(&*adapter, &rows(journal, 1, 1)).unwrap();

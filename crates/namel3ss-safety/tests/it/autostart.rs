@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use namel3ss_safety::{DropReason, Level, Logged, OverflowStrategy, SafetyEvent};
+use namel3ss_safety::{DropReason, Level, Logged, Notices, OverflowStrategy, SafetyEvent};
 
 use crate::bench::{Dataset, Place, adds_up, builder, event, numbers, until};
 
@@ -147,12 +147,14 @@ fn the_first_drop_of_a_kind_is_said_at_once_and_is_never_healthy() {
         (OverflowStrategy::DropNewest, DropReason::DropNewest),
     ] {
         let (place, dataset) = (Place::new(), Dataset::healthy());
+        let notices = Arc::new(Notices::default());
         let logger = place.builder(&dataset).buffer_size(3).autostart(false);
-        let logger = logger.overflow_strategy(strategy).build().unwrap();
+        let logger = logger.notices(notices.clone()).overflow_strategy(strategy).build().unwrap();
         (1..=3).for_each(|n| _ = logger.log(&event(n)));
         assert!(logger.stats().healthy);
         let _ = logger.log(&event(4));
-        let notices = logger.notices();
+        // By the call itself, and not because somebody asks.
+        let notices = notices.take();
         let said = notices.iter().find(|notice| notice.kind == "dropped").expect("at once");
         assert_eq!(said.level, Level::Critical);
         assert!(said.text.starts_with("1 event was dropped"), "{said}");

@@ -108,6 +108,34 @@ fn a_ring_that_is_overwritten_is_given_up() {
     assert!(dataset.ids().contains(&"5000".to_owned()), "{stats:?}");
 }
 
+/// The ring's header was overwritten, too: what went on into the ring was lost with the process.
+#[test]
+fn what_comes_after_a_ring_was_overwritten_survives_the_process() {
+    let place = Place::new();
+    let killed = crate::life::fork(|| {
+        let logger = place.builder(&Dataset::dead()).no_fallback().build().unwrap();
+        let _ = logger.log(&event(1));
+        let file = File::options().write(true).open(ring_of(&logger)).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &[0xa5; 4096], 0).unwrap();
+        let mut said = false;
+        until("the look at it", || {
+            said |= logger.notices().iter().any(|notice| notice.kind == "ring");
+            said
+        });
+        (2..=100).for_each(|n| _ = logger.log(&event(n)));
+        std::mem::forget(logger);
+        true
+    });
+    assert!(killed());
+    let dataset = Dataset::healthy();
+    let logger = place.builder(&dataset).build().unwrap();
+    logger.start();
+    assert!(logger.flush(Some(Duration::from_secs(20))).complete);
+    let expected: Vec<String> = (2..=100).map(|n| n.to_string()).collect();
+    let ids = dataset.ids();
+    assert!(expected.iter().all(|id| ids.contains(id)), "{ids:?} {:?}", logger.notices());
+}
+
 /// A cleaner removed the state folder under a running logger: from then on nothing was delivered, and
 /// the logger asked for room on the disk.
 #[test]

@@ -354,8 +354,10 @@ class TestGuard:
         self, recorded: Recorded, decisions: list[str], action: str
     ) -> None:
         with guard("p", logger=recorded.logger, metadata={"own": 1}) as check:
+            assert check.action is SafetyAction.ALLOW
             for at, word in enumerate(decisions):
                 check.decide(word, reason=str(at), metadata={str(at): at})
+            assert check.action is SafetyAction(action)
         row = recorded.last
         assert row["action"] == action
         won = int(row["reason"])

@@ -132,6 +132,14 @@ class Guard:
         found = {} if violation is None else _found(violation)
         self._decisions.append({"action": action, **found, **fields})
 
+    @property
+    def action(self) -> SafetyAction:
+        """What is recorded if nothing stricter follows: ``allow`` before the first decision."""
+        strictest = max(reversed(self._decisions), key=_rank, default=None)
+        if strictest is None:
+            return SafetyAction.ALLOW
+        return SafetyAction(_core.action_of(strictest["action"]) or "alert")
+
     def allow(self, **fields: Any) -> None:  # noqa: ANN401
         """Record that it passed."""
         self.decide(SafetyAction.ALLOW, **fields)

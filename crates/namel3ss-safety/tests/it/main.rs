@@ -39,3 +39,5 @@ mod healthy;
 mod forgotten;
 #[cfg(unix)]
 mod rings;
+#[cfg(target_os = "linux")]
+mod doses;

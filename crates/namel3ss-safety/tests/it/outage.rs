@@ -9,7 +9,7 @@ use namel3ss_safety::{AdapterError, Level, Logged, ManualClock, SafetyEventLogge
 use crate::bench::{Dataset, Place, adds_up, builder, event, until};
 
 /// Does whatever can be done within a moment.
-fn settle(logger: &SafetyEventLogger, clock: &ManualClock) {
+pub(crate) fn settle(logger: &SafetyEventLogger, clock: &ManualClock) {
     for _ in 0..100 {
         match logger.turn() {
             Some(wait) if wait < Duration::from_millis(5) => clock.advance(wait),

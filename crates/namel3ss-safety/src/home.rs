@@ -12,6 +12,17 @@ pub fn home() -> PathBuf {
     home_from(|name| std::env::var_os(name))
 }
 
+/// The folders for what [`home`] is for, in the order in which they are tried, after the process has
+/// become this user: the environment names the one of the user before, but for
+/// `NAMEL3SS_SAFETY_HOME`; the user's own is the state folder in its home in the password database.
+#[must_use]
+pub fn homes_of_user(id: u32) -> Vec<PathBuf> {
+    let named = std::env::var_os("NAMEL3SS_SAFETY_HOME").filter(|home| !home.is_empty());
+    let known = crate::process::user(id).map(|user| user.home);
+    let own = known.map(|home| home.join(".local/state").join("namel3ss").join("safety"));
+    named.map(PathBuf::from).into_iter().chain(own).collect()
+}
+
 fn home_from(var: impl Fn(&str) -> Option<OsString>) -> PathBuf {
     let set = |name: &str| var(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(home) = set("NAMEL3SS_SAFETY_HOME") {

@@ -36,7 +36,7 @@ pub(super) struct Drainer {
     /// The last seq that is in a segment.
     drained: Seq,
     /// The ring's place after what was read.
-    position: u64,
+    pub(super) position: u64,
     spill: SpillReader,
     writer: Option<SegmentWriter>,
     segments_made: u32,

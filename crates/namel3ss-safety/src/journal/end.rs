@@ -22,6 +22,12 @@ impl Journal {
         self.closed.load(Ordering::SeqCst)
     }
 
+    /// Whether each append that has a seq has written its frame, once it is closed.
+    #[must_use]
+    pub fn is_committed(&self) -> bool {
+        self.is_closed() && self.ring.is_committed(lock(&self.drainer).position)
+    }
+
     /// Lets go of its files, its memory and its lock, once it is closed: everything in it has
     /// settled, or is left to whoever takes its lock next. Nothing is removed, nothing can be read
     /// any more.

@@ -264,6 +264,19 @@ impl Ring {
         }
     }
 
+    /// Of a closed ring: whether each frame from `position` on whose place was claimed is there.
+    #[must_use]
+    pub fn is_committed(&self, position: u64) -> bool {
+        let (mut at, mut payload) = (position, Vec::new());
+        while let Ok(Some(frame)) = self.read(at, &mut payload) {
+            at = frame.next;
+            payload.clear();
+        }
+        let tail = complete(at / 8, self.claim.0.load(Ordering::Acquire) as u32) * 8;
+        // The last place is the one that closing has claimed, for no frame.
+        self.capacity == 0 || self.is_lost() || at + 8 >= tail
+    }
+
     /// Lets go of its file and its memory, once it was [closed](Self::close) and all that was in it
     /// was read, or is somebody else's. It reads as empty from then on.
     pub fn let_go(&self) {
@@ -639,6 +652,7 @@ mod tests {
                 (threads.map(|thread| thread.join().unwrap()).into_iter().max(), last)
             });
             assert_eq!((sent, ring.last().0), (Some(last), last));
+            assert!(ring.is_committed(0));
             let (mut position, mut seen) = (0, Vec::new());
             drain(&ring, &mut position, &mut seen);
             assert_eq!(seen.len() as u64, last);

@@ -192,7 +192,7 @@ pub(super) fn share_out(shared: &Shared, anew: bool, idle: bool) -> bool {
             let held_max = adopting.held_max(idle);
             let from = adopting.after.take();
             let mut shares = Vec::new();
-            for (at, root) in shared.roots().enumerate() {
+            for (at, root) in shared.roots().iter().enumerate() {
                 let behind = match &from {
                     Some((of, _)) if at < *of => continue,
                     Some((of, name)) if at == *of => name.as_os_str(),

@@ -163,7 +163,7 @@ impl Branch {
     pub(super) fn settled(&self, journals: &Journals, targets: &[Target]) -> bool {
         let acked = |lane: &Lane| self.reader(lane).cursor.state().acked;
         let is_settled = |(index, target): &Target| {
-            journals.get(*index).is_none_or(|lane| acked(lane) >= *target)
+            journals.get(*index).is_none_or(|lane| !lane.is_open() || acked(lane) >= *target)
         };
         targets.iter().all(is_settled) && self.counters.recovering.load(Ordering::Acquire) == 0
     }

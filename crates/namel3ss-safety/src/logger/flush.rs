@@ -72,6 +72,10 @@ pub(super) fn flush(shared: &Arc<Shared>, timeout: Option<Duration>) -> FlushRep
 /// See [`super::SafetyEventLogger::sync`].
 pub(super) fn sync(shared: &Arc<Shared>) -> Result<Seq, JournalError> {
     let active = shared.open_lane();
+    if shared.left_behind() > 0 {
+        let text = "events wait in the journal of another user";
+        return Err(JournalError::Sync(text.into()));
+    }
     let before = |lane: &&Lane| lane.index != active.index && !lane.is_done();
     for lane in shared.lanes().filter(before).chain([active]) {
         if lane.ground == Ground::Memory {

@@ -1,19 +1,24 @@
 //! The folders outside the home that a logger uses, and those in which a version before kept its
 //! journals.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::choices::JournalKind;
-use super::shared::Shared;
+use super::shared::{Shared, lock};
 use crate::journal::{inspect, slug};
 
 impl Shared {
     /// Where orphans are looked for: under this logger's own root and, because a version before kept
     /// the journals of a logger with a fallback path under that path, there as well.
-    pub(super) fn roots(&self) -> impl Iterator<Item = &Path> {
-        let root = &*self.config.root;
-        let former = self.config.sink().fallback_path().filter(move |path| *path != root);
-        std::iter::once(root).chain(former)
+    ///
+    /// After a change of user it is the new user's root alone: the others are refused.
+    pub(super) fn roots(&self) -> Vec<PathBuf> {
+        if let Some(moved) = lock(&self.moved).clone() {
+            return vec![moved];
+        }
+        let root = &self.config.root;
+        let former = self.config.sink().fallback_path().filter(|path| path != root);
+        std::iter::once(root.clone()).chain(former.map(Path::to_owned)).collect()
     }
 
     /// Enters the folders that are in use outside the home in its register, so that `n3-safety`

@@ -14,7 +14,7 @@ struct Condition {
     holds: fn(&Shared, &Dropped) -> bool,
 }
 
-const CONDITIONS: [Condition; 7] = [
+const CONDITIONS: [Condition; 8] = [
     // Until the process ends:
     Condition { word: "lost", holds: has_lost },
     Condition { word: "no_event", holds: |_, dropped| dropped[DropReason::Invalid.index()] > 0 },
@@ -23,6 +23,7 @@ const CONDITIONS: [Condition; 7] = [
     Condition { word: "destination", holds: fails_beyond_retry },
     Condition { word: "adapter_timeout", holds: has_late_call },
     Condition { word: "memory", holds: |shared, _| shared.has_events_in_memory() },
+    Condition { word: "another_user", holds: |shared, _| shared.left_behind() > 0 },
     Condition {
         word: "threads",
         holds: |shared, _| shared.branches.iter().any(|b| b.lacks_thread()),

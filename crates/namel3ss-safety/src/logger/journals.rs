@@ -17,8 +17,8 @@ const CHUNKS: usize = 24;
 #[derive(Debug, Default)]
 pub(super) struct Journals {
     begun: AtomicUsize,
-    /// Those before this one are finished.
-    settled: AtomicUsize,
+    /// Those before this one are over.
+    over: AtomicUsize,
     chunks: [OnceLock<Box<[OnceLock<Lane>]>>; CHUNKS],
 }
 
@@ -60,20 +60,25 @@ impl Journals {
         self.from(0)
     }
 
-    /// Those that are not finished, oldest first.
+    /// Those that are written or delivered, oldest first.
     pub(super) fn open(&self) -> impl Iterator<Item = &Lane> {
-        self.from(self.settled.load(Ordering::Acquire)).filter(|lane| !lane.is_finished())
+        self.from(self.over.load(Ordering::Acquire)).filter(|lane| lane.is_open())
+    }
+
+    /// Those that are left to another user, and hold something still.
+    pub(super) fn leaving(&self) -> impl Iterator<Item = &Lane> {
+        self.from(self.over.load(Ordering::Acquire)).filter(|lane| lane.is_leaving())
     }
 
     fn from(&self, first: usize) -> impl Iterator<Item = &Lane> {
         (first..self.len()).filter_map(|index| self.get(index))
     }
 
-    /// Has [`open`](Self::open) begin behind those that are finished.
-    pub(super) fn pass_finished(&self) {
-        let first = self.settled.load(Ordering::Acquire);
-        let done = self.from(first).take_while(|lane| lane.is_finished()).count();
-        self.settled.fetch_max(first + done, Ordering::AcqRel);
+    /// Has [`open`](Self::open) begin behind those that are over.
+    pub(super) fn pass_over(&self) {
+        let first = self.over.load(Ordering::Acquire);
+        let over = self.from(first).take_while(|lane| lane.is_over()).count();
+        self.over.fetch_max(first + over, Ordering::AcqRel);
     }
 }
 

@@ -66,8 +66,9 @@ pub(super) fn run(shared: &Arc<Shared>) {
                 .lanes()
                 .map(|lane| turn(shared, lane, watches.entry(lane.index).or_default()))
                 .sum();
+            shared.let_go_of_left(None);
             if shared.finish_journals() {
-                watches.retain(|index, _| !shared.is_finished(*index));
+                watches.retain(|index, _| shared.is_open(*index));
             }
             moved
         };
@@ -173,6 +174,7 @@ fn drain(shared: &Arc<Shared>, lane: &Lane, watch: &mut Watch) -> u64 {
             }
             moved
         }
+        Err(error) if shared.leave_refused(&error) => 0,
         Err(error) => {
             // What is delivered makes room.
             let acked = lane.acked();

@@ -4,7 +4,7 @@ mod drops;
 mod end;
 mod full;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use crate::id::Seq;
 use crate::journal::media::MovableFolder;
 use crate::journal::{DropReason, Journal};
 use crate::locks::lock;
+use crate::process::effective_user;
 use crate::stats::Counters;
 
 /// What the journal stands on.
@@ -47,8 +48,10 @@ pub(super) struct Lane {
     counters: Arc<Counters>,
     /// Of this journal alone.
     own: Counters,
-    /// Everything in it has settled, and its folder is gone.
-    finished: AtomicBool,
+    /// The effective user that began it.
+    pub(super) user: u32,
+    /// How far its end is.
+    stage: AtomicU8,
     /// Everything up to here has been handed to the workers.
     handed: AtomicU64,
     /// And up to here to those whose own backlog is not at the limit.
@@ -133,7 +136,8 @@ impl Lane {
             ground,
             counters,
             own: Counters::default(),
-            finished: AtomicBool::new(false),
+            user: effective_user(),
+            stage: AtomicU8::default(),
             handed: AtomicU64::new(0),
             handed_ahead: AtomicU64::new(0),
             life,
@@ -292,9 +296,14 @@ impl Lane {
     /// How many seqs have not settled, of a journal in memory.
     pub(super) fn unkept(&self) -> u64 {
         match self.ground {
-            Ground::Memory => self.journal.last().0.saturating_sub(self.acked().0),
+            Ground::Memory => self.unsettled(),
             Ground::Mapped | Ground::File => 0,
         }
+    }
+
+    /// Seqs up to the last one that some sink has not settled.
+    pub(super) fn unsettled(&self) -> u64 {
+        self.journal.last().0.saturating_sub(self.acked().0)
     }
 
     /// Accepted events that were not handed over yet.

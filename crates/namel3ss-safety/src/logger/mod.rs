@@ -15,6 +15,7 @@ mod shared;
 mod open;
 mod live;
 mod generation;
+mod another_user;
 mod threads;
 mod report;
 mod health;

@@ -28,6 +28,9 @@ pub(super) enum Renewal {
     /// one.
     #[expect(dead_code, reason = "what datasets find out about copies is on its way")]
     Copied(JournalId),
+    /// The process has another user than the one who began the journal at this place, and the kernel
+    /// refuses what it asks of that.
+    AnotherUser(usize),
 }
 
 impl Shared {
@@ -89,7 +92,11 @@ impl Shared {
         let is_left = match why {
             Renewal::Restored => true,
             Renewal::Copied(journal) => journal == active.journal.id(),
+            Renewal::AnotherUser(index) => index == active.index,
         };
+        if is_left && matches!(why, Renewal::AnotherUser(_)) {
+            self.move_root();
+        }
         let begun = is_left && self.push(self.new_lane());
         drop(opening);
         if begun {
@@ -124,15 +131,15 @@ impl Shared {
                 lane.let_go();
             }
         }
-        self.journals.pass_finished();
+        self.journals.pass_over();
         // They let go of the files that they read.
         self.call_workers();
         true
     }
 
-    /// Whether the journal at this place has ended.
-    pub(super) fn is_finished(&self, index: usize) -> bool {
-        self.journals.get(index).is_some_and(Lane::is_finished)
+    /// Whether the journal at this place is written or delivered.
+    pub(super) fn is_open(&self, index: usize) -> bool {
+        self.journals.get(index).is_some_and(Lane::is_open)
     }
 
     /// A lane on a file; `Err(None)` where none is wanted.
@@ -157,7 +164,7 @@ impl Shared {
         let open = || -> io::Result<Lane> {
             let parent = self.journals();
             // Each part of the path that is ours is checked, not only the last.
-            DiskFolder::create(&config.root.join("journal"), false)?;
+            DiskFolder::create(&self.root().join("journal"), false)?;
             DiskFolder::create(&parent, false)?;
             let after = self.lane().map(|lane| lane.journal.id());
             let (id, folder, lock) = own_folder(&parent, mapped, after)?;

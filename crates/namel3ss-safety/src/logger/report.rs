@@ -27,6 +27,7 @@ impl Shared {
             Some(format!("; a call of the adapter of {name} has not returned for {ran}"))
         });
         let behind: Vec<String> = behind.iter().map(|branch| branch.sink.name().into()).collect();
+        let left = self.left_behind();
         let error = || {
             let late = begun.deadline.is_some_and(|deadline| Instant::now() >= deadline);
             let mut waits = format!("{pending} events wait for {}", behind.join(", "));
@@ -42,13 +43,14 @@ impl Shared {
                 }
             }
         };
+        let waits_for_user = || format!("{left} events wait in the journal of another user");
         FlushReport {
-            complete: behind.is_empty(),
+            complete: behind.is_empty() && left == 0,
             pending,
             flushed: stats.total_flushed.saturating_sub(begun.flushed),
             fallback: stats.total_fallback.saturating_sub(begun.fallback),
             dropped: stats.total_dropped.saturating_sub(begun.dropped),
-            error: (!behind.is_empty()).then(error),
+            error: (!behind.is_empty()).then(error).or_else(|| (left > 0).then(waits_for_user)),
             behind,
         }
     }

@@ -2,6 +2,7 @@
 //! to know.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -37,6 +38,8 @@ pub(super) struct Shared {
     pub(super) journals: Journals,
     /// Held by whoever begins a journal, looks after the folders of those that there are, or ends one.
     pub(super) opening: Mutex<()>,
+    /// Where journals lie since the process has another user; `None` is where the configuration says.
+    pub(super) moved: Mutex<Option<PathBuf>>,
     /// Held by the worker that looks for orphans, for all of them.
     pub(super) adopting: Mutex<Adopting>,
     pub(super) life: Arc<Life>,
@@ -70,6 +73,7 @@ impl Shared {
             counters: Arc::default(),
             journals: Journals::default(),
             opening: Mutex::default(),
+            moved: Mutex::default(),
             adopting: Mutex::default(),
             life: Arc::new(Life::new(config.autostart)),
             changing: Mutex::default(),
@@ -155,8 +159,8 @@ impl Shared {
     }
 
     /// The folder of this dataset's journals.
-    pub(super) fn journals(&self) -> std::path::PathBuf {
-        self.config.root.join("journal").join(slug(&self.config.dataset))
+    pub(super) fn journals(&self) -> PathBuf {
+        self.root().join("journal").join(slug(&self.config.dataset))
     }
 
     /// Encodes nothing, decides everything: one payload into the journal.
@@ -276,6 +280,9 @@ impl Host for Hosted<'_> {
     }
 
     fn journal_full(&self, error: &io::Error) {
+        if self.0.leave_refused(error) {
+            return;
+        }
         let what = match error.kind() {
             io::ErrorKind::OutOfMemory => "give the process more memory",
             _ => "make room on its disk",

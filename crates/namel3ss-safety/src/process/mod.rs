@@ -1,15 +1,17 @@
-//! Living in somebody's process: threads that take none of its signals, and descriptors that a
-//! forked child must not hold on to.
+//! Living in somebody's process: threads that take none of its signals, descriptors that a forked
+//! child must not hold on to, and the user that it is.
 //!
 //! Every thread of this workspace is started here. `scripts/check-structure` refuses any other way.
 
 mod signals;
 mod fork;
+mod user;
 
 use std::io;
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 pub use self::fork::{ForgottenInChild, count_forks, forget_in_child, forks};
+pub use self::user::{User, effective_user, user, user_name};
 
 use crate::memory;
 

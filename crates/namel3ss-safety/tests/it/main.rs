@@ -32,6 +32,8 @@ mod life;
 #[cfg(unix)]
 mod journals;
 #[cfg(unix)]
+mod users;
+#[cfg(unix)]
 mod host;
 #[cfg(unix)]
 mod healthy;

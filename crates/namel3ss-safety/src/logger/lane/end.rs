@@ -7,6 +7,14 @@ use std::sync::atomic::Ordering;
 use super::Lane;
 use crate::journal::media::MemoryFolder;
 
+/// The stages of a lane.
+const OPEN: u8 = 0;
+/// What is undelivered is left to the user who began it.
+const LEAVING: u8 = 1;
+const LEFT: u8 = 2;
+/// Everything has settled, and the folder is gone.
+const FINISHED: u8 = 3;
+
 impl Lane {
     /// Takes no more events, and has everything that it has delivered at once: another journal takes
     /// the events from here on, and must be there already.
@@ -16,14 +24,43 @@ impl Lane {
         self.wake_waiting();
     }
 
-    /// Whether everything in it has settled, and its folder is gone.
-    pub(in crate::logger) fn is_finished(&self) -> bool {
-        self.finished.load(Ordering::Acquire)
+    /// Whether it is written or delivered.
+    pub(in crate::logger) fn is_open(&self) -> bool {
+        self.stage.load(Ordering::Acquire) == OPEN
     }
 
-    /// Says that everything in it has settled; false where somebody has said so before.
+    /// Whether it holds nothing any more: no file, no memory, no lock.
+    pub(in crate::logger) fn is_over(&self) -> bool {
+        self.stage.load(Ordering::Acquire) >= LEFT
+    }
+
+    /// Whether nothing more of it is delivered here, while it holds its lock still.
+    pub(in crate::logger) fn is_leaving(&self) -> bool {
+        self.stage.load(Ordering::Acquire) == LEAVING
+    }
+
+    /// Whether what is undelivered in it is somebody else's to deliver.
+    pub(in crate::logger) fn is_left(&self) -> bool {
+        matches!(self.stage.load(Ordering::Acquire), LEAVING | LEFT)
+    }
+
+    /// Says that everything in it has settled; false where somebody has ended it before.
     pub(in crate::logger) fn finish(&self) -> bool {
-        !self.finished.swap(true, Ordering::AcqRel)
+        self.go_on(OPEN, FINISHED)
+    }
+
+    /// Says that nothing more of it is delivered here; false where somebody has ended it before.
+    pub(in crate::logger) fn leave(&self) -> bool {
+        self.go_on(OPEN, LEAVING)
+    }
+
+    /// Says that it has let go of all that it held.
+    pub(in crate::logger) fn left(&self) {
+        self.go_on(LEAVING, LEFT);
+    }
+
+    fn go_on(&self, from: u8, to: u8) -> bool {
+        self.stage.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Whether it is closed and everything in it has settled.

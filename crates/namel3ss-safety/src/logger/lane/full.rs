@@ -31,6 +31,9 @@ impl Lane {
             return Err(Closed);
         }
         host.journal_full(&error.error);
+        if is_closed(&error) {
+            return Err(Closed);
+        }
         self.void(&error);
         if error.error.kind() == io::ErrorKind::OutOfMemory && error.void.is_none() {
             // What waits in the journal takes none of it, and need not make room.

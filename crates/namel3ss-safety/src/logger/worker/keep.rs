@@ -1,9 +1,9 @@
-//! What the keeper does, done by a worker where there is no keeper.
+//! What the keeper does, done by a worker where there is no keeper, and what it asks of workers.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Worker;
+use super::{Flight, Origin, Worker};
 use crate::logger::branch::Branch;
 use crate::logger::keeper;
 use crate::logger::report::Saying;
@@ -45,6 +45,19 @@ impl Worker {
                 self.buffered_since.remove(&lane.index);
             }
         }
+        self.leave_flight(shared);
+        shared.let_go_of_left(Some(branch.index));
         shared.finish_journals();
+    }
+
+    /// Between two steps: gives up a batch of a journal that is left to another user, and what it
+    /// reads there. The next run sends the batch as it is, under the same id.
+    pub(in crate::logger) fn leave_flight(&mut self, shared: &Shared) {
+        self.places.retain(|index, _| shared.is_open(*index));
+        let is_left = |flight: &mut Flight| match flight.from {
+            Origin::Lane(index) => !shared.is_open(index),
+            Origin::Orphan => false,
+        };
+        self.flight.take_if(is_left);
     }
 }

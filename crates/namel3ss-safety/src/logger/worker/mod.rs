@@ -171,6 +171,7 @@ impl Worker {
             Ok(Next::Again) => Some(Duration::ZERO),
             Ok(Next::Gathering(wait)) => Some(wait),
             Ok(Next::Nothing) => self.nothing(shared, branch, now),
+            Err(error) if shared.leave_refused(&error) => Some(Duration::ZERO),
             Err(error) => {
                 let text = format!("what is to be delivered is not to be had: {error}");
                 let notices = &shared.config.notices;
@@ -352,7 +353,7 @@ impl Worker {
             self.count_recovering(branch);
             return Ok(self.flight.take().map_or(Next::Again, Next::Batch));
         }
-        self.places.retain(|index, _| !shared.is_finished(*index));
+        self.places.retain(|index, _| shared.is_open(*index));
         for lane in shared.lanes() {
             match self.next_of_lane(shared, branch, lane, &batching, now)? {
                 Some(Next::Gathering(wait)) => {

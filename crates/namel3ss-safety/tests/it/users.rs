@@ -1,0 +1,226 @@
+//! A server that begins as root, logs, and then gives up its rights: what it has logged as root waits
+//! for root, and what it logs afterwards goes where its new user may write.
+#![expect(unsafe_code, reason = "setuid has no safe form")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use namel3ss_safety::{Builder, DropReason, Level, Logged, SafetyEventLogger, Stats};
+
+use crate::adapters::{open, read};
+use crate::bench::{Place, adds_up, builder, event, until};
+
+/// A user that the password database does not know.
+const NOBODY: u32 = 54_321;
+/// Tells the helper process which of the parts below it is.
+const PART: &str = "N3_SAFETY_TEST_USER_PART";
+const FOLDER: &str = "N3_SAFETY_TEST_USER_FOLDER";
+
+pub(crate) fn is_root() -> bool {
+    // SAFETY: asks for a number.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Makes the whole process another user, for good.
+fn become_user(user: u32) {
+    // SAFETY: changes what this process may do, which ends soon.
+    let changed = unsafe { libc::setgid(user) == 0 && libc::setuid(user) == 0 };
+    assert!(changed, "{}", std::io::Error::last_os_error());
+}
+
+/// Makes a folder that belongs to a user alone.
+fn folder_of(path: &Path, user: u32) {
+    fs::create_dir(path).unwrap();
+    std::os::unix::fs::chown(path, Some(user), Some(user)).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+/// A test's folders: root's home, which is root's alone, and `theirs`, the other user's.
+struct Two {
+    place: Place,
+}
+
+impl Two {
+    fn new() -> Option<Self> {
+        if !is_root() {
+            skipped("a change of user takes root");
+            return None;
+        }
+        let place = Place::new();
+        fs::set_permissions(place.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        folder_of(&place.folder.path().join("theirs"), NOBODY);
+        Some(Self { place })
+    }
+
+    fn theirs(&self) -> PathBuf {
+        self.place.folder.path().join("theirs")
+    }
+
+    /// Runs a part of this file in a process of its own, in which `NAMEL3SS_SAFETY_HOME` is `home`.
+    fn part(&self, part: &str, home: &Path) {
+        let done = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "users::helper", "--nocapture"])
+            .env(PART, part)
+            .env(FOLDER, self.place.folder.path())
+            .env("NAMEL3SS_SAFETY_HOME", home)
+            .output()
+            .unwrap();
+        let said =
+            [done.stdout, done.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        assert!(done.status.success(), "{part}: {}{}", said[0], said[1]);
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a test that did not run must be seen")]
+fn skipped(why: &str) {
+    eprintln!("SKIPPED: {why}");
+}
+
+/// How many events each part logs.
+const EVENTS: u64 = 3000;
+
+fn dataset(folder: &Path) -> PathBuf {
+    folder.join("theirs/safety.jsonl")
+}
+
+/// As root's server is made: its home is root's.
+fn server(folder: &Path) -> Builder {
+    builder(open(&dataset(folder))).home(folder.join("home")).no_fallback().buffer_size(50)
+}
+
+/// Does nothing unless it was started as a helper process.
+#[test]
+fn helper() {
+    let (Ok(part), Ok(folder)) = (std::env::var(PART), std::env::var(FOLDER)) else { return };
+    let folder = Path::new(&folder);
+    match part.as_str() {
+        // The dataset's files are the other user's.
+        "first life" => {
+            become_user(NOBODY);
+            let logger = builder(open(&dataset(folder))).home(folder.join("theirs/first"));
+            let logger = logger.no_fallback().build().unwrap();
+            let _ = logger.log(&event(0));
+            assert!(logger.stop(Some(Duration::from_secs(20))).complete);
+        }
+        "server" => {
+            let logger = server(folder).build().unwrap();
+            change_user(&logger, &folder.join("theirs/journals"));
+        }
+        "without a place" => {
+            let logger = server(folder).build().unwrap();
+            change_user_without_a_place(&logger);
+        }
+        other => panic!("{other} is no part"),
+    }
+}
+
+fn log(logger: &SafetyEventLogger, from: u64) {
+    for n in from..from + EVENTS {
+        let logged = logger.log(&event(n));
+        assert!(matches!(logged, Logged::Journaled(_) | Logged::Buffered(_)), "{n}: {logged:?}");
+    }
+}
+
+/// Says who waits, where, and what to do.
+fn said(logger: &SafetyEventLogger, texts: &[&str]) {
+    let notices = logger.notices();
+    let of_kind: Vec<_> = notices.iter().filter(|one| one.kind == "another_user").collect();
+    let [one] = &of_kind[..] else { panic!("{notices:?}") };
+    assert_eq!(one.level, Level::Critical);
+    texts.iter().for_each(|text| assert!(one.text.contains(text), "{text}: {}", one.text));
+}
+
+fn waits(stats: &Stats) {
+    adds_up(stats);
+    assert_eq!((stats.total_dropped, stats.healthy), (0, false), "{stats:?}");
+    assert!(stats.unhealthy.contains(&"another_user"), "{stats:?}");
+    assert!(stats.pending > 0, "{stats:?}");
+}
+
+fn change_user(logger: &SafetyEventLogger, theirs: &Path) {
+    logger.start();
+    log(logger, 1);
+    let before = logger.journal_folder().unwrap();
+    become_user(NOBODY);
+    log(logger, 1 + EVENTS);
+    until("a journal of the new user's", || {
+        logger.log(&event(0)) != Logged::Dropped(DropReason::JournalFull)
+            && logger.journal_folder().unwrap().starts_with(theirs)
+    });
+    log(logger, 1 + 2 * EVENTS);
+    let report = logger.flush(Some(Duration::from_secs(20)));
+    let stats = logger.stats();
+    assert!(!report.complete && report.error.unwrap().contains("another user"), "{stats:?}");
+    waits(&stats);
+    assert!(logger.sync().is_err());
+    let root = before.ancestors().nth(3).unwrap().to_str().unwrap();
+    let command = format!("n3-safety recover {root}");
+    let names = ["user 54321", "root (0)", before.to_str().unwrap(), theirs.to_str().unwrap()];
+    said(logger, &[names[0], names[1], names[2], names[3], &command]);
+    // What is logged now is delivered, and only what waits for root is pending.
+    let stats = logger.stats();
+    assert!(stats.total_flushed >= EVENTS, "{stats:?}");
+    let _ = logger.stop(Some(Duration::from_secs(20)));
+}
+
+fn change_user_without_a_place(logger: &SafetyEventLogger) {
+    logger.start();
+    log(logger, 1);
+    become_user(NOBODY);
+    log(logger, 1 + EVENTS);
+    until("a journal in memory", || {
+        matches!(logger.log(&event(0)), Logged::Buffered(_)) && logger.journal_folder().is_none()
+    });
+    let _ = logger.flush(Some(Duration::from_secs(20)));
+    waits(&logger.stats());
+    said(logger, &["user 54321", "root (0)", "memory", "n3-safety recover"]);
+    let _ = logger.stop(Some(Duration::from_secs(20)));
+}
+
+/// How often each event is in the dataset.
+fn times(two: &Two) -> BTreeMap<u64, u64> {
+    let mut times = BTreeMap::new();
+    for row in read(&dataset(two.place.folder.path())) {
+        *times.entry(row.event.event_id.parse().unwrap()).or_default() += 1;
+    }
+    times
+}
+
+/// 27,262 of 60,100 events were dropped, and 32,255 pending for ever, with the advice to make room on
+/// the disk.
+#[test]
+fn what_was_logged_before_a_change_of_user_waits_and_is_delivered_by_the_next_start() {
+    let Some(two) = Two::new() else { return };
+    two.part("first life", &two.theirs());
+    two.part("server", &two.theirs().join("journals"));
+    let logger = server(two.place.folder.path()).build().unwrap();
+    logger.start();
+    let report = logger.flush(Some(Duration::from_secs(30)));
+    assert!(report.complete, "{report:?} {:?}", logger.notices());
+    assert!(logger.stats().total_recovered > 0);
+    let mut times = times(&two);
+    // Those without a number of their own.
+    times.remove(&0);
+    assert_eq!(times.len() as u64, 3 * EVENTS);
+    assert!(times.values().all(|times| *times == 1));
+    assert!(logger.stop(Some(Duration::from_secs(20))).complete);
+}
+
+#[test]
+fn a_user_without_a_place_goes_on_in_memory() {
+    let Some(two) = Two::new() else { return };
+    two.part("first life", &two.theirs());
+    // Root's: the new user may not write there.
+    two.part("without a place", &two.place.home());
+    let logger = server(two.place.folder.path()).build().unwrap();
+    logger.start();
+    assert!(logger.flush(Some(Duration::from_secs(30))).complete);
+    let mut times = times(&two);
+    times.remove(&0);
+    assert_eq!(times.len() as u64, 2 * EVENTS);
+    assert!(times.values().all(|times| *times == 1));
+}

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::SinkExt as _;
 use namel3ss_safety::{AdapterError, Batch, Durability, Failure};
 use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::error::DbError;
 
 use super::connect::Conn;
 use super::copy::Rows;
@@ -15,6 +16,7 @@ use super::table::{STAGE, make_stage};
 use super::{Open, table};
 use crate::server::Server;
 use crate::server::problem::Problem;
+use crate::server::said::said;
 use crate::server::session::{Connection as _, Session};
 
 impl Session for Open {
@@ -76,6 +78,31 @@ impl Session for Open {
         let begin = begin(Durability::Process, limit, true);
         // Constraints that wait for the commit would be found there, when it is too late.
         self.run(&format!("{begin}; SET CONSTRAINTS ALL IMMEDIATE")).await
+    }
+
+    async fn column(&mut self, rows: &Rows, at: usize) -> Result<Option<String>, Problem> {
+        self.run(&format!("SAVEPOINT part; TRUNCATE {STAGE}")).await?;
+        let mut found = None;
+        match self.copy(&self.found.stage.clone(), rows, at..at + 1).await {
+            Ok(_) => {
+                for (column, sql) in self.found.probes.clone() {
+                    match self.run(&format!("SAVEPOINT one; {sql}; ROLLBACK TO one")).await {
+                        Ok(()) => {}
+                        Err(Problem::Lost(error)) => return Err(Problem::Lost(error)),
+                        Err(Problem::Rows(_)) => {
+                            found = Some(column);
+                            break;
+                        }
+                        // One that can't be made says nothing.
+                        Err(_) => self.run("ROLLBACK TO one").await?,
+                    }
+                }
+            }
+            Err(Problem::Lost(error)) => return Err(Problem::Lost(error)),
+            Err(_) => {}
+        }
+        self.run(Self::UNDO_PART).await?;
+        Ok(found)
     }
 
     async fn try_part(&mut self, rows: &Rows, part: Range<usize>) -> Result<(), Problem> {
@@ -140,7 +167,17 @@ impl Open {
             }
             sink.finish().await
         });
-        copied.await.map_err(|error| self.connection.problem(self.doing(), &error))
+        copied.await.map_err(|error| {
+            let problem = self.connection.problem(self.doing(), &error);
+            let at =
+                error.as_db_error().filter(|db| db.column().is_none()).and_then(DbError::where_);
+            match (problem, at.and_then(|at| self.found.column_in(at))) {
+                (Problem::Rows(text), Some(column)) => {
+                    Problem::Rows(format!("{text}, column {}", said(column, None)))
+                }
+                (problem, _) => problem,
+            }
+        })
     }
 }
 

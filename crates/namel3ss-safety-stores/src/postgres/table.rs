@@ -1,5 +1,7 @@
 //! The table, ours or another's: its columns, its key, and the statements that fill it.
 
+use std::collections::HashMap;
+
 use namel3ss_safety::AdapterError;
 
 use super::connect::Conn;
@@ -26,6 +28,9 @@ pub(super) struct Found {
     pub(super) insert: String,
     /// A row for a stage of which not all is in the table; only where an insert passes over rows.
     pub(super) absent: Option<String>,
+    /// For each column its name in the table, and statements that fail if its type refuses the value of
+    /// a row of the stage. They need no right to read the table.
+    pub(super) probes: Vec<(String, String)>,
     /// `"schema"."table"`
     pub(super) quoted: String,
 }
@@ -79,18 +84,20 @@ async fn look(connection: &mut Conn, table: &Table) -> Result<Option<Found>, Pro
         return Ok(None);
     };
     let sql = format!(
-        "SELECT a.attname::text, quote_ident(n.nspname) || '.' || quote_ident(t.typname) \
+        "SELECT a.attname::text, quote_ident(n.nspname) || '.' || quote_ident(t.typname), \
+         pg_catalog.format_type(a.atttypid, a.atttypmod) \
          FROM pg_catalog.pg_attribute a \
          JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
          JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
          WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''"
     );
-    let columns: Vec<(String, String)> = connection
-        .query(&doing, &sql)
-        .await?
-        .into_iter()
-        .filter_map(|row| Some((row.first()?.clone()?, row.get(1)?.clone()?)))
-        .collect();
+    let rows = connection.query(&doing, &sql).await?;
+    let column = |row: &Vec<Option<String>>, at: usize| row.get(at).cloned().flatten();
+    let columns: Vec<(String, String)> =
+        rows.iter().filter_map(|row| Some((column(row, 0)?, column(row, 1)?))).collect();
+    // With its length, as in `character varying(20)`.
+    let full: HashMap<String, String> =
+        rows.iter().filter_map(|row| Some((column(row, 0)?, column(row, 2)?))).collect();
     let matching = Matching::of(&columns, quoted)?;
     // A name with a line break in it is none of ours.
     let sql = format!(
@@ -104,7 +111,8 @@ async fn look(connection: &mut Conn, table: &Table) -> Result<Option<Found>, Pro
     let keys = connection.query(&doing, &sql).await?;
     let keys = keys.into_iter().filter_map(|row| row.into_iter().next().flatten());
     let key = columns::key(keys.map(|key| key.lines().map(str::to_owned).collect()).collect());
-    Ok(Some(Found::new(matching, key, quoted.clone(), takes_copy == "true")))
+    let found = Found::new(matching, key, quoted.clone(), takes_copy == "true");
+    Ok(Some(found.with_probes(&full)))
 }
 
 impl Found {
@@ -144,9 +152,36 @@ impl Found {
             stage: format!("COPY {STAGE} ({ours}) FROM STDIN (FORMAT binary)"),
             insert,
             has_key: key.is_some(),
+            probes: Vec::new(),
             matching,
             quoted,
         }
+    }
+
+    /// With statements by which a column is found whose type, as `full` has it, refuses a value: what an
+    /// assignment does, and a cast does not, such as to refuse a text that is too long.
+    fn with_probes(mut self, full: &HashMap<String, String>) -> Self {
+        let probe = |column: &Column| {
+            let full = full.get(&column.theirs)?;
+            let value = cast(column.ours, &column.sql_type);
+            let sql = format!(
+                "CREATE TEMP TABLE n3_safety_probe_1 (value {full}); \
+                 INSERT INTO pg_temp.n3_safety_probe_1 SELECT {value} FROM {STAGE}"
+            );
+            Some((column.theirs.clone(), sql))
+        };
+        self.probes = self.matching.columns.iter().filter_map(probe).collect();
+        self
+    }
+
+    /// The column that the context of a COPY's error names: one that is known, and never a value. Its
+    /// words may be in any language; the name comes last.
+    pub(super) fn column_in(&self, context: &str) -> Option<&str> {
+        let line = context.lines().next().filter(|line| line.starts_with("COPY "))?;
+        let names = self.matching.columns.iter();
+        let names = names.flat_map(|column| [column.theirs.as_str(), columns::name(column.ours)]);
+        let last = |name: &&str| line.strip_suffix(*name).is_some_and(|rest| rest.ends_with(' '));
+        names.filter(last).max_by_key(|name| name.len())
     }
 }
 

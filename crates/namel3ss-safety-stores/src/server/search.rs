@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use namel3ss_safety::{AdapterError, Failure};
 
 use super::problem::Problem;
+use super::said::said;
 use super::session::Session;
 
 /// How many rows that are to blame are searched for at once; the rest is sent again without them.
@@ -16,7 +17,7 @@ pub(super) async fn search<S: Session>(
     session: &mut S,
     rows: &S::Rows,
     count: usize,
-    told: String,
+    mut told: String,
     deadline: Instant,
 ) -> Result<(), Problem> {
     session.run("ROLLBACK").await?;
@@ -39,6 +40,14 @@ pub(super) async fn search<S: Session>(
                 } else if matches!(problem, Problem::Duplicate(_)) && session.has_no_other_key() {
                     faster = true;
                 } else {
+                    // What was said first is mostly about the first of them.
+                    if poison.is_empty()
+                        && let Problem::Rows(text) = problem
+                        && text == told
+                        && let Some(column) = session.column(rows, part.start).await?
+                    {
+                        told = format!("{told}, column {}", said(&column, None));
+                    }
                     poison.push(part.start);
                 }
             }

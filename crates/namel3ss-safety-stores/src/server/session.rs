@@ -61,6 +61,12 @@ pub(crate) trait Session: Send + Sized {
     /// Begins a transaction in which parts of a batch are tried, each by [`Self::try_part`].
     async fn begin_search(&mut self, limit: Duration) -> Result<(), Problem>;
 
+    /// The column whose type refuses a value of the row at this position, which [`Self::try_part`] was
+    /// refused for; `None` where that is not known. Leaves nothing.
+    async fn column(&mut self, _rows: &Self::Rows, _at: usize) -> Result<Option<String>, Problem> {
+        Ok(None)
+    }
+
     /// Stores the rows at these positions under a savepoint `part`, which it lets go of.
     async fn try_part(&mut self, rows: &Self::Rows, part: Range<usize>) -> Result<(), Problem>;
 }

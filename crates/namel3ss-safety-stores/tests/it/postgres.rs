@@ -256,6 +256,59 @@ fn a_row_that_a_policy_refuses_costs_that_row() {
     assert_eq!(places(&Postgres::url(&table)), stored);
 }
 
+/// Of nineteen columns, the server does not say which one has the wrong type.
+#[test]
+fn a_value_that_does_not_fit_is_told_by_its_column() {
+    let kept = "metadata jsonb, journal_id uuid, seq bigint, PRIMARY KEY (journal_id, seq)";
+    for (columns, column, code) in [
+        // By way of the stage, where values are cast.
+        ("\"Action\" e_TABLE, app_name text", "Action", "22P02"),
+        ("app_name text, reason integer", "reason", "22P02"),
+        ("reason date, event_id text", "reason", "22007"),
+        ("severity smallint, confidence numeric(3, 2)", "severity", "22P02"),
+        ("reason varchar(3), confidence numeric", "reason", "22001"),
+        ("confidence numeric(3, 2), reason text", "confidence", "22003"),
+        // Straight into the table.
+        ("app_name text, reason varchar(3)", "reason", "22001"),
+        ("\"Reason\" varchar(3)", "Reason", "22001"),
+    ] {
+        let table = fresh_table();
+        Postgres::sql(&format!(
+            "CREATE TYPE e_{table} AS ENUM ('block', 'allow'); CREATE TABLE {table} ({}, {kept})",
+            columns.replace("TABLE", &table)
+        ));
+        let journal = JournalId::generate();
+        let mut events: Vec<SafetyEvent> = (1..=9)
+            .map(|n| SafetyEvent {
+                // What all of the types above take.
+                action: namel3ss_safety::SafetyAction::Block,
+                reason: None,
+                severity: "1".into(),
+                confidence: 0.5,
+                ..plain_event(n)
+            })
+            .collect();
+        for at in [3, 6] {
+            events[at] = SafetyEvent {
+                action: namel3ss_safety::SafetyAction::Alert,
+                reason: Some("canary".into()),
+                severity: "canary".into(),
+                confidence: 4711.5,
+                ..plain_event(9)
+            };
+        }
+        let adapter = open(&Postgres::url(&table)).unwrap();
+        let error = adapter.insert(&buffer(journal, 1, &events).batch()).unwrap_err();
+        let said = format!("{error} {error:?}");
+        assert_eq!(*error.failure(), Failure::Poison(vec![3, 6]), "{columns}: {said}");
+        assert!(error.to_string().contains(&format!("({code})")), "{columns}: {said}");
+        assert!(error.to_string().ends_with(&format!(", column {column}")), "{columns}: {said}");
+        assert!(!said.contains("canary") && !said.contains("4711"), "{said}");
+        let events = [&events[..3], &events[4..6], &events[7..]].concat();
+        adapter.insert(&buffer(journal, 1, &events).batch()).unwrap();
+    }
+}
+
 /// A server of one answer: after the greeting, what `says` makes of a client's first message.
 fn impostor(says: impl Fn(&[u8]) -> Vec<u8> + Send + 'static) -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use namel3ss_safety::AdapterError;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -130,7 +130,7 @@ impl Conn {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
                 return Poll::Ready(done);
             }
-            if !*over && let Poll::Ready(ended) = Pin::new(&mut *connection).poll(cx) {
+            if !*over && let Poll::Ready(ended) = silently(connection, cx) {
                 *over = true;
                 // What the server said last tells more than that the connection is closed.
                 if let Err(error) = ended {
@@ -142,6 +142,18 @@ impl Conn {
         })
         .await
     }
+}
+
+/// Carries messages until the connection ends. The driver as a future would give the server's notices to
+/// `log`: their words may quote a row, or be a terminal's commands.
+fn silently(
+    connection: &mut Connection<Messages, Tls>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), Error>> {
+    while let Some(message) = ready!(connection.poll_message(cx)) {
+        message?;
+    }
+    Poll::Ready(Ok(()))
 }
 
 /// Makes the one TLS session of a connection.

@@ -104,8 +104,11 @@ pub(crate) fn parse(
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
     let mut found = Found::default();
     authority(place, &mut found)?;
+    let mut is_sure = is_behind_the_host(place, query);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        option(pair, &mut found)?;
+        option(pair, is_sure, &mut found)?;
+        // What comes next may be the rest of one that has an `&` in it.
+        is_sure &= !pair.to_ascii_lowercase().contains("pass");
     }
     if kind == Kind::Postgres {
         let fill = |field: &mut Option<String>, name: &str| {
@@ -168,6 +171,23 @@ pub(crate) fn parse(
     })
 }
 
+/// Whether what stands behind the first `?` is no part of a password: the `@` that ends one came before.
+fn is_behind_the_host(place: &str, query: &str) -> bool {
+    let authority = place.split_once('/').map_or(place, |(authority, _)| authority);
+    authority.contains('@') && !query.contains('@')
+}
+
+/// The longest name of an option that is repeated.
+const NAME_CHARS_MAX: usize = 40;
+
+/// Whether a text looks like the name of an option.
+fn is_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    text.len() <= NAME_CHARS_MAX
+        && bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+}
+
 /// `[user[:password]@][host[:port]][/database]`
 fn authority(place: &str, found: &mut Found) -> Result<(), OpenError> {
     let (authority, database) = place.split_once('/').unwrap_or((place, ""));
@@ -206,7 +226,8 @@ fn authority(place: &str, found: &mut Found) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn option(pair: &str, found: &mut Found) -> Result<(), OpenError> {
+/// Takes in one option; `is_sure` says that it is no part of a password, so that it may be named.
+fn option(pair: &str, is_sure: bool, found: &mut Found) -> Result<(), OpenError> {
     let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
     let text = decoded(value)?;
     let field = match key {
@@ -234,7 +255,11 @@ fn option(pair: &str, found: &mut Found) -> Result<(), OpenError> {
             let foreign = FOREIGN.into_iter().find(|name| *name == unknown);
             return Err(match foreign {
                 Some(name) => OpenError::ForeignOption { name },
-                None => OpenError::UnknownOption { near: nearest(unknown, OPTIONS) },
+                None => OpenError::UnknownOption {
+                    name: (is_sure && pair.contains('=') && is_name(unknown))
+                        .then(|| unknown.to_owned()),
+                    near: nearest(unknown, OPTIONS),
+                },
             });
         }
     };
@@ -342,12 +367,39 @@ mod tests {
         assert_eq!((server.password, server.ssl_mode), (None, SslMode::Prefer));
     }
 
+    /// It had to be guessed which of five was meant.
+    #[test]
+    fn an_unknown_option_is_named_unless_it_may_be_part_of_a_password() {
+        for (rest, name) in [
+            ("u:pw@h/d?sslx=1", Some("sslx")),
+            ("u@h?table=t&tcp.user-timeout_=1&port=1", Some("tcp.user-timeout_")),
+            // The password may have a `?` in it, and the host come behind that,
+            ("u:can?ary=1@h/d", None),
+            ("u:c@n?ary=1@h/d", None),
+            // or an `&`,
+            ("u@h/d?password=can&ary=1", None),
+            ("u@h/d?PassWord=can&ary=1", None),
+            // or there is no host at all.
+            ("u:can?ary=1", None),
+            ("u@h/d?canary", None),
+            ("u@h/d?can%20ary=1", None),
+            ("u@h/d?1=1", None),
+            ("u@h/d?=1", None),
+        ] {
+            let error = read(Kind::Postgres, rest).expect_err(rest).to_string();
+            match name {
+                Some(name) => assert!(error.contains(&format!("option {name} is")), "{error}"),
+                None => assert!(!error.contains("ary"), "{rest}: {error}"),
+            }
+        }
+    }
+
     #[test]
     fn what_is_wrong_is_said_without_the_url() {
         for (kind, rest, hint) in [
             (Kind::Mysql, "u:canary@h", "name the database"),
             (Kind::Postgres, "u:canary@h:canary/d", "port"),
-            (Kind::Postgres, "u@h/d?canary=1", "options"),
+            (Kind::Postgres, "h/d?canary=1", "one of its URL's options"),
             (Kind::Postgres, "u:canary@h/d?ssl_mode=x", "did you mean"),
             (Kind::Postgres, "u:canary@h/d?sslmode=canary", "verify-full"),
             (Kind::Postgres, "u:canary@h/d?timeout=canary", "seconds"),

@@ -27,7 +27,9 @@ pub enum OpenError {
     UnknownExtension,
     /// An option is none that is known.
     UnknownOption {
-        /// The one that may have been meant. The option itself may be part of a password.
+        /// Its name, where it can't be part of a password.
+        name: Option<String>,
+        /// The one that may have been meant.
         near: Option<&'static str>,
     },
     /// An option of another program, which does nothing here.
@@ -70,8 +72,11 @@ impl fmt::Display for OpenError {
             Self::UnknownExtension => f.write_str(
                 "open the dataset: name a file .csv, .json, .jsonl, .ndjson, .db, .sqlite or .sqlite3",
             ),
-            Self::UnknownOption { near } => {
-                f.write_str("open the dataset: one of its URL's options is not known")?;
+            Self::UnknownOption { name, near } => {
+                match name {
+                    Some(name) => write!(f, "open the dataset: its URL's option {name} is not known")?,
+                    None => f.write_str("open the dataset: one of its URL's options is not known")?,
+                }
                 match near {
                     Some(near) => write!(f, ", did you mean {near:?}?"),
                     None => f.write_str(

@@ -1,6 +1,6 @@
 //! MariaDB passes the suite, and what is particular to it, on a real server.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -188,4 +188,74 @@ fn the_words_of_who_pretends_to_be_a_server_are_escaped_and_bounded() {
     for said in [said, debug] {
         assert!(!said.contains("canary") && said.len() < 1000, "{said}");
     }
+}
+
+fn packet(number: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len()).expect("a length").to_le_bytes();
+    [&length[..3], &[number], body].concat()
+}
+
+/// A text with its length, as rows and columns have it.
+fn sized(text: &str) -> Vec<u8> {
+    [&[u8::try_from(text.len()).expect("a short text")], text.as_bytes()].concat()
+}
+
+/// One row of numbers.
+fn numbers(count: u8, number: &str) -> Vec<u8> {
+    let column = [
+        ["def", "", "", "", "n", "n"].map(sized).concat(),
+        vec![12, 63, 0, 20, 0, 0, 0, 8, 0, 0, 0, 0, 0],
+    ]
+    .concat();
+    let end = [0xfe, 0, 0, 2, 0];
+    let bodies = std::iter::once(vec![count]).chain((0..count).map(|_| column.clone())).chain([
+        end.to_vec(),
+        (0..count).flat_map(|_| sized(number)).collect(),
+        end.to_vec(),
+    ]);
+    bodies.zip(1..).flat_map(|(body, number)| packet(number, &body)).collect()
+}
+
+/// Whoever answers on the port may say that its packets have a gigabyte.
+#[test]
+fn who_only_pretends_to_be_a_server_gets_no_more_memory_than_a_packet_has() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let hear = |mut stream: &std::net::TcpStream| -> Option<Vec<u8>> {
+                let mut head = [0; 4];
+                stream.read_exact(&mut head).ok()?;
+                let length = u32::from_le_bytes([head[0], head[1], head[2], 0]);
+                let mut body = vec![0; length as usize];
+                stream.read_exact(&mut body).ok()?;
+                Some(body)
+            };
+            let greeting = [
+                &b"\x0a8.0.0\0\x01\0\0\0saltsalt\0\x0c\xa2\x21\x02\0\x08\0\x15"[..],
+                &[0; 10],
+                b"saltsaltsalt\0mysql_native_password\0",
+            ]
+            .concat();
+            let _ = stream.write_all(&packet(0, &greeting));
+            let _ = hear(&stream);
+            let _ = stream.write_all(&packet(2, &[0, 0, 0, 2, 0, 0, 0]));
+            while let Some(body) = hear(&stream) {
+                let asked = String::from_utf8_lossy(&body).matches("@@").count();
+                let huge = 0xff_ffff;
+                let answer = match asked {
+                    0 => (1..=3).flat_map(|n| packet(n, &vec![3; huge])).collect(),
+                    _ => numbers(u8::try_from(asked).expect("a few"), "1073741824"),
+                };
+                if stream.write_all(&answer).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    let url =
+        format!("mysql://u:canary-7@127.0.0.1:{port}/db?connect_timeout=20&ssl-mode=disabled");
+    let error = open(&url).unwrap().insert(&rows(JournalId::generate(), 1, 1).batch()).unwrap_err();
+    assert_eq!(*error.failure(), Failure::Transient, "{error}");
+    assert!(error.to_string().contains("larger than max_allowed_packet"), "{error}");
 }

@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use namel3ss_safety::conformance::{buffer, plain_event};
 use namel3ss_safety::{Delivery, Failure, JournalId, SafetyEvent, Timestamp};
@@ -307,6 +307,38 @@ fn a_value_that_does_not_fit_is_told_by_its_column() {
         let events = [&events[..3], &events[4..6], &events[7..]].concat();
         adapter.insert(&buffer(journal, 1, &events).batch()).unwrap();
     }
+}
+
+/// What a server warns of went into the application's log, as it was.
+#[test]
+fn a_servers_notices_go_nowhere() {
+    static HEARD: Mutex<String> = Mutex::new(String::new());
+    struct Heard;
+    impl log::Log for Heard {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            let text = format!("{} {}\n", record.target(), record.args());
+            HEARD.lock().unwrap().push_str(&text);
+        }
+        fn flush(&self) {}
+    }
+    log::set_logger(&Heard).expect("the only one");
+    log::set_max_level(log::LevelFilter::Trace);
+    let table = fresh_table();
+    let (adapter, journal) = (open(&Postgres::url(&table)).unwrap(), JournalId::generate());
+    adapter.insert(&rows(journal, 1, 1).batch()).unwrap();
+    Postgres::sql(&format!(
+        "CREATE FUNCTION f_{table}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         RAISE WARNING E'canary %\\x1b[31m', new.event_id; RETURN new; END $$; \
+         CREATE TRIGGER warns BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION f_{table}()"
+    ));
+    adapter.insert(&rows(journal, 2, 3).batch()).unwrap();
+    assert_eq!(places(&Postgres::url(&table)).len(), 4);
+    let heard = HEARD.lock().unwrap();
+    assert!(heard.contains("tokio_postgres"), "the driver does log: {heard}");
+    assert!(!heard.contains("canary"), "{heard}");
 }
 
 /// A server of one answer: after the greeting, what `says` makes of a client's first message.

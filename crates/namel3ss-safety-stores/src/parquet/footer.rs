@@ -1,7 +1,7 @@
 //! A Parquet file of ours in parts: its footer says which rows and times each row group holds and
 //! where it lies, so that only what is wanted is fetched, one group in memory at a time, packed. Its rows are
-//! unpacked a few at a time. **Limit:** how few follows from what the footer says; where that lies, or one
-//! page alone unpacks to more than fits, nothing bounds it.
+//! unpacked a few at a time: how few follows from what the footer says, and the headers of its pages must
+//! agree with that. **Limit:** a page is unpacked as a whole.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
 
 use super::columns;
+use super::pages;
 use super::read::{Rows, wrong};
 
 /// The most bytes that a row group may say it unpacks to where it is read at once: 1 GiB.
@@ -167,6 +168,7 @@ impl Footer {
         rows: usize,
     ) -> Result<Vec<RecordBatch>, ReadError> {
         self.check_size(group)?;
+        self.check_pages(group, &part)?;
         let file = ParquetRecordBatchReaderBuilder::new_with_metadata(part, self.typed()?);
         let mask = match names {
             Some(names) => ProjectionMask::columns(file.parquet_schema(), names.iter().copied()),
@@ -179,6 +181,7 @@ impl Footer {
     /// The rows of a group behind its first `skip`, some thousand in memory at a time.
     pub(crate) fn decode(&self, group: usize, part: Part, skip: u64) -> Result<Rows, ReadError> {
         self.check_claims(group)?;
+        self.check_pages(group, &part)?;
         let file = ParquetRecordBatchReaderBuilder::new_with_metadata(part, self.plain()?);
         let ours = columns::schema();
         let names = ours.fields().iter().map(|field| field.name().as_str());
@@ -230,6 +233,24 @@ impl Footer {
                     "column {path:?} says that it unpacks to more than {COLUMN_TIMES} times its bytes"
                 )));
             }
+        }
+        Ok(())
+    }
+
+    /// Whether the pages of a group's columns, which `part` holds, are what it says of them.
+    fn check_pages(&self, group: usize, part: &Part) -> Result<(), ReadError> {
+        let rows = self.0.row_group(group).num_rows();
+        for column in self.0.row_group(group).columns() {
+            let told = |what: &str| {
+                wrong(format_args!("column {:?}: {what}", column.column_path().string()))
+            };
+            let (from, bytes) = column.byte_range();
+            let bytes = usize::try_from(bytes).map_err(wrong)?;
+            let bytes = part.get_bytes(from, bytes).map_err(wrong)?;
+            if column.column_descr().max_rep_level() == 0 && column.num_values() != rows {
+                return Err(told("it has another number of values than there are rows"));
+            }
+            pages::check(&bytes, column.num_values(), column.uncompressed_size()).map_err(told)?;
         }
         Ok(())
     }
@@ -289,6 +310,33 @@ mod tests {
     use namel3ss_safety::conformance::{buffer, plain_event};
 
     use super::*;
+
+    /// A reader believed the headers of the pages, whatever the footer says of them.
+    #[test]
+    fn a_footer_that_contradicts_its_pages_is_refused() {
+        let events: Vec<_> = (0..5).map(plain_event).collect();
+        let rows = buffer(JournalId([7; 16]), 1, &events);
+        let rows: Vec<_> = rows.batch().rows().collect();
+        let part = Part::whole(super::super::encode(&rows).unwrap().into());
+        let honest = Footer::read(&part).unwrap();
+        let group = honest.0.row_group(0);
+        let column = |at: usize| group.columns()[at].clone().into_builder();
+        let lies = [
+            (6, column(6).set_total_uncompressed_size(1), "unpack to more"),
+            (6, column(6).set_num_values(4), "than there are rows"),
+            (12, column(12).set_num_values(4), "another number of values than its footer"),
+        ];
+        for (at, lie, what) in lies {
+            let mut columns = group.columns().to_vec();
+            columns[at] = lie.build().unwrap();
+            let group = group.clone().into_builder().set_column_metadata(columns).build().unwrap();
+            let lying = honest.0.as_ref().clone().into_builder().set_row_groups(vec![group]);
+            let lying = Footer(Arc::new(lying.build()));
+            let error = lying.decode(0, part.clone(), 0).unwrap_err();
+            assert!(error.to_string().contains(what), "{what}: {error}");
+            assert!(lying.batches(0, part.clone(), None, 10).is_err(), "{what}");
+        }
+    }
 
     /// A page's buffer is made as large as the file says that it will be.
     #[test]

@@ -21,6 +21,7 @@
 //! reader that asks for an hour skips the rest. The same rows give the same bytes.
 
 mod columns;
+mod pages;
 mod footer;
 mod read;
 mod write;

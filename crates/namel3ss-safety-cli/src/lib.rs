@@ -54,3 +54,23 @@ pub use io::{Interrupt, Io};
 pub fn run(args: impl IntoIterator<Item = impl Into<OsString>>, io: Io) -> Exit {
     cli::run(args.into_iter().map(Into::into).collect(), io)
 }
+
+/// Takes an input apart as `ingest` does, and counts its records and what is none: for fuzzing.
+///
+/// # Errors
+/// If it can't be unpacked or decoded.
+#[doc(hidden)]
+pub fn read_input(bytes: &[u8]) -> std::io::Result<(u64, u64)> {
+    let reader = Box::new(std::io::Cursor::new(bytes.to_vec()));
+    let mut input = input::Input::open(reader, None, input::Options::default())?;
+    let mut counts = (0, 0);
+    while let Some(batch) = input.batch()? {
+        for item in batch.items {
+            match item.value {
+                Ok(_) => counts.0 += 1,
+                Err(_) => counts.1 += 1,
+            }
+        }
+    }
+    Ok(counts)
+}

@@ -18,6 +18,8 @@ mod journals;
 mod fan_out;
 mod doctor;
 mod hostile;
+#[cfg(all(unix, feature = "delta"))]
+mod corpus;
 
 use std::ffi::OsStr;
 use std::io::Write as _;

@@ -243,7 +243,8 @@ impl Scan {
     /// Events in segments, by their own count, and loose ones.
     #[must_use]
     pub fn events(&self) -> u64 {
-        self.segments.iter().map(|s| s.events()).sum::<u64>() + self.loose.len() as u64
+        let loose = self.loose.len() as u64;
+        self.segments.iter().fold(loose, |sum, segment| sum.saturating_add(segment.events()))
     }
 
     /// Gives the payloads of the loose frames from `from` on, in order.
@@ -274,7 +275,12 @@ impl Scan {
         block: &[u8],
     ) -> io::Result<()> {
         let length = file.size()?;
-        if let Some(mut seal) = Seal::parse(block, header.epoch) {
+        // A seal that contradicts its header is none of a writer's: the frames then say what is there.
+        let seal = Seal::parse(block, header.epoch).filter(|seal| {
+            let seqs = seal.last.next().0.checked_sub(header.first.0);
+            seqs.is_some_and(|seqs| seal.events <= seqs) && seal.end >= HEADER_BYTES as u64
+        });
+        if let Some(mut seal) = seal {
             if seal.end > length {
                 let what = format!("cut short at {length} of {} bytes", seal.end);
                 self.damage.push(Damage { file: name.clone(), what });
@@ -336,12 +342,20 @@ impl Scan {
         let mut walk = Walk::new(file.clone(), header.epoch, HEADER_BYTES as u64, length);
         loop {
             match walk.step()? {
-                Step::Frame { header, payload, at } => self.loose.push(Loose {
-                    seq: header.seq,
-                    file: file.clone(),
-                    at: at + frame::HEADER_BYTES as u64,
-                    length: payload.len(),
-                }),
+                Step::Frame { header, payload, at } if header.kind == Kind::Event => {
+                    self.loose.push(Loose {
+                        seq: header.seq,
+                        file: file.clone(),
+                        at: at + frame::HEADER_BYTES as u64,
+                        length: payload.len(),
+                    });
+                }
+                // Only events are written here: it must not become one.
+                Step::Frame { header, at, .. } => {
+                    self.loose_damage = true;
+                    let what = format!("{:?} at byte {at}, where only events belong", header.kind);
+                    self.damage.push(Damage { file: name.clone(), what });
+                }
                 Step::Damage { from, to } => {
                     self.loose_damage = true;
                     let what = format!("bytes {from} to {to} are damaged");

@@ -1,0 +1,4 @@
+//! See `namel3ss_safety_fuzz::fallback_file`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| namel3ss_safety_fuzz::fallback_file(data));

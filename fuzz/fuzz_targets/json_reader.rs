@@ -1,0 +1,4 @@
+//! See `namel3ss_safety_fuzz::json_reader`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| namel3ss_safety_fuzz::json_reader(data));

@@ -28,6 +28,10 @@ pub fn reserve<T>(out: &mut Vec<T>, more: usize) -> io::Result<()> {
 
 #[cold]
 fn grow<T>(out: &mut Vec<T>, more: usize) -> io::Result<()> {
+    #[cfg(test)]
+    if starving::refuses() {
+        return Err(io::ErrorKind::OutOfMemory.into());
+    }
     let bytes = out.len().saturating_add(more).saturating_mul(size_of::<T>());
     // It may become twice as large, and is copied: the old one is there meanwhile.
     if bytes < LARGE_BYTES || has(bytes.saturating_mul(2)) {
@@ -66,6 +70,10 @@ pub fn extend<T: Copy>(out: &mut Vec<T>, items: &[T]) -> io::Result<()> {
 /// Another thread may take them in the next moment.
 #[must_use]
 pub fn has(bytes: usize) -> bool {
+    #[cfg(test)]
+    if starving::refuses() {
+        return false;
+    }
     let bytes = bytes.saturating_add(SPARE_BYTES);
     // Not by the allocator at first: to free what is so large would teach it to keep as much from then
     // on, in the whole process.
@@ -80,6 +88,32 @@ pub fn has(bytes: usize) -> bool {
     // Else the compiler leaves both out.
     black_box(&mut probe);
     had
+}
+
+/// Refuses memory to the thread of a test.
+#[cfg(test)]
+pub(crate) mod starving {
+    use std::cell::Cell;
+
+    thread_local! {
+        static LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+
+    /// Refuses it after so many more times; never, for `None`.
+    pub(crate) fn after(times: Option<u32>) {
+        LEFT.set(times);
+    }
+
+    pub(super) fn refuses() -> bool {
+        match LEFT.get() {
+            None => false,
+            Some(0) => true,
+            Some(left) => {
+                LEFT.set(Some(left - 1));
+                false
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -334,9 +334,13 @@ impl<F: Format> FileDataset<F> {
             open.ledger.end = rows_end;
             open.ledger.delivered.add(journal, fresh.runs());
             self.commit(open, &out[..rows])?;
-        } else if power {
-            // Somebody stored these rows, perhaps without syncing them.
-            open.data.sync_data().map_err(|e| self.failed("sync", e))?;
+        } else {
+            // There may have been no memory for the first of them.
+            written?;
+            if power {
+                // Somebody stored these rows, perhaps without syncing them.
+                open.data.sync_data().map_err(|e| self.failed("sync", e))?;
+            }
         }
         if power {
             self.sync_names(open)?;

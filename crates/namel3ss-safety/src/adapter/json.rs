@@ -426,4 +426,33 @@ mod tests {
         assert!(error.contains("did you mean the extension .json"), "{error}");
         assert!(JsonAdapter::new("a").unwrap_err().to_string().contains(".ndjson"));
     }
+
+    /// A batch for whose first row there was no memory counted as stored.
+    #[test]
+    fn a_batch_for_which_there_is_no_memory_is_refused_and_lands_once() {
+        use crate::adapter::Failure;
+        use crate::memory::starving;
+        use crate::{RowBuffer, SafetyEvent};
+        let mut rows = RowBuffer::new(JournalId::generate());
+        for seq in 1..=600 {
+            let reason = Some("r".repeat(4 << 10));
+            rows.push_event(Seq(seq), &SafetyEvent { reason, ..SafetyEvent::default() });
+        }
+        let mut refused = 0;
+        for after in 0.. {
+            let folder = tempfile::tempdir().unwrap();
+            let adapter = JsonAdapter::new(folder.path().join("safety.jsonl")).unwrap();
+            starving::after(Some(after));
+            let inserted = adapter.insert(&rows.batch());
+            starving::after(None);
+            let Err(error) = inserted else { break };
+            refused += 1;
+            assert_eq!(*error.failure(), Failure::NoMemory, "{after}: {error}");
+            adapter.insert(&rows.batch()).unwrap();
+            let found = read(folder.path().join("safety.jsonl")).unwrap();
+            let found: Vec<u64> = found.map(|row| row.unwrap().id.unwrap().1.0).collect();
+            assert_eq!(found, (1..=600).collect::<Vec<_>>(), "{after}");
+        }
+        assert!(refused >= 2, "{refused}");
+    }
 }

@@ -14,17 +14,19 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use namel3ss_safety::adapter::json;
 use namel3ss_safety::{
-    AdapterRegistry, DropReason, JournalId, SafetyEvent, SafetyEventLogger, Seq,
+    AdapterRegistry, DropReason, JournalId, SafetyEvent, SafetyEventLogger, Seq, memory,
 };
 use namel3ss_safety_stores::{objects, open};
 
 use crate::sqlite::all;
 
 const JOB: &str = "N3_SAFETY_TEST_MEMORY";
+const LATE: &str = "N3_SAFETY_TEST_LATE_MEMORY";
+const BALLAST_BYTES: usize = 256 << 10;
 /// Events that an application logs, and of which size each hundredth is.
 const EVENTS: usize = 6_000;
 const LARGE_BYTES: usize = 200 << 10;
@@ -151,18 +153,23 @@ fn app() {
     );
 }
 
-fn run(kind: Kind, home: &Path, mb: u64) -> Output {
+/// Runs one of these applications with so much memory.
+fn limited(test: &str, name: &str, job: &str, mb: u64) -> Output {
     let binary = std::env::current_exe().expect("it runs");
     let command = format!("ulimit -c 0; ulimit -v {}; exec \"$0\" \"$@\"", mb << 10);
     Command::new("sh")
         .args(["-c", &command])
         .arg(binary)
-        .args(["--exact", "memory::app", "--ignored", "--nocapture", "--test-threads=1"])
-        .env(JOB, format!("{kind} {}", home.display()))
+        .args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"])
+        .env(name, job)
         // It takes more memory than there is.
         .env_remove("RUST_BACKTRACE")
         .output()
         .expect("it starts")
+}
+
+fn run(kind: Kind, home: &Path, mb: u64) -> Output {
+    limited("memory::app", JOB, &format!("{kind} {}", home.display()), mb)
 }
 
 /// The least memory with which the application runs without a logger.
@@ -235,4 +242,44 @@ fn an_application_with_little_memory_is_not_ended() {
 fn an_application_is_not_ended_at_any_limit() {
     let least = least() + LEAST_MB;
     check_all(least..=MOST_MB.max(least + 32));
+}
+
+/// An application that has no memory while its logger starts, and some later. Its logger had no
+/// threads for ever, and delivered only where somebody asked.
+#[test]
+#[ignore = "a part of the test below, which runs it under a limit"]
+fn late() {
+    let Ok(home) = std::env::var(LATE) else { return };
+    let home = PathBuf::from(home);
+    let mut ballast: Vec<Vec<u8>> = Vec::with_capacity(1 << 10);
+    // Too little is left for a thread's stack.
+    while memory::has(BALLAST_BYTES) {
+        ballast.push(Vec::with_capacity(BALLAST_BYTES));
+    }
+    let logger = logger(Kind::Jsonl, &home);
+    let mut logged = 0_u64;
+    let mut log = || {
+        let _ = logger.log(&SafetyEvent::default());
+        logged += 1;
+    };
+    log();
+    let said = logger.notices();
+    assert!(said.iter().any(|notice| notice.kind == "threads"), "{said:?}");
+    drop(ballast);
+    let until = Instant::now() + Duration::from_secs(30);
+    while logger.stats().total_flushed == 0 {
+        assert!(Instant::now() < until, "{:?} {:?}", logger.stats(), logger.notices());
+        log();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    println!("late, and delivered");
+}
+
+#[test]
+fn threads_that_were_not_to_be_had_are_tried_again() {
+    let home = tempfile::tempdir().expect("a folder");
+    let job = home.path().display().to_string();
+    let run = limited("memory::late", LATE, &job, least() + 48);
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(said.contains("late, and delivered"), "{said}{}", String::from_utf8_lossy(&run.stderr));
 }

@@ -52,6 +52,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
         let now = Instant::now();
         if resume_at.is_none_or(|at| now >= at) {
             resume_at = Some(now + RESUME_EVERY);
+            shared.start_missing();
             shared.try_resume();
             shared.say_dropped(Saying::Due);
             shared.config.notices.forward();

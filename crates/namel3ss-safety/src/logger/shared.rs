@@ -44,7 +44,7 @@ pub(super) struct Shared {
     pub(super) adopting: Mutex<Adopting>,
     pub(super) life: Arc<Life>,
     /// Held while the logger is started or stopped: what goes with it is done as one.
-    changing: Mutex<()>,
+    pub(super) changing: Mutex<()>,
     pub(super) closing: AtomicBool,
     /// The process is about to fork: the workers begin nothing.
     pub(super) paused: AtomicBool,
@@ -247,6 +247,7 @@ impl Host for Hosted<'_> {
     fn buffer_full(&self) {
         self.0.wake_keeper();
         if !self.0.has_keeper() {
+            self.0.start_missing();
             self.0.lanes().for_each(|lane| self.0.keep_by_caller(lane));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -21,6 +21,21 @@ use crate::process;
 pub(super) struct Threads {
     keeper: OnceLock<Thread>,
     keeper_sleeps: AtomicBool,
+    /// When missing threads were last tried, in nanoseconds.
+    tried: AtomicU64,
+}
+
+impl Threads {
+    /// Whether missing threads may be tried again; they are, then.
+    fn is_due(&self, now: Duration) -> bool {
+        let now = (now.as_nanos() as u64).max(1);
+        let tried = self.tried.load(Ordering::Relaxed);
+        let due = tried == 0 || now.saturating_sub(tried) >= MISSING_EVERY.as_nanos() as u64;
+        if due {
+            self.tried.store(now, Ordering::Relaxed);
+        }
+        due
+    }
 }
 
 thread_local! {
@@ -48,6 +63,8 @@ impl Drop for DeliveringHere {
 
 /// The keeper calls nothing of anybody else's.
 const KEEPER_STACK_BYTES: usize = 256 << 10;
+/// How often threads that were not to be had are tried again.
+const MISSING_EVERY: Duration = Duration::from_secs(1);
 /// How often a worker that was paused looks whether it still is.
 const PAUSE_POLL: Duration = Duration::from_millis(1);
 /// How often whoever drops a logger looks how far what only memory has is delivered.
@@ -71,7 +88,7 @@ impl Shared {
                 let text = format!(
                     "no thread for the journal: {error}; events are moved by those who log them"
                 );
-                self.config.notices.say(Level::Warning, "threads", text);
+                self.config.notices.say_rarely(Level::Warning, "threads", "keeper", text);
             }
         }
     }
@@ -219,7 +236,28 @@ impl Shared {
         branch.set_threaded(thread.is_ok());
         if let Err(error) = thread {
             let text = format!("no thread to deliver with: {error}; call flush or stop");
-            self.config.notices.say(Level::Warning, "threads", text);
+            let notices = &self.config.notices;
+            notices.say_rarely(Level::Warning, "threads", branch.sink.name(), text);
+        }
+    }
+
+    /// Starts the threads of a started logger that were not to be had when they were wanted; at most
+    /// once a second, and not while somebody starts or stops it.
+    pub(super) fn start_missing(self: &Arc<Self>) {
+        let Ok(_changing) = self.changing.try_lock() else { return };
+        let wanted = self.config.threads
+            && self.life.is_started()
+            && !self.closing.load(Ordering::SeqCst)
+            && self.threads.is_due(self.config.clock.monotonic());
+        if !wanted {
+            return;
+        }
+        self.start_keeper();
+        for branch in &self.branches {
+            let running = lock(&branch.call).running;
+            if !running {
+                self.start_worker(branch);
+            }
         }
     }
 

@@ -332,7 +332,7 @@ impl Drainer {
     }
 
     /// Ends the current segment.
-    fn retire(&mut self, parts: &Parts<'_>) {
+    pub(super) fn retire(&mut self, parts: &Parts<'_>) {
         if let Some(mut full) = self.writer.take() {
             full.seal();
             let keep_open = parts.options.durability == Durability::Power;

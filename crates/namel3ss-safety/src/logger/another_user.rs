@@ -24,7 +24,7 @@ impl Shared {
             return false;
         }
         let user = effective_user();
-        let is_refused = |lane: &Lane| lane.ground != Ground::Memory && lane.user != user;
+        let is_refused = |lane: &Lane| lane.ground() != Ground::Memory && lane.user() != user;
         if self.config.medium.is_some() || !self.lanes().any(is_refused) {
             return false;
         }
@@ -36,13 +36,13 @@ impl Shared {
         for lane in self.lanes().filter(|lane| is_refused(lane)) {
             if lane.journal.is_closed() && lane.leave() {
                 events += lane.unsettled();
-                last = Some((lane.user, lane.journal.folder().describe()));
+                last = Some((lane.user(), lane.journal.folder().describe()));
             }
         }
         // Otherwise somebody else is at it.
         let Some((before, folder)) = last else { return true };
         let now = match self.lane() {
-            Some(lane) if lane.ground != Ground::Memory => lane.journal.folder().describe(),
+            Some(lane) if lane.ground() != Ground::Memory => lane.journal.folder().describe(),
             _ => "memory, because this user may write to none of its folders".to_owned(),
         };
         let (before, user) = (user_name(before), user_name(user));

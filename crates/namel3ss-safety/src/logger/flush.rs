@@ -78,7 +78,7 @@ pub(super) fn sync(shared: &Arc<Shared>) -> Result<Seq, JournalError> {
     }
     let before = |lane: &&Lane| lane.index != active.index && !lane.is_done();
     for lane in shared.lanes().filter(before).chain([active]) {
-        if lane.ground == Ground::Memory {
+        if lane.ground() == Ground::Memory {
             return Err(JournalError::Sync("it is in memory".into()));
         }
         if lane.index != active.index {

@@ -54,6 +54,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
             resume_at = Some(now + RESUME_EVERY);
             shared.start_missing();
             shared.try_resume();
+            shared.keep_memory();
             shared.say_dropped(Saying::Due);
             shared.config.notices.forward();
         }

@@ -4,7 +4,7 @@ mod drops;
 mod end;
 mod full;
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,13 +43,15 @@ pub(super) struct Lane {
     pub(super) readers: Box<[Reader]>,
     /// Where there are several: what became of the events as a whole.
     pub(super) merged: Option<Merged>,
-    pub(super) ground: Ground,
+    ground: Ground,
+    /// It began in memory, and lies in a folder on disk by now.
+    moved: AtomicBool,
     /// Of the logger, in all journals.
     counters: Arc<Counters>,
     /// Of this journal alone.
     own: Counters,
     /// The effective user that began it.
-    pub(super) user: u32,
+    user: AtomicU32,
     /// How far its end is.
     stage: AtomicU8,
     /// Everything up to here has been handed to the workers.
@@ -134,9 +136,10 @@ impl Lane {
             merged: (readers.len() > 1).then(|| Merged::new(readers.len())),
             readers,
             ground,
+            moved: AtomicBool::new(false),
             counters,
             own: Counters::default(),
-            user: effective_user(),
+            user: AtomicU32::new(effective_user()),
             stage: AtomicU8::default(),
             handed: AtomicU64::new(0),
             handed_ahead: AtomicU64::new(0),
@@ -288,6 +291,11 @@ impl Lane {
         self.readers.iter().map(|reader| reader.cursor.state().acked).min().unwrap_or_default()
     }
 
+    /// What it stands on now.
+    pub(super) fn ground(&self) -> Ground {
+        if self.moved.load(Ordering::Acquire) { Ground::File } else { self.ground }
+    }
+
     /// Whether it holds events that have not settled and that nothing but memory has.
     pub(super) fn holds_unkept(&self) -> bool {
         self.unkept() > 0
@@ -295,7 +303,7 @@ impl Lane {
 
     /// How many seqs have not settled, of a journal in memory.
     pub(super) fn unkept(&self) -> u64 {
-        match self.ground {
+        match self.ground() {
             Ground::Memory => self.unsettled(),
             Ground::Mapped | Ground::File => 0,
         }

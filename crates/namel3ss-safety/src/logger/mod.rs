@@ -16,6 +16,7 @@ mod open;
 mod live;
 mod generation;
 mod another_user;
+mod keep_memory;
 mod threads;
 mod report;
 mod health;
@@ -407,7 +408,7 @@ impl SafetyEventLogger {
     #[must_use]
     pub fn journal_folder(&self) -> Option<std::path::PathBuf> {
         let lane = self.shared().lane()?;
-        (lane.ground != lane::Ground::Memory).then(|| lane.journal.folder().describe().into())
+        (lane.ground() != lane::Ground::Memory).then(|| lane.journal.folder().describe().into())
     }
 }
 

@@ -120,7 +120,7 @@ impl Shared {
         let Ok(_opening) = self.opening.try_lock() else { return false };
         for lane in self.lanes().filter(|lane| lane.is_done()) {
             if lane.finish() && self.config.medium.is_none() {
-                if lane.ground != Ground::Memory {
+                if lane.ground() != Ground::Memory {
                     self.keep_account(lane.journal.id(), &self.account_of(lane));
                 }
                 if let Err(error) = lane.journal.remove() {
@@ -221,7 +221,7 @@ impl Shared {
 
     /// Whether the journal is in memory, though a file was asked for.
     pub(super) fn is_degraded(&self) -> bool {
-        self.wants_file() && self.lane().is_some_and(|lane| lane.ground == Ground::Memory)
+        self.wants_file() && self.lane().is_some_and(|lane| lane.ground() == Ground::Memory)
     }
 
     /// Whether events are in memory, or the next one will be, though a file was asked for.
@@ -229,7 +229,7 @@ impl Shared {
         self.is_degraded() || (self.wants_file() && self.lanes().any(Lane::holds_unkept))
     }
 
-    fn wants_file(&self) -> bool {
+    pub(super) fn wants_file(&self) -> bool {
         self.config.journal != JournalKind::Memory
     }
 
@@ -321,7 +321,7 @@ impl Shared {
             }
             let pending = lane.journal.last().0.saturating_sub(lane.acked().0);
             if pending == 0 && self.config.medium.is_none() {
-                if lane.ground != Ground::Memory {
+                if lane.ground() != Ground::Memory {
                     self.keep_account(lane.journal.id(), &self.account_of(lane));
                 }
                 let _ = lane.journal.remove();

@@ -101,7 +101,7 @@ impl Shared {
             dropped: std::array::from_fn(|i| (DropReason::ALL[i], sums.dropped[i])),
             oldest_pending: self.oldest_pending(&sinks),
             last_error: config.notices.last_error(),
-            journal: match lane.map(|lane| lane.ground) {
+            journal: match lane.map(|lane| lane.ground()) {
                 Some(Ground::Mapped) => "mmap",
                 Some(Ground::File) => "file",
                 Some(Ground::Memory) => "memory",

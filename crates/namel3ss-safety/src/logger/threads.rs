@@ -281,7 +281,7 @@ impl Shared {
 
     /// Whether what the journal at this place has is about to be lost.
     pub(super) fn hurries(&self, index: usize) -> bool {
-        let in_memory = |lane: &Lane| lane.ground == Ground::Memory;
+        let in_memory = |lane: &Lane| lane.ground() == Ground::Memory;
         self.hurrying.load(Ordering::SeqCst) && self.journals.get(index).is_some_and(in_memory)
     }
 

@@ -85,19 +85,73 @@ fn threads_log_while_the_journal_returns_to_a_file() {
 fn sync_refuses_while_memory_holds_events() {
     let place = Place::new();
     block(&place.home());
-    let dataset = Dataset::dead();
-    let logger = builder(dataset.clone()).home(place.home()).no_fallback().build().unwrap();
+    let killed = crate::life::fork(|| {
+        let dead = Dataset::dead();
+        let logger = builder(dead.clone()).home(place.home()).no_fallback().build().unwrap();
+        logger.start();
+        (1..=10).for_each(|n| _ = logger.log(&event(n)));
+        assert!(logger.sync().is_err());
+        fs::remove_file(place.home()).unwrap();
+        until("the file", || logger.stats().journal != "memory");
+        assert!(matches!(logger.log(&event(11)), Logged::Journaled(_)));
+        until("all of them in files", || logger.sync().is_ok());
+        std::mem::forget(logger);
+        true
+    });
+    assert!(killed());
+    let dataset = Dataset::healthy();
+    let logger = place.builder(&dataset).build().unwrap();
     logger.start();
-    (1..=10).for_each(|n| _ = logger.log(&event(n)));
-    assert!(logger.sync().is_err());
-    fs::remove_file(place.home()).unwrap();
-    until("the file", || logger.stats().journal != "memory");
-    assert!(matches!(logger.log(&event(11)), Logged::Journaled(_)));
-    assert!(logger.sync().is_err(), "ten events are in memory");
-    dataset.set(|_| Ok(()));
     assert!(logger.flush(Some(Duration::from_secs(20))).complete);
-    assert!(logger.sync().is_ok());
     assert_eq!(dataset.ids(), numbers(1..=11), "in order");
+}
+
+/// A kill took what was in memory, also long after storage was there again. Of two destinations one
+/// has it by then.
+#[test]
+fn what_was_in_memory_survives_a_kill_once_storage_is_back() {
+    use crate::adapters::{open, read};
+    let place = Place::new();
+    block(&place.home());
+    let path = |name: &str| place.folder.path().join(name).join("safety.jsonl");
+    // There is no folder where this file is.
+    fs::write(place.folder.path().join("later"), "in the way").unwrap();
+    fs::create_dir(place.folder.path().join("now")).unwrap();
+    let make = || {
+        let logger = builder(open(&path("now"))).also_to(open(&path("later")));
+        logger.home(place.home()).no_fallback().buffer_size(10).build().unwrap()
+    };
+    let killed = crate::life::fork(|| {
+        let logger = make();
+        logger.start();
+        for n in 1..=2000 {
+            assert!(matches!(logger.log(&event(n)), Logged::Buffered(_)));
+        }
+        until("some of it delivered", || logger.stats().sinks[0].flushed > 100);
+        fs::remove_file(place.home()).unwrap();
+        until("two journals in files", || place.journals() == 2);
+        for n in 2001..=2500 {
+            assert!(matches!(logger.log(&event(n)), Logged::Journaled(_)));
+        }
+        until("no event in memory", || !logger.stats().unhealthy.contains(&"memory"));
+        std::mem::forget(logger);
+        true
+    });
+    assert!(killed());
+    assert_eq!(place.journals(), 2);
+    fs::remove_file(place.folder.path().join("later")).unwrap();
+    fs::create_dir(place.folder.path().join("later")).unwrap();
+    let logger = make();
+    logger.start();
+    let report = logger.flush(Some(Duration::from_secs(20)));
+    assert!(report.complete, "{report:?} {:?}", logger.notices());
+    for name in ["now", "later"] {
+        let ids: Vec<String> =
+            read(&path(name)).into_iter().map(|row| row.event.event_id).collect();
+        assert_eq!(ids, numbers(1..=2500), "{name}");
+    }
+    let notices = logger.notices();
+    assert!(!notices.iter().any(|one| one.kind.starts_with("damage")), "{notices:?}");
 }
 
 #[cfg(target_os = "linux")]

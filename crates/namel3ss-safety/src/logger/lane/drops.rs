@@ -85,7 +85,7 @@ impl Lane {
 
     /// Gives up for good what only memory has, because the logger goes; how many events that were.
     pub(in crate::logger) fn lose(&self) -> u64 {
-        if self.ground != Ground::Memory {
+        if self.ground() != Ground::Memory {
             return 0;
         }
         let last = self.journal.last();

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::Lane;
 use crate::journal::media::MemoryFolder;
+use crate::process::effective_user;
 
 /// The stages of a lane.
 const OPEN: u8 = 0;
@@ -22,6 +23,17 @@ impl Lane {
         self.journal.close();
         // Those who wait for room find it closed.
         self.wake_waiting();
+    }
+
+    /// Says that it lies in a folder on disk by now, which the present user has made.
+    pub(in crate::logger) fn is_in_file(&self) {
+        self.user.store(effective_user(), Ordering::Release);
+        self.moved.store(true, Ordering::Release);
+    }
+
+    /// The effective user that made its folder.
+    pub(in crate::logger) fn user(&self) -> u32 {
+        self.user.load(Ordering::Acquire)
     }
 
     /// Whether it is written or delivered.

@@ -15,6 +15,7 @@ impl Worker {
         if now >= self.resume_due {
             self.resume_due = now + keeper::RESUME_EVERY;
             shared.try_resume();
+            shared.keep_memory();
             shared.say_dropped(Saying::Due);
             shared.check_journals();
         }

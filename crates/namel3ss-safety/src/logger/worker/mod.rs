@@ -251,7 +251,7 @@ impl Worker {
                     self.flight = Some(flight);
                     return Duration::ZERO;
                 }
-                let in_memory = lane.is_some_and(|lane| lane.ground == Ground::Memory);
+                let in_memory = lane.is_some_and(|lane| lane.ground() == Ground::Memory);
                 let place = if in_memory { "memory only" } else { "the journal" };
                 let text = format!("undelivered events stay in {place}: {error}");
                 let text = branch.sink.wrong(&text);
@@ -413,7 +413,7 @@ impl Worker {
         let waited = now.saturating_sub(since);
         let is_full = waiting >= batching.rows_max as u64 || reader.is_pressed();
         // Before it is frozen a batch may still grow; one that only memory has is better off in a file.
-        let joins = lane.ground != Ground::Memory
+        let joins = lane.ground() != Ground::Memory
             && lane.journal.bytes_from(front) < batching.bytes_max as u64;
         let join_for = if joins { branch.sink.join_for() } else { Duration::ZERO };
         let wait_max = batching.wait_max.max(join_for);

@@ -6,12 +6,26 @@
 //! have, too; sqlx 0.8 and sea-orm 1 need an older one. Without the feature `bundled` (on by
 //! default) it is the system's, 3.34.1 or newer. See [`sqlite`] for what holds beside another copy
 //! of SQLite in the same process.
+//!
+//! TLS is rustls. With the feature `tls-ring`, on by default, PostgreSQL and objects use ring by name
+//! and leave the process's default `CryptoProvider` alone; **MySQL's driver takes that default, and ring is
+//! installed as it at the first connection with TLS, if there is none by then**: an application that wants
+//! another one calls its `install_default()` before. Without `tls-ring` nothing here enables a
+//! provider of rustls, and all datasets take the process's default; without one, a connection that may use
+//! TLS fails with an error that says so. An application that has aws-lc-rs and takes
+//! `ClientConfig::builder()` needs that, since rustls panics where two are compiled in and none is installed:
+//!
+//! ```toml
+//! namel3ss-safety-stores = { version = "0.1", default-features = false, features = ["postgres"] }
+//! ```
 
 pub mod url;
 pub mod schema;
 pub mod server;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod runtime;
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "object"))]
+mod tls;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 #[cfg(feature = "postgres")]

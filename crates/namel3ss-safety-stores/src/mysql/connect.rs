@@ -3,7 +3,6 @@
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, DriverError, Error, OptsBuilder, Row, SslOpts};
 use namel3ss_safety::AdapterError;
-use rustls::crypto::CryptoProvider;
 
 use super::failure::problem;
 use crate::server::problem::Problem;
@@ -83,10 +82,7 @@ pub(super) async fn packet_bytes(connection: &mut Conn) -> Result<usize, Problem
 
 /// The driver's words for what `server` asks for.
 fn ssl(server: &Server) -> Result<SslOpts, AdapterError> {
-    // The driver takes the process's provider, and panics where several are compiled in.
-    if CryptoProvider::get_default().is_none() {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    }
+    crate::tls::need_default()?;
     let Some(roots) = roots(server)? else {
         return Ok(SslOpts::default().with_danger_accept_invalid_certs(true));
     };

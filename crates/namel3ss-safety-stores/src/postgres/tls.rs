@@ -1,4 +1,4 @@
-//! TLS of connections to PostgreSQL: rustls with ring, the only TLS in this crate.
+//! TLS of connections to PostgreSQL, by rustls.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::server::{Server, SslMode};
 
 /// The client's side for `server`.
 pub(super) fn config(server: &Server) -> Result<ClientConfig, AdapterError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = crate::tls::provider()?;
     let failed =
         |error: &dyn std::fmt::Display| AdapterError::config(format!("set up TLS: {error}"));
     let builder = ClientConfig::builder_with_provider(provider.clone())

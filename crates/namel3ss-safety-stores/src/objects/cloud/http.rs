@@ -1,6 +1,5 @@
-//! The HTTP client of the stores: TLS by rustls with ring and the system's certificates, a limit on
-//! every wait and on every answer. No provider of cryptography is installed for the whole process:
-//! that is the application's to decide.
+//! The HTTP client of the stores: TLS by rustls with the system's certificates, a limit on every wait and
+//! on every answer.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -64,7 +63,7 @@ impl HttpConnector for Connector {
 type TlsError = Box<dyn std::error::Error + Send + Sync>;
 
 fn tls() -> std::result::Result<rustls::ClientConfig, TlsError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = crate::tls::provider()?;
     let verifier = rustls_platform_verifier::Verifier::new(provider.clone())?;
     Ok(rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

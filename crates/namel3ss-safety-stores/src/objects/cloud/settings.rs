@@ -356,6 +356,8 @@ pub(super) fn build(
     region: Option<&str>,
     heard: Arc<Heard>,
 ) -> Result<Arc<dyn ObjectStore>, AdapterError> {
+    // The driver's error would be hidden with all others of its.
+    crate::tls::provider()?;
     let connector = Connector { timeout: timeout(place), heard };
     let retry = retry(place);
     let endpoint = whereabouts(place)

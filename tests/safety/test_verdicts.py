@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime as dt
+import importlib
 import json
 import logging
 import pathlib
@@ -1030,8 +1031,17 @@ class TestNamesOfThePackage:
         """``safety_events`` could not be imported, though the docs said so."""
         text = (self.ROOT / "docs" / "python.md").read_text()
         text += (self.ROOT / "docs" / "quick-reference.md").read_text()
-        imports = re.findall(r"from namel3ss\.safety(?:\.\w+)? import ([\w, ]+)", text)
-        named = {name.strip() for line in imports for name in line.split(",")}
+        imports = re.findall(r"from namel3ss\.safety(\.\w+)? import ([\w, ]+)", text)
+        of_types = [names for module, names in imports if module == ".types"]
+        types = importlib.import_module("namel3ss.safety.types")
+        assert of_types
+        assert all(hasattr(types, one.strip()) for line in of_types for one in line.split(","))
+        named = {
+            name.strip()
+            for module, names in imports
+            if module != ".types"
+            for name in names.split(",")
+        }
         of_names = text.partition("| name | what |")[2].partition("\n## ")[0]
         table = re.findall(r"^\| `([A-Za-z]\w*)[`(]", of_names, re.MULTILINE)
         named |= set(table) - {"flush_sync", "stop_sync", "write_events_sync"}
@@ -1099,3 +1109,54 @@ def test_the_running_opentelemetry_span_gives_the_trace(tmp_path: pathlib.Path) 
         "default": "default",
         "after": None,
     }
+
+
+class TestShown:
+    """What a person sees of an object: its settings, and nothing that may be personal."""
+
+    def test_every_public_object_shows_itself(self) -> None:
+        classes = [one for one in vars(package).values() if isinstance(one, type)]
+        classes += [type(guard("p")), type(package.get_global_logger().bind())]
+        assert len(classes) > 15
+        for one in classes:
+            assert one.__repr__ is not object.__repr__, one
+
+    def test_what_is_bound_is_not_shown(self) -> None:
+        bound = package.context(user_id="canary", defaults={"trace_id": "canary"})
+        assert repr(bound) == "<context user_id, trace_id>"
+        assert "canary" not in repr(package.get_global_logger().bind(user_id="canary"))
+        check = guard("pii", "output", user_id="canary")
+        with check:
+            check.redact(reason="canary")
+            assert repr(check) == "<Guard 'pii' output: redact>"
+
+    def test_notebooks_show_events_and_statistics_escaped(self, recorded: Recorded) -> None:
+        hostile = "<script>\x1b[31m\u202e"
+        event = SafetyEvent(action="block", reason=hostile)
+        shown = event._repr_html_()
+        assert "&lt;script&gt;\\x1b[31m\\u202e" in shown
+        assert "\x1b" not in shown
+        assert "user_id" not in shown
+        recorded.logger.log(event)
+        recorded.logger.flush_sync()
+        stats = recorded.logger.get_stats()
+        assert json.loads(json.dumps(stats)) == stats
+        assert "1 = 1 flushed + 0 fallback + 0 dropped + 0 pending" in stats._repr_html_()
+
+    def test_the_types_of_statistics_are_those_that_are_returned(self, recorded: Recorded) -> None:
+        from typing import get_type_hints
+
+        from namel3ss.safety import types
+
+        stats = recorded.logger.get_stats()
+        assert set(stats) == set(get_type_hints(types.SafetyStats))
+        assert set(stats["sinks"][0]) == set(get_type_hints(types.SinkStats))
+        assert isinstance(package.AdapterRegistry(), types.Registry)
+        assert isinstance(package.MemoryAdapter(), types.Adapter)
+
+    def test_types_are_not_imported_with_the_package(self) -> None:
+        code = (
+            "import sys, namel3ss.safety as ours; "
+            "assert not {ours.__name__ + name for name in ('.types', '._html')} & set(sys.modules)"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True)

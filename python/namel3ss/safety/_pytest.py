@@ -114,6 +114,10 @@ class SafetyEvents:
         """Return one row."""
         return self.rows[at]
 
+    def __repr__(self) -> str:
+        """Show how many there are."""
+        return f"<SafetyEvents {len(self._adapter)} delivered>"
+
     def close(self) -> None:
         """Put the former global logger back."""
         from namel3ss.safety.logging import set_global_logger

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, TypeVar, overload
 
+    from namel3ss.safety.types import EventLogger
     from typing_extensions import Self
 
     F = TypeVar("F", bound=Callable[..., Any])
@@ -35,7 +36,7 @@ class context:  # noqa: N801
     ...     logger.log(SafetyEvent(action="block"))
     """
 
-    def __init__(self, *, defaults: Mapping[str, Any] | None = None, **values: Any) -> None:  # noqa: ANN401
+    def __init__(self, *, defaults: Mapping[str, Any] | None = None, **values: object) -> None:
         """Raise TypeError for a field that belongs to one event, such as ``action``."""
         self._values = values
         self._defaults = None if defaults is None else dict(defaults)
@@ -66,6 +67,10 @@ class context:  # noqa: N801
             # Closed by another task, which has a copy of the variable or never had the value.
             if made is running:
                 variable.set(None if token.old_value is token.MISSING else token.old_value)
+
+    def __repr__(self) -> str:
+        """Show the names; what they hold may be personal."""
+        return f"<context {', '.join([*self._values, *(self._defaults or ())]) or 'empty'}>"
 
     async def __aenter__(self) -> None:
         """Set it."""
@@ -107,7 +112,7 @@ class Guard:
         self,
         policy: str,
         direction: str,
-        logger: Any,  # noqa: ANN401
+        logger: EventLogger | None,
         fields: dict[str, Any],
         block_on: tuple[type[BaseException], ...] = (),
         record_cancelled: bool = False,  # noqa: FBT001, FBT002
@@ -126,7 +131,7 @@ class Guard:
         self,
         action: SafetyAction | str,
         violation: SafetyViolation | None = None,
-        **fields: Any,  # noqa: ANN401
+        **fields: object,
     ) -> None:
         """Record this decision; of several in one block the strictest wins."""
         found = {} if violation is None else _found(violation)
@@ -155,6 +160,11 @@ class Guard:
     def alert(self, **fields: Any) -> None:  # noqa: ANN401
         """Record that somebody was told."""
         self.decide(SafetyAction.ALERT, **fields)
+
+    def __repr__(self) -> str:
+        """Show what it checks, and the decision so far."""
+        policy, direction = self.fields["policy_name"], self.fields["direction"]
+        return f"<Guard {policy!r} {direction}: {self.action}>"
 
     def __enter__(self) -> Self:
         """Start the clock."""
@@ -215,7 +225,7 @@ class Guard:
     def _is_strict(self) -> bool:
         return getattr(self._logging(), "strict", False) is True
 
-    def _logging(self) -> Any:  # noqa: ANN401
+    def _logging(self) -> EventLogger:
         return get_global_logger() if self._logger is None else self._logger
 
     async def __aenter__(self) -> Self:
@@ -273,10 +283,10 @@ def guard(
     policy: str,
     direction: str = "input",
     *,
-    logger: Any = None,  # noqa: ANN401
+    logger: EventLogger | None = None,
     block_on: type[BaseException] | tuple[type[BaseException], ...] = (),
     record_cancelled: bool = False,
-    **fields: Any,  # noqa: ANN401
+    **fields: object,
 ) -> Guard:
     """Time a block and record the decision made in it; ``with`` and ``async with``.
 
@@ -302,10 +312,10 @@ if TYPE_CHECKING:
         policy: str | None = None,
         direction: str = "input",
         *,
-        logger: Any = None,  # noqa: ANN401
+        logger: EventLogger | None = None,
         block_on: type[BaseException] | tuple[type[BaseException], ...] = (),
         record_cancelled: bool = False,
-        **fields: Any,  # noqa: ANN401
+        **fields: object,
     ) -> Callable[[F], F]: ...
 
 

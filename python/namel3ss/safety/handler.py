@@ -11,6 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from namel3ss.safety.types import EventLogger
+
 __all__ = ["SafetyLogHandler"]
 
 _OWN = "namel3ss.safety"
@@ -31,7 +33,9 @@ class SafetyLogHandler(NotPicklable, logging.Handler):
     that something passed. The library's own diagnostics are passed over.
     """
 
-    def __init__(self, logger: Any = None, level: int | str = logging.NOTSET) -> None:  # noqa: ANN401
+    def __init__(
+        self, logger: EventLogger | None = None, level: int | str = logging.NOTSET
+    ) -> None:
         """Take the logger to record with; the global one by default."""
         super().__init__(level)
         self._logger = logger

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
     from namel3ss.safety._handle import Handle
     from namel3ss.safety.persistence import SafetyEventSink
-    from typing_extensions import Self
+    from namel3ss.safety.types import (
+        Durability,
+        EventSink,
+        LoggerOptions,
+        OverflowStrategy,
+        Registry,
+        SafetyStats,
+    )
+    from typing_extensions import Self, Unpack
 
 __all__ = [
     "SafetyEvent",
@@ -132,6 +140,26 @@ class _LogMethod:
         return instance._native_log(event)
 
 
+class _Stats(dict):  # type: ignore[type-arg]
+    """Statistics: a dict that notebooks show as a table."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        from namel3ss.safety import _html
+
+        return _html.stats(self)
+
+
+def _event_html(event: SafetyEvent) -> str:
+    from namel3ss.safety import _html
+
+    return _html.event(event)
+
+
+SafetyEvent._repr_html_ = _event_html  # type: ignore[method-assign,assignment]
+
+
 class _Logging(NotPicklable):
     """What a logger and one bound to a context have in common."""
 
@@ -141,8 +169,7 @@ class _Logging(NotPicklable):
 
     if TYPE_CHECKING:
 
-        def log(self, event: Any) -> Awaitable[None]:  # noqa: ANN401
-            ...
+        def log(self, event: object) -> Awaitable[None]: ...
     else:
         log = _LogMethod()
 
@@ -158,7 +185,7 @@ class _Logging(NotPicklable):
         done: Awaitable[None] = self._native_log.many(events)
         return done
 
-    def bind(self, *, defaults: Mapping[str, Any] | None = None, **context: Any) -> BoundLogger:  # noqa: ANN401
+    def bind(self, *, defaults: Mapping[str, Any] | None = None, **context: object) -> BoundLogger:
         """Return a logger that fills in what its events leave open.
 
         ``app_name``, ``chain_name``, ``agent_name``, ``policy_name``, ``reason``, ``trace_id``,
@@ -225,7 +252,7 @@ class _Logging(NotPicklable):
         self._handle.core.sync()
         return _core.DONE
 
-    def get_stats(self) -> dict[str, Any]:
+    def get_stats(self) -> SafetyStats:
         """Count: ``total_logged = total_flushed + total_fallback + total_dropped + pending``.
 
         The same holds for each dict of the list ``sinks``, with ``flushed``, ``fallback``,
@@ -233,7 +260,8 @@ class _Logging(NotPicklable):
         each dataset has it, as pending as long as one has yet to settle it, and as dropped as soon
         as one has given it up.
         """
-        return self._handle.core.stats()
+        stats: Any = _Stats(self._handle.core.stats())
+        return stats  # type: ignore[no-any-return]
 
     async def __aenter__(self) -> Self:
         """Start."""
@@ -280,13 +308,13 @@ class SafetyEventLogger(_Logging):
         target_dataset: str = DATASET,
         buffer_size: int = 100,
         flush_interval_seconds: float = 10.0,
-        event_sink: Any = None,  # noqa: ANN401
-        adapter_registry: Any = None,  # noqa: ANN401
-        overflow_strategy: str = "drop_oldest",
+        event_sink: EventSink | None = None,
+        adapter_registry: Registry | None = None,
+        overflow_strategy: OverflowStrategy = "drop_oldest",
         fallback_path: str | os.PathLike[str] | None = None,
         *,
         journal: str | os.PathLike[str] = "file",
-        durability: str = "process",
+        durability: Durability = "process",
         backlog_limit_bytes: int = BACKLOG_LIMIT_BYTES,
         max_retries: int = 3,
         retry_delay_seconds: float = 1.0,
@@ -323,7 +351,7 @@ class SafetyEventLogger(_Logging):
         self.target_dataset: str = made.dataset
         self.buffer_size: int = buffer_size
         self.flush_interval_seconds: float = flush_interval_seconds
-        self.overflow_strategy: str = overflow_strategy
+        self.overflow_strategy: OverflowStrategy = overflow_strategy
         self._sink: SafetyEventSink = made.sink
         self._handle = made.handle(
             buffer_size=buffer_size,
@@ -338,7 +366,7 @@ class SafetyEventLogger(_Logging):
         self._ready_log()
 
     @classmethod
-    def from_url(cls, *urls: str, **options: Any) -> SafetyEventLogger:  # noqa: ANN401
+    def from_url(cls, *urls: str, **options: Unpack[LoggerOptions]) -> SafetyEventLogger:
         """Return a logger whose dataset is at a URL; options are those of the class.
 
         Of several URLs each gets every event. They share the journal and nothing else: a dead one
@@ -386,6 +414,10 @@ class BoundLogger(_Logging):
         self._context = context
         self._ready_log()
 
+    def __repr__(self) -> str:
+        """Show the dataset; what is bound may be personal."""
+        return f"<BoundLogger {self._handle.core.stats()['target_dataset']}>"
+
 
 _global: SafetyEventLogger | None = None
 
@@ -409,7 +441,7 @@ def set_global_logger(logger: SafetyEventLogger | None) -> SafetyEventLogger | N
     return former
 
 
-def log_safety_event(event: Any = None, **fields: Any) -> Awaitable[None]:  # noqa: ANN401
+def log_safety_event(event: object = None, **fields: Any) -> Awaitable[None]:  # noqa: ANN401
     """Log an event, or one made of ``fields``, with the global logger; as its ``log`` does."""
     return get_global_logger().log(SafetyEvent(**fields) if event is None else event)
 

@@ -9,8 +9,10 @@ from namel3ss.safety._pickling import NotPicklable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from typing import Any
+
+    from namel3ss.safety.types import ObjectFormat
 
 __all__ = [
     "AdapterRegistry",
@@ -37,9 +39,17 @@ class DatasetAdapter:
 
     insert_timeout_seconds: float = 60.0
 
-    def insert(self, rows: list[dict[str, Any]]) -> Any:  # noqa: ANN401
-        """Store all rows, or raise."""
+    def insert(self, rows: list[dict[str, Any]]) -> Awaitable[object] | object:
+        """Store all rows, or raise.
+
+        After ``OSError`` and the like the whole batch is tried again; after ``ValueError``,
+        ``TypeError`` and ``LookupError``, which lie with a row, it is cut to find that row.
+        """
         raise NotImplementedError
+
+    def __repr__(self) -> str:
+        """Show its class."""
+        return f"<{type(self).__name__}>"
 
 
 class _NativeAdapter(NotPicklable, DatasetAdapter):
@@ -161,7 +171,7 @@ class ObjectStoreAdapter(_NativeAdapter):
         self,
         bucket_name: str,
         prefix: str = "safety_events",
-        format: str = "parquet",  # noqa: A002
+        format: ObjectFormat = "parquet",  # noqa: A002
     ) -> None:
         """Name bucket, prefix and format: parquet, json, jsonl or csv."""
         self._native = _core.Native.object_store(bucket_name, prefix, format)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
+    from namel3ss.safety.types import ObjectFormat, Registry
+
 __all__ = [
     "SafetyEventDatabaseWriter",
     "SafetyEventObjectStoreWriter",
@@ -37,7 +39,7 @@ class SafetyEventSink(NotPicklable):
     def __init__(
         self,
         dataset_name: str = "safety_events",
-        adapter_registry: Any = None,  # noqa: ANN401
+        adapter_registry: Registry | None = None,
         fallback_path: str | os.PathLike[str] | None = None,
         max_retries: int = 3,
         retry_delay_seconds: float = 1.0,
@@ -59,7 +61,7 @@ class SafetyEventSink(NotPicklable):
         return self._core.dataset_name
 
     @property
-    def adapter_registry(self) -> Any:  # noqa: ANN401
+    def adapter_registry(self) -> Registry:
         """Where adapters are looked up."""
         return self._registry
 
@@ -155,7 +157,7 @@ class SafetyEventSink(NotPicklable):
 
 
 def _look_up(
-    registry: Any,  # noqa: ANN401
+    registry: object,
     dataset: str,
 ) -> tuple[_core.Table, Callable[[], Sequence[_bridge.Connection]]]:
     """Connect a registry: ours, which the worker reads itself, or one of the user's own."""
@@ -296,7 +298,7 @@ class SafetyEventObjectStoreWriter(_Writer):
         self,
         bucket_name: str,
         prefix: str = "safety_events",
-        format: str = "parquet",  # noqa: A002
+        format: ObjectFormat = "parquet",  # noqa: A002
     ) -> None:
         """Raise ValueError for a wrong argument."""
         check_text("bucket_name", bucket_name)

@@ -3,7 +3,8 @@
 //! A batch is one transaction of multi-row inserts with bound values. Where a row of it is there
 //! already, because a commit's answer was lost or a file is replayed, those that are there are
 //! looked up by the key and left out: nothing is ignored by the server, so that an error of another
-//! kind, or another unique key, hides no row. A row that the server refuses is searched for by
+//! kind, or another unique key, hides no row. Where another event is there, by `event_id` and
+//! `timestamp`, the row is reported as [`IdsTaken`](namel3ss_safety::Failure::IdsTaken). A row that the server refuses is searched for by
 //! halving, under savepoints, and named; the transaction is then rolled back. Rights to `INSERT` and
 //! `SELECT` are enough.
 //!
@@ -19,6 +20,7 @@
 
 mod connect;
 mod failure;
+mod identity;
 mod read;
 mod store;
 mod table;

@@ -1,6 +1,6 @@
 //! One batch into the table, in one transaction.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use namel3ss_safety::{AdapterError, Batch, Failure};
 
 use super::connect::packet_bytes;
 use super::failure::problem;
+use super::identity::{Held, Identity};
 use super::values::{BYTES_MAX, Bound, SIZES, bind};
 use super::{Open, table};
 use crate::server::Server;
@@ -63,17 +64,23 @@ impl Session for Open {
         batch: &Batch<'_>,
         rows: &mut Vec<Bound>,
         _: Duration,
-    ) -> Result<(), Problem> {
+    ) -> Result<Vec<usize>, Problem> {
         match self.insert_and_commit(rows).await {
             Err(Problem::Duplicate(_)) if self.has_key() => {}
-            done => return done,
+            done => return done.map(|()| Vec::new()),
         }
         self.run("ROLLBACK").await?;
         // The snapshot that this opens is what the rest of the transaction goes by.
         self.run("START TRANSACTION").await?;
         let there = self.there(batch).await?;
-        rows.iter_mut().for_each(|row| row.is_there = there.contains(&row.seq));
-        self.insert_and_commit(rows).await
+        rows.iter_mut().for_each(|row| row.is_there = there.contains_key(&row.seq));
+        self.insert_and_commit(rows).await?;
+        let identity = Identity::of(&self.found.matching);
+        let is_other = |row: &Bound| {
+            let held = there.get(&row.seq);
+            held.is_some_and(|held| !held.iter().any(|held| identity.is_same(held, row)))
+        };
+        Ok((0..rows.len()).filter(|at| is_other(&rows[*at])).collect())
     }
 
     async fn begin_search(&mut self, _: Duration) -> Result<(), Problem> {
@@ -130,9 +137,10 @@ impl Open {
         self.found.insert.len() + rows * (self.found.places.len() + 2) + values
     }
 
-    /// Which of the batch's seqs are in the table.
-    async fn there(&mut self, batch: &Batch<'_>) -> Result<HashSet<u64>, Problem> {
-        let Some(key) = &self.found.key else { return Ok(HashSet::new()) };
+    /// What is in the table under the batch's seqs, some of which several rows may have, where the key
+    /// has more columns.
+    async fn there(&mut self, batch: &Batch<'_>) -> Result<HashMap<u64, Vec<Held>>, Problem> {
+        let Some(key) = &self.found.key else { return Ok(HashMap::new()) };
         let (id, quoted) = (batch.id(), &self.found.quoted);
         let journal = self.found.matching.columns.iter().find(|column| {
             column.ours == JOURNAL && column.sql_type.eq_ignore_ascii_case("binary")
@@ -141,13 +149,20 @@ impl Open {
             Some(_) => Value::Bytes(id.journal.0.to_vec()),
             None => Value::Bytes(id.journal.to_string().into_bytes()),
         };
+        let [event_id, timestamp] = Identity::of(&self.found.matching).columns();
         let sql = format!(
-            "SELECT CAST({seq} AS UNSIGNED) FROM {quoted} WHERE {} = ? AND {seq} BETWEEN ? AND ?",
+            "SELECT CAST({seq} AS UNSIGNED), {event_id}, {timestamp} FROM {quoted} \
+             WHERE {} = ? AND {seq} BETWEEN ? AND ?",
             key.journal,
             seq = key.seq
         );
         let range = (journal, id.first.0, id.last.0);
-        let found: Result<Vec<u64>, _> = self.connection.exec(sql, range).await;
-        found.map(HashSet::from_iter).map_err(|error| self.problem(&error))
+        type Row = (u64, Option<String>, Option<String>);
+        let found = self.connection.exec::<Row, _, _>(sql, range).await;
+        let mut there: HashMap<u64, Vec<Held>> = HashMap::new();
+        for (seq, event_id, timestamp) in found.map_err(|error| self.problem(&error))? {
+            there.entry(seq).or_default().push([event_id, timestamp]);
+        }
+        Ok(there)
     }
 }

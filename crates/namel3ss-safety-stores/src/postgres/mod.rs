@@ -6,7 +6,8 @@
 //! and inserted from there `ON CONFLICT DO NOTHING`. A row that the server refuses is searched for
 //! by halving, under savepoints, and named; the transaction is then rolled back. So is a row that a
 //! trigger ignores (`RETURN NULL`): where fewer are stored than were sent, those that are not in the
-//! table are refused rows.
+//! table are refused rows, and those in whose place other events are, by `event_id` and `timestamp`,
+//! are reported as [`IdsTaken`](namel3ss_safety::Failure::IdsTaken).
 //!
 //! A table that stands there with other columns keeps them, as in [`crate::sqlite`], and its
 //! columns may have other types that ours can be cast to. A unique constraint of its own on

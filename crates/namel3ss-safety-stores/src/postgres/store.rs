@@ -61,17 +61,19 @@ impl Session for Open {
         batch: &Batch<'_>,
         rows: &mut Rows,
         limit: Duration,
-    ) -> Result<(), Problem> {
+    ) -> Result<Vec<usize>, Problem> {
         if let Some(copy) = self.found.copy.clone() {
             match self.copy_and_commit(&copy, rows).await {
                 Err(Problem::Duplicate(_)) if self.found.has_key => {}
                 Err(Problem::NoCopy(_)) => self.found.copy = None,
-                done => return done,
+                done => return done.map(|()| Vec::new()),
             }
             self.run("ROLLBACK").await?;
             self.run(&begin(batch.durability(), limit, true)).await?;
         }
-        self.stage_and_commit(rows).await
+        let others = self.stage_and_commit(rows).await?;
+        let place = |seq| batch.rows().position(|row| row.seq.0 == seq);
+        Ok(others.into_iter().filter_map(place).collect())
     }
 
     async fn begin_search(&mut self, limit: Duration) -> Result<(), Problem> {
@@ -108,7 +110,7 @@ impl Session for Open {
     async fn try_part(&mut self, rows: &Rows, part: Range<usize>) -> Result<(), Problem> {
         self.run(&format!("SAVEPOINT part; TRUNCATE {STAGE}")).await?;
         self.copy(&self.found.stage.clone(), rows, part.clone()).await?;
-        self.insert_staged(part.len()).await?;
+        let _ = self.insert_staged(part.len()).await?;
         self.run("RELEASE part").await
     }
 }
@@ -126,15 +128,17 @@ impl Open {
         self.run("COMMIT").await
     }
 
-    async fn stage_and_commit(&mut self, rows: &Rows) -> Result<(), Problem> {
+    /// The seqs of rows in place of which other events are.
+    async fn stage_and_commit(&mut self, rows: &Rows) -> Result<Vec<u64>, Problem> {
         self.copy(&self.found.stage.clone(), rows, 0..rows.len()).await?;
-        self.insert_staged(rows.len()).await?;
-        self.run("COMMIT").await
+        let others = self.insert_staged(rows.len()).await?;
+        self.run("COMMIT").await?;
+        Ok(others)
     }
 
     /// Inserts the rows of the stage that are not in the table. Where fewer are stored than were
-    /// sent, the others must be there.
-    async fn insert_staged(&mut self, rows: usize) -> Result<(), Problem> {
+    /// sent, the others must be there, or other events with their ids, whose seqs it gives.
+    async fn insert_staged(&mut self, rows: usize) -> Result<Vec<u64>, Problem> {
         let sql = self.found.insert.clone();
         let answers = self.connection.run(|client| client.simple_query(&sql)).await;
         let answers = answers.map_err(|error| self.connection.problem(self.doing(), &error))?;
@@ -143,14 +147,19 @@ impl Open {
             _ => None,
         });
         if stored.is_none_or(|stored| stored >= rows as u64) {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        if let Some(sql) = self.found.absent.clone()
-            && self.connection.query(&self.doing(), &sql).await?.is_empty()
-        {
-            return Ok(());
+        let Some(sql) = self.found.lacking.clone() else { return Err(self.ignored()) };
+        let mut others = Vec::new();
+        for row in self.connection.query(&self.doing(), &sql).await? {
+            match row.as_slice() {
+                [Some(seq), Some(is_other)] if is_other == "true" => {
+                    others.extend(seq.parse::<u64>())
+                }
+                _ => return Err(self.ignored()),
+            }
         }
-        Err(self.ignored())
+        Ok(others)
     }
 
     /// A trigger that returns no row is no error to the server.

@@ -8,7 +8,7 @@ use super::connect::Conn;
 use crate::schema::{Dialect, Table, ddl};
 use crate::server::Kind;
 use crate::server::columns::{self, Column, Matching, TIMESTAMP};
-use crate::server::columns::{CATEGORIES, CONFIDENCE, JOURNAL, LATENCY, METADATA, SEQ};
+use crate::server::columns::{CATEGORIES, CONFIDENCE, EVENT_ID, JOURNAL, LATENCY, METADATA, SEQ};
 use crate::server::problem::Problem;
 use crate::server::session::Connection as _;
 
@@ -26,8 +26,9 @@ pub(super) struct Found {
     pub(super) stage: String,
     /// From the stage to the table.
     pub(super) insert: String,
-    /// A row for a stage of which not all is in the table; only where an insert passes over rows.
-    pub(super) absent: Option<String>,
+    /// The rows of the stage that are not in the table: the seq of each, and whether another event
+    /// is in its place. Only where an insert passes over rows.
+    pub(super) lacking: Option<String>,
     /// For each column its name in the table, and statements that fail if its type refuses the value of
     /// a row of the stage. They need no right to read the table.
     pub(super) probes: Vec<(String, String)>,
@@ -111,12 +112,19 @@ async fn look(connection: &mut Conn, table: &Table) -> Result<Option<Found>, Pro
     let keys = connection.query(&doing, &sql).await?;
     let keys = keys.into_iter().filter_map(|row| row.into_iter().next().flatten());
     let key = columns::key(keys.map(|key| key.lines().map(str::to_owned).collect()).collect());
-    let found = Found::new(matching, key, quoted.clone(), takes_copy == "true");
+    let found = Found::new(matching, key, quoted.clone(), takes_copy == "true", &full);
     Ok(Some(found.with_probes(&full)))
 }
 
 impl Found {
-    fn new(matching: Matching, key: Option<Vec<String>>, quoted: String, takes_copy: bool) -> Self {
+    /// `types` are those of the table's columns, with their lengths and precisions.
+    fn new(
+        matching: Matching,
+        key: Option<Vec<String>>,
+        quoted: String,
+        takes_copy: bool,
+        types: &HashMap<String, String>,
+    ) -> Self {
         let columns = &matching.columns;
         let list = |name: &dyn Fn(&Column) -> String| {
             columns.iter().map(name).collect::<Vec<_>>().join(", ")
@@ -132,21 +140,35 @@ impl Found {
             "INSERT INTO {quoted} ({theirs}) SELECT {} FROM {STAGE}{conflict}",
             list(&|column| cast(column.ours, &column.sql_type))
         );
+        // How the table calls one of our columns, and what of the stage it would hold.
         let held = |ours: usize| {
             let column = columns.iter().find(|column| column.ours == ours)?;
-            let theirs = Kind::Postgres.quoted(&column.theirs);
-            Some((theirs, cast(ours, &column.sql_type)))
+            let theirs = format!("held.{}", Kind::Postgres.quoted(&column.theirs));
+            let sent = format!("sent.{}", Kind::Postgres.quoted(columns::name(ours)));
+            Some((theirs, converted(sent, ours, &column.sql_type), &column.theirs))
         };
-        let absent = key.as_ref().and_then(|_| {
-            let ((journal, sent_journal), (seq, sent_seq)) = (held(JOURNAL)?, held(SEQ)?);
+        let lacking = key.as_ref().and_then(|_| {
+            let ((journal, sent_journal, _), (seq, sent_seq, _)) = (held(JOURNAL)?, held(SEQ)?);
+            // As text, so that any type has it, and of the column's own precision and length. Null
+            // says nothing.
+            let same = [EVENT_ID, TIMESTAMP].into_iter().filter_map(held).filter_map(
+                |(theirs, sent, name)| {
+                    let whole = types.get(name)?;
+                    Some(format!(" AND ({theirs}::text = CAST({sent} AS {whole})::text) IS NOT FALSE"))
+                },
+            );
+            let same: String = same.collect();
+            // There may be several, where the key has more columns.
+            let of_id = format!(
+                "SELECT 1 FROM {quoted} AS held WHERE {journal} = {sent_journal} AND {seq} = {sent_seq}"
+            );
             Some(format!(
-                "SELECT 1 FROM (SELECT {sent_journal} AS journal, {sent_seq} AS seq FROM {STAGE}) \
-                 AS sent WHERE NOT EXISTS (SELECT 1 FROM {quoted} AS held \
-                 WHERE held.{journal} = sent.journal AND held.{seq} = sent.seq) LIMIT 1"
+                "SELECT sent.seq::text, EXISTS ({of_id})::text FROM {STAGE} AS sent \
+                 WHERE NOT EXISTS ({of_id}{same})"
             ))
         });
         Self {
-            absent,
+            lacking,
             copy: (takes_copy && as_they_are)
                 .then(|| format!("COPY {quoted} ({theirs}) FROM STDIN (FORMAT binary)")),
             stage: format!("COPY {STAGE} ({ours}) FROM STDIN (FORMAT binary)"),
@@ -210,7 +232,11 @@ fn same_form(column: usize, sql_type: &str) -> bool {
 
 /// A value of the stage, as a column of that type takes it.
 fn cast(column: usize, sql_type: &str) -> String {
-    let name = Kind::Postgres.quoted(columns::name(column));
+    converted(Kind::Postgres.quoted(columns::name(column)), column, sql_type)
+}
+
+/// The same of any expression.
+fn converted(name: String, column: usize, sql_type: &str) -> String {
     if same_form(column, sql_type) {
         return name;
     }

@@ -74,9 +74,13 @@ impl<S: Session> Adapter<S> {
             // Time for the server, or a search, to give up first, which says more.
             let stored = tokio::time::timeout(limit + Duration::from_secs(2), storing).await;
             match stored.map_err(|_| self.no_answer("store rows in", limit))? {
-                Ok(()) => {
+                Ok(others) => {
                     *kept = Some(session);
-                    return Ok(());
+                    return if others.is_empty() {
+                        Ok(())
+                    } else {
+                        Err(AdapterError::ids_taken(others))
+                    };
                 }
                 // It was lost while nobody used it.
                 Err(Problem::Lost(_)) if reused && !began && rounds == 1 => {}
@@ -110,20 +114,21 @@ impl<S: Session> Adapter<S> {
     }
 }
 
-/// Stores `batch`, or nothing of it; `began` says whether the session was still of use.
+/// Stores `batch`, or nothing of it; `began` says whether the session was still of use. Gives the
+/// positions of rows in place of which other events are.
 async fn store<S: Session>(
     session: &mut S,
     batch: &Batch<'_>,
     limit: Duration,
     began: &mut bool,
-) -> Result<(), Problem> {
+) -> Result<Vec<usize>, Problem> {
     let deadline = Instant::now() + limit;
     let mut rows = session.rows(batch)?;
     session.begin(batch, limit).await?;
     *began = true;
     match session.store(batch, &mut rows, limit).await {
         Err(Problem::Rows(text) | Problem::Duplicate(text)) => {
-            search(session, &rows, batch.len(), text, deadline).await
+            search(session, &rows, batch.len(), text, deadline).await.map(|()| Vec::new())
         }
         done => done,
     }

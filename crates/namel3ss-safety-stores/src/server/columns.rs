@@ -2,6 +2,7 @@
 
 use namel3ss_safety::{AdapterError, FIELDS};
 
+pub(crate) const EVENT_ID: usize = 0;
 pub(crate) const TIMESTAMP: usize = 1;
 pub(crate) const CATEGORIES: usize = 12;
 pub(crate) const CONFIDENCE: usize = 14;

@@ -50,13 +50,14 @@ pub(crate) trait Session: Send + Sized {
     /// Begins the transaction of a batch, which lasts `limit` at the most.
     async fn begin(&mut self, batch: &Batch<'_>, limit: Duration) -> Result<(), Problem>;
 
-    /// Stores the rows of `batch` that are not there already, and commits.
+    /// Stores the rows of `batch` that are not there already, and commits; gives the positions of those
+    /// in place of which other events are.
     async fn store(
         &mut self,
         batch: &Batch<'_>,
         rows: &mut Self::Rows,
         limit: Duration,
-    ) -> Result<(), Problem>;
+    ) -> Result<Vec<usize>, Problem>;
 
     /// Begins a transaction in which parts of a batch are tried, each by [`Self::try_part`].
     async fn begin_search(&mut self, limit: Duration) -> Result<(), Problem>;

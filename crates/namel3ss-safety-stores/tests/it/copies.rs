@@ -161,3 +161,56 @@ fn check(rows: &[ReadRow], when: &str) {
     assert_eq!(events.len() as u64, COPIES * (EVENTS - 1) + 1, "{when}");
     assert!(ids.values().all(|times| *times == 1), "{when}: two events have one id");
 }
+
+/// The same of database servers.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(crate) mod servers {
+    use namel3ss_safety::conformance::{Subject, buffer, copies, plain_event};
+    use namel3ss_safety::{Failure, JournalId, SafetyEvent, Timestamp};
+    use namel3ss_safety_stores::open;
+
+    use crate::servers::{Database, all, fresh_table};
+
+    pub(crate) fn copies_of_a_process_lose_nothing<D: Database>() {
+        copies(|| {
+            let url = D::url(&fresh_table());
+            let (read, again) = (url.clone(), url.clone());
+            Subject::new(open(&url).unwrap(), move || all(&read))
+                .reopened_by(move || open(&again).unwrap())
+        });
+    }
+
+    pub(crate) fn copies_that_are_killed_store_each_event_once<D: Database>() {
+        super::hold(|| D::url(&fresh_table()), all);
+    }
+
+    pub(crate) fn ids_and_moments_are_compared_as_the_columns_have_them<D: Database>() {
+        for (columns, compares) in D::IDENTITIES {
+            let table = fresh_table();
+            let types = match D::KIND {
+                "postgres" => "seq bigint, journal_id uuid, metadata jsonb",
+                _ => "seq BIGINT, journal_id CHAR(32), metadata JSON",
+            };
+            D::sql(&format!("CREATE TABLE {table} ({types}, {columns}, UNIQUE (journal_id, seq))"));
+            let journal = JournalId::generate();
+            // What is no JSON is no id for a column of it.
+            let event = |n: i64| SafetyEvent {
+                event_id: format!("\"{n}\""),
+                timestamp: Timestamp::from_micros(86_400_000_000 * n + 999_999),
+                ..plain_event(1)
+            };
+            let insert = |events: &[i64]| {
+                let events: Vec<SafetyEvent> = events.iter().map(|n| event(*n)).collect();
+                open(&D::url(&table)).unwrap().insert(&buffer(journal, 1, &events).batch())
+            };
+            (0..2).for_each(|_| insert(&[1, 2, 3]).unwrap());
+            // The first is another event now, and the last is new.
+            match (insert(&[8, 2, 3, 4]), compares) {
+                (Ok(()), false) => {}
+                (Err(error), true) if *error.failure() == Failure::IdsTaken(vec![0]) => {}
+                (answer, _) => panic!("{columns}: {answer:?}"),
+            }
+            assert_eq!(D::sql(&format!("SELECT count(*) FROM {table}")), "4", "{columns}");
+        }
+    }
+}

@@ -63,6 +63,15 @@ impl Database for Mysql {
         ("seq BIGINT, journal_id CHAR(32)", false),
     ];
 
+    const IDENTITIES: &'static [(&'static str, bool)] = &[
+        ("event_id VARCHAR(40), timestamp DATETIME", true),
+        ("event_id CHAR(40), timestamp TEXT", true),
+        ("Event_ID TEXT, Timestamp TIMESTAMP(2)", true),
+        ("timestamp DATETIME(6)", true),
+        ("event_id VARBINARY(40)", false),
+        ("team TEXT", false),
+    ];
+
     fn partitioned(table: &str, before: &str) -> String {
         let ddl = ddl(Dialect::Mysql, &table.parse().unwrap())
             .replace("(journal_id, seq)", "(journal_id, seq, `timestamp`)");

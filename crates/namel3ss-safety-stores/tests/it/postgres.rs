@@ -74,6 +74,15 @@ impl Database for Postgres {
         ("seq bigint, journal_id uuid", false),
     ];
 
+    const IDENTITIES: &'static [(&'static str, bool)] = &[
+        ("event_id varchar(40), timestamp timestamptz(0)", true),
+        ("event_id char(40), timestamp text, team text DEFAULT 'ours'", true),
+        ("\"Event_ID\" text, \"Timestamp\" date", true),
+        ("event_id json", true),
+        ("timestamp timestamp(2)", true),
+        ("team text", false),
+    ];
+
     fn partitioned(table: &str, before: &str) -> String {
         let ddl = ddl(Dialect::Postgres, &table.parse().unwrap()).replace(
             "(journal_id, seq)\n);",

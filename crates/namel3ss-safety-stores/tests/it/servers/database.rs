@@ -32,6 +32,10 @@ pub(crate) trait Database {
     /// The columns of a key and the key, and whether it keeps a row from being stored twice.
     const KEYS: &'static [(&'static str, bool)];
 
+    /// The columns and the key of tables, and whether a row with another id or moment is told from one
+    /// that is there: a second apart, and in letters.
+    const IDENTITIES: &'static [(&'static str, bool)];
+
     /// Makes our table with its moment in the key, and a partition of what is before a day.
     fn partitioned(table: &str, before: &str) -> String;
     /// Makes a partition of the rest.

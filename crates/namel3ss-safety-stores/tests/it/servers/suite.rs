@@ -14,11 +14,16 @@ use namel3ss_safety_stores::open;
 
 use super::{Database, JOB, TestServer, all, expected, fresh_table, places, reader, rows};
 
+pub(crate) use crate::copies::servers::*;
+
 /// The suite's tests for one kind of server.
 macro_rules! suite {
     ($database:ty) => {
         crate::servers::suite!($database:
             it_conforms
+            copies_of_a_process_lose_nothing
+            copies_that_are_killed_store_each_event_once
+            ids_and_moments_are_compared_as_the_columns_have_them
             another_table_keeps_its_columns_and_types
             a_table_of_few_columns_gives_back_what_was_logged
             a_column_may_come_and_go_while_rows_are_stored

@@ -16,6 +16,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::compare::{COMPARED_BYTES_MAX, Identity};
 use super::disk::{FileId, Writes, append_at, lock, make_folder, open, real_path, sync_folder};
 use super::ledger::Ledger;
 use super::per_process::PerProcess;
@@ -79,6 +80,12 @@ pub(super) trait Format: fmt::Debug + Clone + Send {
     /// Which event a row is of, if it is one of ours.
     fn id(&self, row: &[u8]) -> Option<(JournalId, Seq)>;
 
+    /// By what the event of a row is told from others; `None` for what is none, or lacks it.
+    fn identity(&self, row: &[u8]) -> Option<Identity>;
+
+    /// Whether a row begins with these bytes, which stand behind a line's end in the midst of the file.
+    fn is_begin(&self, bytes: &[u8]) -> bool;
+
     /// Whether a row may begin behind this byte.
     fn may_follow(&self, before: u8) -> bool;
 
@@ -110,6 +117,8 @@ pub(super) struct FileDataset<F> {
     /// The format before it has learned anything.
     format: F,
     prepared: AtomicBool,
+    /// How far before its end rows are compared.
+    pub(super) compared_bytes_max: u64,
     state: PerProcess<State<F>>,
 }
 
@@ -162,7 +171,8 @@ fn part_of(batch: &Batch<'_>, from: usize) -> (usize, usize, usize) {
 }
 
 enum Attempt {
-    Stored,
+    /// All rows, but for those at these positions, in place of which other events are.
+    Stored(Vec<usize>),
     /// Other files stand at the paths than those that are open.
     Moved,
     /// Another program changed the file meanwhile: look again.
@@ -181,6 +191,7 @@ impl<F: Format> FileDataset<F> {
             sidecar: path.with_file_name(hidden),
             path,
             prepared: AtomicBool::new(false),
+            compared_bytes_max: COMPARED_BYTES_MAX,
             state: PerProcess::new(State::new(format.clone())),
             format,
         })
@@ -238,7 +249,8 @@ impl<F: Format> FileDataset<F> {
                 *open = None;
             }
             match result? {
-                Attempt::Stored => return Ok(()),
+                Attempt::Stored(others) if others.is_empty() => return Ok(()),
+                Attempt::Stored(others) => return Err(AdapterError::ids_taken(others)),
                 Attempt::Moved | Attempt::Changed => {}
             }
         }
@@ -301,6 +313,9 @@ impl<F: Format> FileDataset<F> {
             false => None,
         };
 
+        let stored = looked_up.as_ref().unwrap_or_else(|| open.ledger.delivered.of(journal));
+        let others = self.others(open, format, batch, stored)?;
+
         let end = open.ledger.end;
         let before = match end {
             0 => {
@@ -345,7 +360,7 @@ impl<F: Format> FileDataset<F> {
         if power {
             self.sync_names(open)?;
         }
-        Ok(Attempt::Stored)
+        Ok(Attempt::Stored(others))
     }
 
     /// Which file stands at `path`, and how long it is.

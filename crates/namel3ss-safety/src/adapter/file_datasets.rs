@@ -15,6 +15,9 @@
 //!   given one, and rows of ours in it are entered.
 //! - The 4,096 runs of seqs that were used last are remembered (a journal without holes has one); a
 //!   replay of an older one is looked up in the file. **Limit:** not in those that stood there before.
+//! - A row whose (`journal_id`, `seq`) another event has, by its `event_id` and `timestamp`, is reported
+//!   as [`IdsTaken`](super::Failure::IdsTaken): copies of a process number their events alike. **Limit:**
+//!   rows farther than 64 MiB from the file's end, or in a file that stood there before, count as stored.
 //! - A file may have several names: a hard link, or the mount of a file into a container.
 //! - A missing folder is made, once, when the dataset is opened. It and new files are their owner's alone; a
 //!   symbolic link in place of the file is refused.

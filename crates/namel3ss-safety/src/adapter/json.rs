@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::compare::Identity;
 use super::disk::{Section, read_at};
 use super::file::{EXACTLY_ONCE, FileDataset, Format};
 use super::read::row_id;
@@ -41,7 +42,7 @@ const CLOSER_WITHIN: u64 = 4096;
 /// ```
 #[derive(Debug)]
 pub struct JsonAdapter {
-    file: FileDataset<Json>,
+    pub(in crate::adapter) file: FileDataset<Json>,
 }
 
 impl JsonAdapter {
@@ -108,7 +109,7 @@ fn shape(path: &Path) -> Result<Shape, AdapterError> {
 }
 
 #[derive(Clone, Debug)]
-struct Json {
+pub(in crate::adapter) struct Json {
     shape: Shape,
 }
 
@@ -166,6 +167,18 @@ impl Format for Json {
 
     fn id(&self, row: &[u8]) -> Option<(JournalId, Seq)> {
         serde_json::from_slice::<Value>(row).ok()?.as_object().and_then(row_id)
+    }
+
+    fn identity(&self, row: &[u8]) -> Option<Identity> {
+        let value: Value = serde_json::from_slice(row).ok()?;
+        let text = |name: &str| value.get(name)?.as_str();
+        let event_id = text("event_id")?.to_owned();
+        Some(Identity { event_id, timestamp: text("timestamp")?.parse().ok()? })
+    }
+
+    fn is_begin(&self, bytes: &[u8]) -> bool {
+        // JSON has no line's end in a text.
+        bytes.first() == Some(&b'{')
     }
 
     fn may_follow(&self, before: u8) -> bool {

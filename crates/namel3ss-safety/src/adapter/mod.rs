@@ -12,6 +12,7 @@ mod ledger;
 mod tail;
 mod file;
 mod settle;
+mod compare;
 pub mod csv;
 pub mod json;
 pub mod file_datasets;

@@ -26,7 +26,6 @@ pub(super) enum Renewal {
     Restored,
     /// A dataset holds other events under the seqs of this journal: the process is a copy of another
     /// one.
-    #[expect(dead_code, reason = "what datasets find out about copies is on its way")]
     Copied(JournalId),
     /// The process has another user than the one who began the journal at this place, and the kernel
     /// refuses what it asks of that.

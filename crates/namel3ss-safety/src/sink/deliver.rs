@@ -88,6 +88,8 @@ pub struct Delivering {
     resume: bool,
     /// No adapter is registered: that is said elsewhere, and no error.
     missing: bool,
+    /// Other events have the ids of some of its rows: this process is a copy of another one.
+    copied: bool,
     /// The fallback failed in this pass; it is not tried again before the end of the batch.
     unfiled: Option<String>,
     /// There is no memory for the next row, as `unfiled` says: what is left is kept.
@@ -97,6 +99,12 @@ pub struct Delivering {
 }
 
 impl Delivering {
+    /// Whether rows have been stored under another journal id since this was last asked, because other
+    /// events have theirs.
+    pub(crate) fn take_copied(&mut self) -> bool {
+        std::mem::take(&mut self.copied)
+    }
+
     /// Gives the rows that have not settled one more attempt, and then the fallback.
     pub(crate) fn try_once(&mut self) {
         self.once = true;
@@ -194,6 +202,7 @@ impl SafetyEventSink {
         match tried {
             Ok(copied) => {
                 if let Some(copied) = copied {
+                    state.copied = true;
                     self.say_copied(&copied);
                 }
                 plan.stored();

@@ -82,7 +82,7 @@ fn memory_conforms() {
 }
 
 fn file_conforms(name: &'static str) {
-    run(|| {
+    let subject = || {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join(name);
         let again = path.clone();
@@ -91,7 +91,9 @@ fn file_conforms(name: &'static str) {
             read(&path)
         })
         .reopened_by(move || open(&again))
-    });
+    };
+    run(subject);
+    copies(subject);
 }
 
 #[test]

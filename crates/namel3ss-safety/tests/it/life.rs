@@ -32,6 +32,11 @@ pub(crate) fn fork(child: impl FnOnce() -> bool) -> impl FnOnce() -> bool {
     // glibc makes its allocator usable there, and that nothing of ours is stuck is what these
     // tests are about. It leaves by _exit, also after a panic.
     let pid = unsafe { libc::fork() };
+    go_on(pid, child)
+}
+
+/// The child's part, or the parent's way to wait for it.
+pub(crate) fn go_on(pid: libc::pid_t, child: impl FnOnce() -> bool) -> impl FnOnce() -> bool {
     assert!(pid >= 0, "{}", std::io::Error::last_os_error());
     if pid == 0 {
         let ok = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(false);

@@ -29,6 +29,8 @@ mod notices;
 mod places;
 #[cfg(unix)]
 mod life;
+#[cfg(target_os = "linux")]
+mod copied;
 #[cfg(unix)]
 mod journals;
 #[cfg(unix)]

@@ -8,9 +8,11 @@ use std::ops::Range;
 use serde_json::{Map, Value};
 
 use super::{
-    COLUMNS, JOURNAL, METADATA, SEQ, column, column_name, inert, needs_apostrophe, write_number,
+    COLUMNS, EVENT_ID, JOURNAL, METADATA, SEQ, TIMESTAMP, column, column_name, inert,
+    needs_apostrophe, uninert, write_number,
 };
 use crate::adapter::AdapterError;
+use crate::adapter::compare::Identity;
 use crate::adapter::disk::read_at;
 use crate::adapter::file::Format;
 use crate::adapter::tail::{Lines, Walked, lines, walk_lines};
@@ -21,7 +23,7 @@ use crate::json;
 use crate::parse::find_missing;
 
 #[derive(Clone, Debug)]
-pub(super) struct Csv {
+pub(in crate::adapter) struct Csv {
     opener: Vec<u8>,
     /// The file's header, as it stands there.
     header: Vec<u8>,
@@ -199,6 +201,24 @@ impl Format for Csv {
         let record = record(row)?;
         let journal = self.field(&record, JOURNAL)?.parse().ok()?;
         Some((journal, Seq(self.field(&record, SEQ)?.parse().ok()?)))
+    }
+
+    fn identity(&self, row: &[u8]) -> Option<Identity> {
+        let record = record(row)?;
+        let event_id = self.field(&record, EVENT_ID)?;
+        let event_id = match self.rest.contains(&EVENT_ID) {
+            true => event_id.into_owned(),
+            false => uninert(&event_id)?.to_owned(),
+        };
+        let timestamp = self.field(&record, TIMESTAMP)?;
+        let timestamp = timestamp.strip_prefix('\'').unwrap_or(&timestamp).parse().ok()?;
+        Some(Identity { event_id, timestamp })
+    }
+
+    /// A line's end may stand in a cell.
+    fn is_begin(&self, bytes: &[u8]) -> bool {
+        let is_whole = |record: &::csv::StringRecord| record.len() == self.columns.len();
+        record(bytes).is_some_and(|record| is_whole(&record)) && self.id(bytes).is_some()
     }
 
     fn may_follow(&self, before: u8) -> bool {

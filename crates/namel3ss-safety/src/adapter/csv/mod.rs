@@ -38,6 +38,8 @@ use crate::notice::Notice;
 
 /// All columns, in their order.
 const COLUMNS: usize = FIELDS.len() + 2;
+const EVENT_ID: usize = 0;
+const TIMESTAMP: usize = 1;
 const METADATA: usize = 16;
 const JOURNAL: usize = 17;
 const SEQ: usize = 18;
@@ -66,7 +68,7 @@ fn is_number(column: usize) -> bool {
 /// A dataset in one CSV file. See [`crate::adapter::file_datasets`] for what it guarantees.
 #[derive(Debug)]
 pub struct CsvAdapter {
-    file: FileDataset<Csv>,
+    pub(in crate::adapter) file: FileDataset<Csv>,
 }
 
 impl CsvAdapter {

@@ -24,6 +24,7 @@ use super::branch::Branch;
 use super::config::Config;
 use super::keeper;
 use super::lane::{Ground, Lane};
+use super::open::Renewal;
 use super::shared::{Shared, lock};
 use crate::adapter::Batching;
 use crate::batch::RowBuffer;
@@ -231,6 +232,11 @@ impl Worker {
         branch.attempts(now);
         let step = branch.sink.step(&mut flight.state, &batch, &mut ledger);
         flight.settled |= cursor.state().acked > acked;
+        if flight.state.take_copied() {
+            // The other copy goes on with these seqs and random numbers.
+            crate::id::reseed();
+            shared.begin_journal(Renewal::Copied(batch.id().journal));
+        }
         match step {
             Step::Again => {
                 self.flight = Some(flight);

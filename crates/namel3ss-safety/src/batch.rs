@@ -254,15 +254,21 @@ impl<'a> Batch<'a> {
     }
 
     /// A copy of the rows at the positions `at`, which ascend, as rows of another journal.
-    pub(crate) fn picked(&self, at: &[usize], journal: JournalId) -> RowBuffer {
+    ///
+    /// # Errors
+    /// If there is no memory for them.
+    pub(crate) fn picked(&self, at: &[usize], journal: JournalId) -> io::Result<RowBuffer> {
         let mut rows = RowBuffer::new(journal);
         rows.durability = self.durability;
+        let bytes = |at: &usize| self.entries[*at].end - self.entries[*at].start;
+        memory::reserve(&mut rows.bytes, at.iter().map(bytes).sum())?;
+        memory::reserve(&mut rows.entries, at.len())?;
         for entry in at.iter().map(|at| &self.entries[*at]) {
             let start = rows.bytes.len();
             rows.bytes.extend_from_slice(&self.bytes[entry.start..entry.end]);
             rows.entry(entry.seq, start);
         }
-        rows
+        Ok(rows)
     }
 
     /// How many bytes each row's payload takes, in the order of the rows.

@@ -3,9 +3,10 @@
 
 use mysql_async::Value;
 
+use super::table::Found;
 use super::values::Bound;
 use crate::server::Kind;
-use crate::server::columns::{Column, EVENT_ID, Matching, TIMESTAMP};
+use crate::server::columns::{Column, EVENT_ID, TIMESTAMP};
 
 /// What a row of the table has in these two columns; `None` where that says nothing.
 pub(super) type Held = [Option<String>; 2];
@@ -25,10 +26,11 @@ enum Form {
 }
 
 impl<'m> Identity<'m> {
-    pub(super) fn of(matching: &'m Matching) -> Self {
+    pub(super) fn of(Found { matching, unreadable, .. }: &'m Found) -> Self {
         Self([EVENT_ID, TIMESTAMP].map(|ours| {
             let mut columns = matching.columns.iter().enumerate();
-            let (at, column) = columns.find(|(_, column)| column.ours == ours)?;
+            let found = columns.find(|(_, column)| column.ours == ours);
+            let (at, column) = found.filter(|(_, column)| !unreadable.contains(&column.theirs))?;
             Some((at, column, Form::of(ours, &column.sql_type)?))
         }))
     }

@@ -75,7 +75,7 @@ impl Session for Open {
         let there = self.there(batch).await?;
         rows.iter_mut().for_each(|row| row.is_there = there.contains_key(&row.seq));
         self.insert_and_commit(rows).await?;
-        let identity = Identity::of(&self.found.matching);
+        let identity = Identity::of(&self.found);
         let is_other = |row: &Bound| {
             let held = there.get(&row.seq);
             held.is_some_and(|held| !held.iter().any(|held| identity.is_same(held, row)))
@@ -149,7 +149,7 @@ impl Open {
             Some(_) => Value::Bytes(id.journal.0.to_vec()),
             None => Value::Bytes(id.journal.to_string().into_bytes()),
         };
-        let [event_id, timestamp] = Identity::of(&self.found.matching).columns();
+        let [event_id, timestamp] = Identity::of(&self.found).columns();
         let sql = format!(
             "SELECT CAST({seq} AS UNSIGNED), {event_id}, {timestamp} FROM {quoted} \
              WHERE {} = ? AND {seq} BETWEEN ? AND ?",

@@ -1,5 +1,7 @@
 //! The table, ours or another's: its columns and its key.
 
+use std::collections::HashSet;
+
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use namel3ss_safety::AdapterError;
@@ -14,6 +16,8 @@ use crate::server::problem::Problem;
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) matching: Matching,
+    /// The columns, as they are called there, that may not be read.
+    pub(super) unreadable: HashSet<String>,
     /// The key by which a row that is sent again is known: its `journal_id` and `seq`.
     pub(super) key: Option<Key>,
     /// Up to the first row's values.
@@ -52,9 +56,10 @@ async fn look(connection: &mut Conn, table: &Table) -> Result<Option<Found>, Pro
     let failed = |error: mysql_async::Error| problem(&doing, &error, password.as_deref());
     let at = (table.schema(), table.name());
     // Servers differ in whether they give these names as text or as bytes, and in which case.
-    let found: Vec<(String, String)> = connection
+    let found: Vec<(String, String, bool)> = connection
         .exec(
-            "SELECT CAST(column_name AS CHAR) AS n, CAST(data_type AS CHAR) AS t \
+            "SELECT CAST(column_name AS CHAR) AS n, CAST(data_type AS CHAR) AS t, \
+             CAST(privileges LIKE '%select%' AS SIGNED) AS r \
              FROM information_schema.columns \
              WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? \
              AND extra NOT LIKE '%GENERATED%' ORDER BY ordinal_position",
@@ -65,6 +70,9 @@ async fn look(connection: &mut Conn, table: &Table) -> Result<Option<Found>, Pro
     if found.is_empty() {
         return Ok(None);
     }
+    let unreadable = found.iter().filter(|(.., readable)| !readable);
+    let unreadable = unreadable.map(|(name, ..)| name.clone()).collect();
+    let found: Vec<(String, String)> = found.into_iter().map(|(n, t, _)| (n, t)).collect();
     let matching = Matching::of(&found, &quoted)?;
     let keys: Vec<(String, Option<String>, Option<i64>)> = connection
         .exec(
@@ -98,6 +106,7 @@ async fn look(connection: &mut Conn, table: &Table) -> Result<Option<Found>, Pro
         insert: format!("INSERT INTO {quoted} ({}) VALUES ", columns.join(", ")),
         places: format!("({})", vec!["?"; columns.len()].join(", ")),
         matching,
+        unreadable,
         key,
         quoted,
     }))

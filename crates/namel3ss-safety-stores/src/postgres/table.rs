@@ -1,6 +1,6 @@
 //! The table, ours or another's: its columns, its key, and the statements that fill it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use namel3ss_safety::AdapterError;
 
@@ -86,7 +86,8 @@ async fn look(connection: &mut Conn, table: &Table) -> Result<Option<Found>, Pro
     };
     let sql = format!(
         "SELECT a.attname::text, quote_ident(n.nspname) || '.' || quote_ident(t.typname), \
-         pg_catalog.format_type(a.atttypid, a.atttypmod) \
+         pg_catalog.format_type(a.atttypid, a.atttypmod), \
+         pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT')::text \
          FROM pg_catalog.pg_attribute a \
          JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
          JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
@@ -112,18 +113,22 @@ async fn look(connection: &mut Conn, table: &Table) -> Result<Option<Found>, Pro
     let keys = connection.query(&doing, &sql).await?;
     let keys = keys.into_iter().filter_map(|row| row.into_iter().next().flatten());
     let key = columns::key(keys.map(|key| key.lines().map(str::to_owned).collect()).collect());
-    let found = Found::new(matching, key, quoted.clone(), takes_copy == "true", &full);
+    let readable = rows.iter().filter(|row| column(row, 3).as_deref() == Some("true"));
+    let readable = readable.filter_map(|row| column(row, 0)).collect();
+    let types = (&full, &readable);
+    let found = Found::new(matching, key, quoted.clone(), takes_copy == "true", types);
     Ok(Some(found.with_probes(&full)))
 }
 
 impl Found {
-    /// `types` are those of the table's columns, with their lengths and precisions.
+    /// The types are those of the table's columns, with their lengths and precisions; not all columns
+    /// may be read.
     fn new(
         matching: Matching,
         key: Option<Vec<String>>,
         quoted: String,
         takes_copy: bool,
-        types: &HashMap<String, String>,
+        (types, readable): (&HashMap<String, String>, &HashSet<String>),
     ) -> Self {
         let columns = &matching.columns;
         let list = |name: &dyn Fn(&Column) -> String| {
@@ -153,7 +158,7 @@ impl Found {
             // says nothing.
             let same = [EVENT_ID, TIMESTAMP].into_iter().filter_map(held).filter_map(
                 |(theirs, sent, name)| {
-                    let whole = types.get(name)?;
+                    let whole = types.get(name).filter(|_| readable.contains(name))?;
                     Some(format!(" AND ({theirs}::text = CAST({sent} AS {whole})::text) IS NOT FALSE"))
                 },
             );

@@ -416,3 +416,18 @@ fn who_only_pretends_to_be_a_server_gets_no_memory_and_no_word_into_the_log() {
     assert_eq!(*error.failure(), Failure::Config, "{error}");
     assert!(error.to_string().contains("pool_mode"), "{error}");
 }
+
+/// The rights that storing needs are those on the key.
+#[test]
+fn columns_that_may_not_be_read_are_not_compared() {
+    let table = fresh_table();
+    let journal = JournalId::generate();
+    open(&Postgres::url(&table)).unwrap().insert(&rows(journal, 1, 2).batch()).unwrap();
+    let rights = "GRANT INSERT, SELECT (journal_id, seq) ON";
+    Postgres::sql(&format!("{}; {rights} {table} TO blind", make_role("blind", "")));
+    let others = buffer(journal, 2, &[plain_event(7), plain_event(3)]);
+    open(&Postgres::url_of("blind", &table)).unwrap().insert(&others.batch()).unwrap();
+    let error = open(&Postgres::url(&table)).unwrap().insert(&others.batch()).unwrap_err();
+    assert_eq!(*error.failure(), Failure::IdsTaken(vec![0]));
+    assert_eq!(all(&Postgres::url(&table)).len(), 3);
+}

@@ -67,7 +67,11 @@ pub(super) fn land(
             return Ok(None);
         };
         to = to.derived(first.seq, first.event.event_id, first.event.timestamp);
-        let picked = batch.picked(&others, to);
+        let picked = batch.picked(&others, to).map_err(|_| Failed {
+            failure: Failure::NoMemory,
+            message: "store rows under another journal id: there is not enough memory".to_owned(),
+            panicked: false,
+        })?;
         let Err(mut failed) = attempt(adapter, &picked.batch()) else {
             return Ok(Some(Copied { rows, from, to }));
         };

@@ -177,7 +177,6 @@ impl Format for Json {
     }
 
     fn is_begin(&self, bytes: &[u8]) -> bool {
-        // JSON has no line's end in a text.
         bytes.first() == Some(&b'{')
     }
 

@@ -110,6 +110,13 @@ impl Shared {
         begun
     }
 
+    /// Begins the next journal, and new random numbers, where another copy of this process goes on with
+    /// those of this one.
+    pub(super) fn part_from_copy(self: &Arc<Self>, journal: JournalId) {
+        crate::id::reseed();
+        self.begin_journal(Renewal::Copied(journal));
+    }
+
     /// Ends the journals in which everything has settled, but for the active one; whether there was
     /// one.
     pub(super) fn finish_journals(&self) -> bool {

@@ -24,7 +24,6 @@ use super::branch::Branch;
 use super::config::Config;
 use super::keeper;
 use super::lane::{Ground, Lane};
-use super::open::Renewal;
 use super::shared::{Shared, lock};
 use crate::adapter::Batching;
 use crate::batch::RowBuffer;
@@ -233,9 +232,7 @@ impl Worker {
         let step = branch.sink.step(&mut flight.state, &batch, &mut ledger);
         flight.settled |= cursor.state().acked > acked;
         if flight.state.take_copied() {
-            // The other copy goes on with these seqs and random numbers.
-            crate::id::reseed();
-            shared.begin_journal(Renewal::Copied(batch.id().journal));
+            shared.part_from_copy(batch.id().journal);
         }
         match step {
             Step::Again => {

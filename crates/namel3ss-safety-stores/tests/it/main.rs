@@ -9,6 +9,8 @@ mod sqlite_locks;
 mod servers;
 #[cfg(all(feature = "postgres", feature = "sqlite"))]
 mod fan_out;
+#[cfg(all(unix, feature = "postgres", feature = "sqlite"))]
+mod users;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "mysql")]

@@ -277,7 +277,10 @@ impl Journal {
     /// The medium's own; the next call tries again.
     pub fn restore(&self) -> io::Result<bool> {
         let Some(held) = self.folder.restore()? else { return Ok(false) };
-        *lock(&self._lock) = Some(held);
+        let mut before = lock(&self._lock);
+        let reserved = before.as_mut().and_then(FolderLock::take_reserved);
+        *before = Some(held.with(reserved));
+        drop(before);
         // Its file is nobody's any more: what is in it is moved, and more does not come.
         self.ring.check();
         self.ring.give_up();

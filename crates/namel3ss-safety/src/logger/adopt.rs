@@ -19,6 +19,7 @@ use crate::journal::recovery::{self, RecoverError, Settled};
 use crate::journal::slug;
 use crate::journal::store::{Damage, ReadPlace, Store};
 use crate::notice::{Level, Notices};
+use crate::process::descriptors;
 
 /// A dead process's journal, held by us as long as one of our sinks has something of it to deliver.
 #[derive(Debug)]
@@ -88,6 +89,7 @@ impl Adopting {
 pub(super) fn has_room(shared: &Shared, idle: bool) -> bool {
     let adopting = lock(&shared.adopting);
     adopting.held.load(Ordering::Acquire) < adopting.held_max(idle)
+        && descriptors::has_room(descriptors::OF_ORPHAN)
 }
 
 /// What one sink has of an orphan.
@@ -270,6 +272,9 @@ fn adopt(
         if room.held.load(Ordering::Acquire) >= room.held_max {
             return (shares, Some(before));
         }
+        let Ok(reserved) = descriptors::reserve(descriptors::OF_ORPHAN, 0) else {
+            return (shares, Some(before));
+        };
         let path = journals.join(&name);
         before = name;
         let Ok(folder) = DiskFolder::open(&path, false) else { continue };
@@ -279,6 +284,7 @@ fn adopt(
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Ok(lock) => {
                 let folder = Arc::new(folder);
+                let lock = lock.map(|lock| lock.with(Some(reserved)));
                 shares.extend(adopt_folder(folder, lock, wanted, room.held, notices));
             }
             Err(error) => unreadable(&path.display().to_string(), &error.into(), notices),

@@ -3,6 +3,8 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::lane::Lane;
 use super::shared::Shared;
@@ -10,9 +12,16 @@ use crate::batch::Durability;
 use crate::journal::cursor::CURSOR_PREFIX;
 use crate::journal::media::{DiskFolder, Folder};
 use crate::notice::Level;
+use crate::process::descriptors;
 
 /// How much of a file is copied at once.
 const COPY_BYTES: usize = 256 << 10;
+/// How often a logger that goes tries to write what only memory has to a file, and how long it waits in
+/// between: its maintenance thread may be looking at its journals.
+const END_TRIES: u32 = 10;
+/// More than this is not written then: dropping a logger must not take long.
+const END_BYTES_MAX: u64 = 32 << 20;
+const END_WAIT: Duration = Duration::from_millis(1);
 
 impl Shared {
     /// Writes what earlier journals hold in memory to files, where the one of now is in a file.
@@ -42,6 +51,26 @@ impl Shared {
         }
     }
 
+    /// Before the logger goes: writes what only memory has to a file, where that was wanted and can be
+    /// done now. Whoever has the folder's lock next delivers it.
+    pub(super) fn keep_at_end(&self) {
+        let bytes = |lane: &Lane| lane.journal.bytes_from(lane.acked().next());
+        let holds = |lane: &Lane| lane.unkept() > 0 && bytes(lane) <= END_BYTES_MAX;
+        for _ in 0..END_TRIES {
+            if !self.wants_file() || self.config.medium.is_some() || !self.lanes().any(holds) {
+                return;
+            }
+            if let Ok(_opening) = self.opening.try_lock()
+                && self.lane().is_some_and(holds)
+            {
+                // What is written is closed, and an event that comes even now needs a place.
+                self.push(self.memory_lane());
+            }
+            self.keep_memory();
+            std::thread::sleep(END_WAIT);
+        }
+    }
+
     fn keep_lane(&self, lane: &Lane) -> io::Result<bool> {
         if !lane.journal.drain_to_end(lane.acked().next())? {
             return Ok(false);
@@ -49,8 +78,15 @@ impl Shared {
         let parent = self.journals();
         DiskFolder::create(&self.root().join("journal"), false)?;
         DiskFolder::create(&parent, false)?;
+        let most = descriptors::of_journal(self.branches.len());
+        let reserved = match descriptors::reserve(most, descriptors::OF_ORPHAN) {
+            // Else its events are lost, and they are closed again in a moment.
+            Err(_) if self.closing.load(Ordering::SeqCst) => None,
+            reserved => Some(reserved.map_err(io::Error::other)?),
+        };
         let folder = DiskFolder::create(&parent.join(lane.journal.id().to_string()), false)?;
         let Some(held) = folder.lock()? else { return Err(io::ErrorKind::WouldBlock.into()) };
+        let held = held.with(reserved);
         let copied = self.copy(lane, &folder);
         if copied.is_err() {
             let _ = folder.remove_all();

@@ -18,6 +18,7 @@ use crate::journal::cursor::Cursor;
 use crate::journal::media::{DiskFolder, Folder, FolderLock, MemoryFolder, MovableFolder};
 use crate::journal::{self, Journal};
 use crate::notice::Level;
+use crate::process::descriptors;
 
 /// Why a logger begins a new journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,18 +57,27 @@ impl Shared {
     fn new_lane(&self) -> Lane {
         self.open_file_lane().unwrap_or_else(|error| {
             if let Some(error) = error {
-                let text = format!(
-                    "events do not survive this process: the journal is in memory, because no file was \
-                     to be had: {error}; it is tried again each second"
-                );
-                self.config.notices.say(Level::Critical, "degraded", text);
+                self.say_degraded(&error);
             }
             self.memory_lane()
         })
     }
 
+    /// Says that the journal is in memory, and why.
+    fn say_degraded(&self, error: &io::Error) {
+        let is_crowded = error.get_ref().is_some_and(|error| error.is::<descriptors::NoRoom>());
+        let loggers = if is_crowded { descriptors::report() } else { Some(1) };
+        let Some(loggers) = loggers else { return };
+        let of = if loggers > 1 { format!(" (of {loggers} loggers)") } else { String::new() };
+        let text = format!(
+            "events do not survive this process: the journal{of} is in memory, because no file was to be \
+             had: {error}; it is tried again each second"
+        );
+        self.config.notices.say(Level::Critical, "degraded", text);
+    }
+
     /// Makes `lane` the active one, and closes the one before; by whoever holds `opening`.
-    fn push(&self, lane: Lane) -> bool {
+    pub(super) fn push(&self, lane: Lane) -> bool {
         let before = self.lane();
         if !self.journals.push(lane) {
             return false;
@@ -173,7 +183,12 @@ impl Shared {
             DiskFolder::create(&self.root().join("journal"), false)?;
             DiskFolder::create(&parent, false)?;
             let after = self.lane().map(|lane| lane.journal.id());
+            // One that is adopted finds room all the same.
+            let most = descriptors::of_journal(self.branches.len());
+            let reserved =
+                descriptors::reserve(most, descriptors::OF_ORPHAN).map_err(io::Error::other)?;
             let (id, folder, lock) = own_folder(&parent, mapped, after)?;
+            let lock = lock.with(Some(reserved));
             let folder: Arc<dyn Folder> = Arc::new(folder);
             match self.lane_on(folder.clone(), Some(lock), id, false) {
                 Ok(lane) => Ok(lane),
@@ -186,7 +201,7 @@ impl Shared {
         open().map_err(Some)
     }
 
-    fn memory_lane(&self) -> Lane {
+    pub(super) fn memory_lane(&self) -> Lane {
         let folder = Arc::new(MemoryFolder::default());
         let lane = self.lane_on(folder, None, JournalId::generate(), true);
         // Memory that can't be mapped any more ends the process sooner than this does; a ring
@@ -343,6 +358,7 @@ impl Shared {
 
     /// Counts what nothing but memory has as lost, because the logger goes, and says so.
     pub(super) fn lose_unkept(&self) {
+        self.keep_at_end();
         let events: u64 = self.lanes().map(Lane::lose).sum();
         if events == 0 {
             return;

@@ -1,11 +1,12 @@
 //! Living in somebody's process: threads that take none of its signals, descriptors that a forked
-//! child must not hold on to, and the user that it is.
+//! child must not hold on to and how many there may be, and the user that it is.
 //!
 //! Every thread of this workspace is started here. `scripts/check-structure` refuses any other way.
 
 mod signals;
 mod fork;
 mod user;
+pub(crate) mod descriptors;
 
 use std::io;
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};

@@ -111,6 +111,38 @@ fn what_nobody_takes_is_counted_and_said_with_its_number() {
     assert_eq!(dataset.len(), 10);
 }
 
+/// No file was to be had when the logger was made, and there is one when it goes: what its dataset has
+/// not taken by then is on disk, for the next one, and the batch that hangs comes once.
+#[test]
+fn what_was_meant_for_a_file_goes_there_at_the_end() {
+    let place = Place::new();
+    let (dataset, gate) = (Dataset::healthy(), Arc::new(Gate::default()));
+    let theirs = gate.clone();
+    dataset.set(move |_| {
+        theirs.pass();
+        Err(AdapterError::transient("reach it"))
+    });
+    fs::write(place.home(), "in the way").unwrap();
+    let notices = Arc::new(Notices::default());
+    let build = || builder(dataset.clone()).home(place.home()).no_fallback();
+    let logger = build().buffer_size(4).notices(notices.clone()).build().unwrap();
+    (1..=10).for_each(|n| _ = logger.log(&event(n)));
+    crate::bench::until("the adapter", || gate.is_reached());
+    fs::remove_file(place.home()).unwrap();
+    drop(logger);
+    let said = notices.take();
+    assert_eq!(lost(&said), Vec::<String>::new(), "{said:?}");
+    gate.open();
+    dataset.set(|_| Ok(()));
+    let logger = build().build().unwrap();
+    logger.start();
+    assert!(logger.flush(Some(Duration::from_secs(20))).complete);
+    let stats = logger.stats();
+    assert_eq!((stats.total_recovered, dataset.ids()), (10, numbers(1..=10)), "{stats:?}");
+    dataset.once();
+    assert!(logger.stop(Some(Duration::from_secs(20))).complete);
+}
+
 /// An adapter that hangs holds up nobody who forgets its logger, and what it was given may still land.
 #[test]
 fn an_adapter_that_hangs_does_not_hold_up_who_forgets_it() {

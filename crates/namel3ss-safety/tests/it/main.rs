@@ -39,6 +39,8 @@ mod users;
 mod host;
 #[cfg(unix)]
 mod healthy;
+#[cfg(target_os = "linux")]
+mod descriptors;
 #[cfg(unix)]
 mod forgotten;
 #[cfg(unix)]

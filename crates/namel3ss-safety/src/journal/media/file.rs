@@ -13,6 +13,7 @@ use crate::journal::cursor::CURSOR_PREFIX;
 use crate::journal::recovery::ASIDE_SUFFIX;
 use crate::limits::check_file_size;
 use crate::locks::lock;
+use crate::process::descriptors::Reserved;
 use crate::process::{ForgottenInChild, forget_in_child};
 
 /// A folder whose files can be mapped, if `mapped` was asked for and the file system can.
@@ -36,6 +37,22 @@ pub struct FolderLock {
     // In this order: a descriptor that is closed must not be kept in mind any more.
     _forgotten: ForgottenInChild,
     _file: File,
+    /// Those of the whole journal, as long as it is held.
+    reserved: Option<Reserved>,
+}
+
+impl FolderLock {
+    /// Has these descriptors reserved as long as the folder is held.
+    #[must_use]
+    pub(crate) fn with(mut self, reserved: Option<Reserved>) -> Self {
+        self.reserved = reserved;
+        self
+    }
+
+    /// What was reserved for it.
+    pub(crate) fn take_reserved(&mut self) -> Option<Reserved> {
+        self.reserved.take()
+    }
 }
 
 impl DiskFolder {
@@ -91,7 +108,8 @@ impl DiskFolder {
             // Whoever had it may have removed the file after it was opened here: then it is no
             // lock any more, and another one may stand in its place.
             Ok(()) if self.is_still_named(&file, "lock") => {
-                Ok(Some(FolderLock { _forgotten: forget_in_child(&file), _file: file }))
+                let forgotten = forget_in_child(&file);
+                Ok(Some(FolderLock { _forgotten: forgotten, _file: file, reserved: None }))
             }
             Ok(()) => Ok(None),
             Err(std::fs::TryLockError::WouldBlock) => Ok(None),

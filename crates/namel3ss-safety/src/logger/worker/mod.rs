@@ -195,7 +195,7 @@ impl Worker {
         }
         self.idle = true;
         self.last_progress = now;
-        let scan = self.scan_due.map(|due| due.saturating_sub(now));
+        let scan = self.next_scan(now);
         let interval = shared.config.flush_interval;
         let hand_over = self.buffered_since.values().map(|since| *since + interval);
         let hand_over = hand_over.min().map(|due| due.saturating_sub(now));

@@ -8,6 +8,9 @@ use super::super::branch::Branch;
 use super::super::shared::{Shared, lock};
 use super::{SCAN_EVERY, Worker};
 
+/// How often it looks whether the journals of others have left room for those that it left out.
+const ROOM_EVERY: Duration = Duration::from_millis(200);
+
 impl Worker {
     /// Adopts what dead processes left.
     pub(super) fn scan(&mut self, shared: &Arc<Shared>, branch: &Branch, now: Duration) {
@@ -29,10 +32,18 @@ impl Worker {
             }
             self.scan_due = (config.adopt && config.medium.is_none()).then_some(now + SCAN_EVERY);
         }
-        if !self.more_orphans {
+        // Where the journals of other loggers leave no room, nobody who flushes this one waits for it.
+        let crowded = self.orphans.is_empty() && !adopt::has_room(shared, true);
+        if !self.more_orphans || crowded {
             let request = self.request;
             shared.note(branch, |progress| progress.scanned = request);
         }
+    }
+
+    /// How long to wait before the next look, where there is nothing else to do.
+    pub(super) fn next_scan(&self, now: Duration) -> Option<Duration> {
+        let due = self.scan_due.map(|due| due.saturating_sub(now));
+        if self.more_orphans { due.map(|due| due.min(ROOM_EVERY)) } else { due }
     }
 
     /// Takes what was adopted for it, by itself or by another branch's worker.

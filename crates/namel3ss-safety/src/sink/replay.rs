@@ -280,6 +280,7 @@ impl Landing<'_> {
             };
             match &failed.failure {
                 Failure::Poison(indices) => plan.poisoned(indices, &failed.message),
+                Failure::NoMemory if plan.halve() => {}
                 Failure::Unknown if run.len() == 1 => {
                     // Alone it can't be told whether the row is to blame: that shows with others.
                     self.alone.push((run[0].1.clone(), failed.message.clone()));
@@ -302,7 +303,10 @@ impl Landing<'_> {
     fn stopped(&self, failed: Failed) -> ReplayError {
         ReplayError::Insert {
             stored: self.report.rows,
-            transient: matches!(failed.failure, Failure::Transient | Failure::Throttled(_)),
+            transient: matches!(
+                failed.failure,
+                Failure::Transient | Failure::Throttled(_) | Failure::NoMemory
+            ),
             message: failed.message,
         }
     }

@@ -250,6 +250,18 @@ fn costs_one_row(answer: impl FnMut(&[u64]) -> Result<(), AdapterError> + Send +
 }
 
 #[test]
+fn where_memory_is_scarce_a_file_lands_in_parts() {
+    let bench = bench(|seqs| match seqs.len() > 2 {
+        true => Err(AdapterError::no_memory("encode the rows")),
+        false => Ok(()),
+    });
+    let file = fallback_file(bench.folder.path());
+    let report = replay_file(&file, &*bench.adapter, ReplayOptions::default()).unwrap();
+    assert_eq!((report.rows, report.moved_to.is_some()), (7, true));
+    assert_eq!(*bench.adapter.stored.lock().unwrap(), [1, 2, 3, 4, 5, 8, 9]);
+}
+
+#[test]
 fn replayed_files_have_a_bound() {
     let place = tempfile::tempdir().unwrap();
     let replayed = place.path().join(REPLAYED);

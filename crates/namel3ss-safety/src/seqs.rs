@@ -93,6 +93,17 @@ impl SeqSet {
         self.before(seq).filter(|(_, end)| *end >= seq)
     }
 
+    /// The seqs from `seq` on that are in it, or that are not, as it is; and which of both.
+    pub fn alike_from(&self, seq: u64) -> (Run, bool) {
+        match self.run_of(seq) {
+            Some((_, end)) => ((seq, end), true),
+            None => {
+                let next = self.runs.range(seq..).next();
+                ((seq, next.map_or(u64::MAX, |(start, _)| start - 1)), false)
+            }
+        }
+    }
+
     /// The parts of `first..=last` that are in it, the last one first.
     pub fn within(&self, first: u64, last: u64) -> impl Iterator<Item = Run> + '_ {
         let runs = self.runs.range(..=last).rev().take_while(move |(_, end)| **end >= first);
@@ -211,6 +222,10 @@ mod tests {
             prop_assert_eq!(set.count_within(from, to), plain.range(from..=to).count() as u64);
             prop_assert_eq!(set.contains_all(from, to), (from..=to).all(|seq| plain.contains(&seq)));
             prop_assert_eq!(set.contains(from), plain.contains(&from));
+            let ((first, last), is_in) = set.alike_from(from);
+            prop_assert_eq!((first, is_in), (from, plain.contains(&from)));
+            prop_assert!((first..=last.min(99)).all(|seq| plain.contains(&seq) == is_in));
+            prop_assert!(last == MAX || plain.contains(&(last + 1)) != is_in);
             let again: SeqSet = set.runs().rev().collect();
             prop_assert_eq!(&again, &set);
             set.forget_through(to);

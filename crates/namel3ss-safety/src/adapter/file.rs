@@ -28,7 +28,7 @@ use crate::json;
 use crate::memory;
 use crate::notice::{Notice, Notices};
 use crate::process::forget_in_child;
-use crate::seqs::SeqSet;
+use crate::seqs::{Run, SeqSet};
 
 /// How often the files may be swapped or changed under one insert before it gives up for now.
 const REOPEN_MAX: usize = 8;
@@ -388,6 +388,9 @@ impl<F: Format> FileDataset<F> {
         let Open { data, ledger, uncached, .. } = open;
         let listed = ledger.delivered.of(batch.id().journal);
         let stored = looked_up.as_ref().unwrap_or(listed);
+        // Rows come in their order: a set is asked, and told, once for many of them.
+        let (mut alike, mut is_stored): (Run, bool) = ((1, 0), false);
+        let mut new: Option<Run> = None;
         let mut from = 0;
         while from < batch.len() {
             let (to, bytes, cell) = part_of(batch, from);
@@ -398,11 +401,18 @@ impl<F: Format> FileDataset<F> {
             let part = batch.slice(from..to);
             from = to;
             let rows = part.rows().filter(|row| {
-                let new = !stored.contains(row.seq.0);
-                if new {
-                    fresh.insert(row.seq.0, row.seq.0);
+                let seq = row.seq.0;
+                if !(alike.0..=alike.1).contains(&seq) {
+                    (alike, is_stored) = stored.alike_from(seq);
                 }
-                new
+                if is_stored {
+                    return false;
+                }
+                match &mut new {
+                    Some((_, last)) if last.checked_add(1) == Some(seq) => *last = seq,
+                    other => fresh.extend(other.replace((seq, seq))),
+                }
+                true
             });
             format.rows(rows, before, out);
             before = out.last().copied().or(before);
@@ -412,6 +422,7 @@ impl<F: Format> FileDataset<F> {
                 out.clear();
             }
         }
+        fresh.extend(new);
         if !fresh.is_empty() {
             out.extend_from_slice(format.closer());
             append_at(data, *at, out, uncached).map_err(|e| self.failed("write to", e))?;

@@ -230,9 +230,10 @@ impl SafetyEventLogger {
     }
 
     /// Keeps the workers from beginning anything, waits until they are between two steps, so that no
-    /// lock of an adapter is held, and has the adapters let go of what can't be inherited: call it
-    /// before a fork, and [`resume`](Self::resume) after it in the parent. False where a worker was
-    /// still busy when `timeout` had passed.
+    /// lock of an adapter is held, and has the adapters let go of what can't be inherited: for a fork
+    /// where adapters of one's own hold locks, with [`resume`](Self::resume) after it in the parent.
+    /// The adapters of this library need nothing of it. False where a worker was still busy when
+    /// `timeout` had passed.
     pub fn pause(&self, timeout: Duration) -> bool {
         let shared = self.shared();
         shared.paused.store(true, Ordering::SeqCst);

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use namel3ss_safety::journal::media::DiskFolder;
 use namel3ss_safety::{
-    AdapterError, Batch, DatasetAdapter, Delivery, Logged, MemoryAdapter, SafetyEventLogger,
+    AdapterError, Batch, DatasetAdapter, Delivery, JournalId, Logged, MemoryAdapter,
+    SafetyEventLogger,
 };
 
-use crate::adapters::{open, read};
+use crate::adapters::{insert, open, read, rows};
 use crate::bench::{Dataset, Place, adds_up, builder, event, until};
 use crate::life::fork;
 
@@ -246,6 +247,40 @@ fn a_child_that_never_logs_holds_no_lock_of_its_parent() {
     until("the child's end", || ended.exists());
     assert!(logger.stop(Some(Duration::from_secs(20))).complete);
     assert_eq!(read(&path).len(), 51);
+}
+
+/// A child that was forked in the middle of an insert shared the lock of the dataset's file: when its
+/// parent was killed then, nobody else could write while the child lived.
+#[test]
+fn a_child_holds_no_lock_of_a_dataset_whose_writer_is_gone() {
+    let place = Place::new();
+    let done = place.folder.path().join("done");
+    for round in 0..4 {
+        let path = place.folder.path().join(format!("{round}.jsonl"));
+        let writer = fork(|| {
+            let (adapter, journal) = (open(&path), JournalId::generate());
+            let batches: Vec<_> = (0..10).map(|n| rows(journal, 1 + n * 2000, 2000)).collect();
+            let begun = Arc::new(AtomicBool::new(false));
+            let first = begun.clone();
+            std::thread::spawn(move || {
+                for batch in batches.iter().cycle() {
+                    insert(&*adapter, batch).unwrap();
+                    first.store(true, Ordering::SeqCst);
+                }
+            });
+            until("a batch", || begun.load(Ordering::SeqCst));
+            let child = fork(|| {
+                until("the end", || done.exists());
+                true
+            });
+            // It ends in the middle of an insert, and the child lives on.
+            std::mem::forget(child);
+            true
+        });
+        assert!(writer());
+        insert(&*open(&path), &rows(JournalId::generate(), 1, 1)).unwrap();
+    }
+    File::create(&done).unwrap();
 }
 
 /// Forks in the middle of deliveries, without [`SafetyEventLogger::pause`]: as nix and daemonize do.

@@ -27,6 +27,9 @@ Environment:
   NAMEL3SS_SAFETY_URL   the default dataset, such as sqlite:////var/lib/app/safety.db
   NAMEL3SS_SAFETY_HOME  journals and the default dataset [default: $XDG_STATE_HOME/namel3ss/safety,
                         or ~/.local/state/namel3ss/safety]
+  NAMEL3SS_SAFETY_FALLBACK_PATH
+                        where fallback files of programs are that were given no folder
+                        [default: /tmp/namel3ss_safety_fallback]
   NO_COLOR              no colour, unless --color always asks for it
 
 Examples:

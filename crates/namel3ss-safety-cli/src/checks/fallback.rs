@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use namel3ss_safety::sink::default_fallback_path;
-
 use super::{Finding, shell};
 use crate::{fallback, recovery};
 
@@ -35,7 +33,7 @@ pub(super) fn check(home: &Path, findings: &mut Vec<Finding>) {
             )),
         }
     }
-    let shared = default_fallback_path();
+    let shared = fallback::given_none();
     if shared.symlink_metadata().is_ok() && !fallback::is_ours(&shared) {
         findings.push(Finding::note(
             "fallback",

@@ -23,6 +23,12 @@ fn fallback_files_that_wait_are_for_the_record() {
     let name = "home/fallback/safety_events_20260301_120000_1.json";
     bench.file(name, "[]");
     bench.run(["doctor"]).exits(3).prints("1 fallback file").prints("n3-safety replay");
+    // Those of programs that were given no folder.
+    let bench = Bench::new();
+    std::fs::create_dir(bench.path("given-none")).unwrap();
+    bench.file("given-none/safety_events_20260301_120000_1.json", "[{}]");
+    bench.run(["doctor"]).exits(3).prints("1 fallback file").prints("given-none");
+    bench.run(["replay", "--to", "out.jsonl"]).exits(0).prints("stored 1 rows");
 }
 
 #[test]

@@ -61,6 +61,8 @@ impl Bench {
             .env_remove("NAMEL3SS_SAFETY_URL")
             .env_remove("NO_COLOR")
             .env("NAMEL3SS_SAFETY_HOME", self.home())
+            // What other programs of this user have left is none of a test's.
+            .env("NAMEL3SS_SAFETY_FALLBACK_PATH", self.path("given-none"))
             .stdin(Stdio::null());
         command
     }

@@ -7,7 +7,7 @@
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::fallback::{default_fallback_path, per_user};
+use super::fallback::per_user;
 use super::folder::{Folder, Trust};
 use crate::register;
 
@@ -77,12 +77,12 @@ impl FallbackFolder {
     }
 }
 
-/// The folders in which fallback files of programs with this home are, as far as they exist: the
-/// documented one, this user's own beside it, the one within the home, and those of its register.
+/// The folders in which fallback files of programs with this home are, as far as they exist: the one of
+/// those that are given none, this user's own beside it, the one within the home, and those of its
+/// register.
 #[must_use]
-pub fn usual_fallback_folders(home: &Path) -> Vec<PathBuf> {
-    let shared = default_fallback_path();
-    let mut folders = vec![per_user(&shared), shared, home.join("fallback")];
+pub fn usual_fallback_folders(home: &Path, given_none: &Path) -> Vec<PathBuf> {
+    let mut folders = vec![per_user(given_none), given_none.to_owned(), home.join("fallback")];
     folders.extend(register::folders(home).unwrap_or_default());
     folders.retain(|folder| folder.symlink_metadata().is_ok_and(|found| found.is_dir()));
     folders.sort();

@@ -6,25 +6,17 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use namel3ss_safety::journal::media::{Folder, Mapping, MediumFile, MemoryFolder};
+use namel3ss_safety::journal::media::{Folder, MemoryFolder};
 
 use crate::bench::Dataset;
 use crate::damage::subject;
+use crate::decided::{Decide, Decided};
 use crate::recovery::{Recovered, recover};
 
-/// A folder on a disk of which some blocks can't be read.
-#[derive(Clone, Debug)]
-struct BadBlocks {
-    inner: MemoryFolder,
-    /// Which file, and which of its bytes; nothing of it can be opened where there are none.
-    bad: (String, Range<u64>),
-}
-
+/// A disk of which some blocks can't be read: in which file, and which of its bytes lie in them; it
+/// can't be opened at all where there are none.
 #[derive(Debug)]
-struct BadFile {
-    inner: Arc<dyn MediumFile>,
-    bad: Range<u64>,
-}
+struct BadBlocks(String, Range<u64>);
 
 /// The blocks that these bytes lie in.
 fn blocks(bytes: &Range<u64>) -> Range<u64> {
@@ -35,60 +27,17 @@ fn bad_block() -> io::Error {
     io::Error::from_raw_os_error(5)
 }
 
-impl Folder for BadBlocks {
-    fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn MediumFile>> {
-        self.inner.create(name, len)
+impl Decide for BadBlocks {
+    fn open(&self, name: &str) -> io::Result<()> {
+        let Self(bad, bytes) = self;
+        if bad == name && bytes.is_empty() { Err(bad_block()) } else { Ok(()) }
     }
-    fn open(&self, name: &str) -> io::Result<Arc<dyn MediumFile>> {
-        let inner = self.inner.open(name)?;
-        match &self.bad {
-            (bad, range) if bad == name && range.is_empty() => Err(bad_block()),
-            (bad, range) if bad == name => Ok(Arc::new(BadFile { inner, bad: blocks(range) })),
-            _ => Ok(inner),
-        }
-    }
-    fn map(&self, name: &str, len: usize) -> io::Result<Option<Mapping>> {
-        self.inner.map(name, len)
-    }
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.inner.list()
-    }
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.inner.remove(name)
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.inner.rename(from, to)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.inner.sync()
-    }
-    fn remove_all(&self) -> io::Result<()> {
-        for name in self.list()?.iter().filter(|name| !name.ends_with(".damaged")) {
-            self.remove(name)?;
-        }
-        Ok(())
-    }
-    fn describe(&self) -> String {
-        "bad blocks".to_owned()
-    }
-}
 
-impl MediumFile for BadFile {
-    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
-        let overlaps = at < self.bad.end && self.bad.start < at + buf.len() as u64;
-        if overlaps { Err(bad_block()) } else { self.inner.read_at(buf, at) }
-    }
-    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        self.inner.write_at(bytes, at)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.inner.sync()
-    }
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        self.inner.allocate(len)
-    }
-    fn size(&self) -> io::Result<u64> {
-        self.inner.size()
+    fn read(&self, name: &str, bytes: Range<u64>) -> io::Result<()> {
+        let Self(bad, of) = self;
+        let of = blocks(of);
+        let overlaps = bad == name && bytes.start < of.end && of.start < bytes.end;
+        if overlaps { Err(bad_block()) } else { Ok(()) }
     }
 }
 
@@ -108,9 +57,9 @@ fn a_block_that_can_t_be_read_costs_what_lies_in_it() {
                 |frame: &&(u64, u64, u64)| all || (frame.0 < block.end && block.start < frame.1);
             let lost: BTreeSet<u64> =
                 frames.iter().filter(in_block).map(|(.., seq)| *seq).collect();
-            let inner = subject.folder.copy();
-            let folder = BadBlocks { inner: inner.clone(), bad: (name.clone(), bad) };
-            let Recovered { events, missing, damage } = recover(Arc::new(folder));
+            let disk = Arc::new(BadBlocks(name.clone(), bad));
+            let folder = Decided::new(&subject.folder.copy(), &disk);
+            let Recovered { events, missing, damage } = recover(folder);
             for (seq, payload) in &subject.events {
                 let expected = (!lost.contains(seq)).then_some(payload);
                 assert_eq!(events.get(seq), expected, "{story}: {seq}, {damage:?}");
@@ -129,15 +78,14 @@ fn a_file_that_can_t_be_read_is_set_aside_and_outlives_its_journal() {
     let subject = subject();
     for name in subject.names("seg") {
         for bad in [0..0, 4096..4097] {
-            let inner = MemoryFolder::default();
-            let shared: Arc<dyn Folder> = Arc::new(inner);
+            let shared: Arc<dyn Folder> = Arc::new(MemoryFolder::default());
             let story = format!("{name}, {bad:?}");
             let left = subject.folder.copy();
-            let folder = BadBlocks { inner: left.clone(), bad: (name.clone(), bad) };
+            let disk = Arc::new(BadBlocks(name.clone(), bad));
             let logger = crate::bench::builder(Dataset::named("memory://", |_| Ok(())))
                 .no_fallback()
                 .medium(shared)
-                .left_behind(vec![Arc::new(folder)])
+                .left_behind(vec![Decided::new(&left, &disk)])
                 .threads(false)
                 .build()
                 .unwrap();

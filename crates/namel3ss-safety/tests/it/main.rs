@@ -7,6 +7,7 @@ mod children;
 mod crashes;
 mod damage;
 mod bad_blocks;
+mod decided;
 mod fixtures;
 mod limits;
 mod upgrade;

@@ -11,7 +11,7 @@ use namel3ss_safety::conformance::plain_event;
 use namel3ss_safety::journal::cursor::Cursor;
 use namel3ss_safety::journal::frame::{self, Kind, Place};
 use namel3ss_safety::journal::header::{FileHeader, FileKind};
-use namel3ss_safety::journal::media::{Fault, Folder, Mapping, MediumFile, MemoryFolder};
+use namel3ss_safety::journal::media::{Fault, Folder, MemoryFolder};
 use namel3ss_safety::journal::recovery::{self, RecoverError};
 use namel3ss_safety::journal::store::ReadPlace;
 use namel3ss_safety::journal::{Journal, Options};
@@ -19,6 +19,8 @@ use namel3ss_safety::{
     AdapterError, AdapterRegistry, Batch, DatasetAdapter, Delivery, Durability, JournalId, Level,
     Logged, Notices, SafetyEventLogger, Seq, Timestamp, codec,
 };
+
+use crate::decided::{Decide, Decided};
 
 /// What a journal's folder gives after its process is gone.
 #[derive(Debug, Default)]
@@ -94,92 +96,33 @@ fn payload(rng: &mut fastrand::Rng, n: u64) -> Vec<u8> {
     payload
 }
 
-/// A folder whose process ends after so many changes: the next one is done by half, and none after.
-#[derive(Clone, Debug)]
+/// A process that ends after so many changes: the next one is done by half, and none after.
+#[derive(Debug)]
 struct Dying {
-    inner: MemoryFolder,
-    left: Arc<AtomicI64>,
+    left: AtomicI64,
 }
 
-#[derive(Debug)]
-struct DyingFile {
-    inner: Arc<dyn MediumFile>,
-    left: Arc<AtomicI64>,
+impl Dying {
+    fn after(changes: i64) -> Arc<Self> {
+        Arc::new(Self { left: AtomicI64::new(changes) })
+    }
 }
 
 fn dead() -> io::Error {
     io::Error::other("the process is gone")
 }
 
-fn spend(left: &AtomicI64) -> io::Result<()> {
-    if left.fetch_sub(1, Ordering::SeqCst) > 0 { Ok(()) } else { Err(dead()) }
-}
+impl Decide for Dying {
+    fn change(&self) -> io::Result<()> {
+        if self.left.fetch_sub(1, Ordering::SeqCst) > 0 { Ok(()) } else { Err(dead()) }
+    }
 
-impl Dying {
-    fn file(&self, inner: Arc<dyn MediumFile>) -> Arc<dyn MediumFile> {
-        Arc::new(DyingFile { inner, left: self.left.clone() })
-    }
-}
-
-impl Folder for Dying {
-    fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn MediumFile>> {
-        spend(&self.left)?;
-        Ok(self.file(self.inner.create(name, len)?))
-    }
-    fn open(&self, name: &str) -> io::Result<Arc<dyn MediumFile>> {
-        Ok(self.file(self.inner.open(name)?))
-    }
-    fn map(&self, name: &str, len: usize) -> io::Result<Option<Mapping>> {
-        self.inner.map(name, len)
-    }
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.inner.list()
-    }
-    fn remove(&self, name: &str) -> io::Result<()> {
-        spend(&self.left)?;
-        self.inner.remove(name)
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        spend(&self.left)?;
-        self.inner.rename(from, to)
-    }
-    fn sync(&self) -> io::Result<()> {
-        spend(&self.left)?;
-        self.inner.sync()
-    }
-    fn remove_all(&self) -> io::Result<()> {
-        spend(&self.left)?;
-        self.inner.remove_all()
-    }
-    fn describe(&self) -> String {
-        self.inner.describe()
-    }
-}
-
-impl MediumFile for DyingFile {
-    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
-        self.inner.read_at(buf, at)
-    }
-    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        let left = self.left.fetch_sub(1, Ordering::SeqCst);
-        if left > 0 {
-            return self.inner.write_at(bytes, at);
+    fn write(&self, bytes: usize) -> (usize, io::Result<()>) {
+        match self.left.fetch_sub(1, Ordering::SeqCst) {
+            1.. => (bytes, Ok(())),
+            0 => (bytes / 2, Err(dead())),
+            _ => (0, Err(dead())),
         }
-        if left == 0 {
-            self.inner.write_at(&bytes[..bytes.len() / 2], at)?;
-        }
-        Err(dead())
-    }
-    fn sync(&self) -> io::Result<()> {
-        spend(&self.left)?;
-        self.inner.sync()
-    }
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        spend(&self.left)?;
-        self.inner.allocate(len)
-    }
-    fn size(&self) -> io::Result<u64> {
-        self.inner.size()
     }
 }
 
@@ -223,11 +166,10 @@ fn a_journal_that_ends_at_any_change_keeps_all_that_was_appended() {
     for seed in 0..150 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let memory = MemoryFolder::default();
-        let left = Arc::new(AtomicI64::new(i64::MAX));
-        let dying = Dying { inner: memory.clone(), left: left.clone() };
-        let folder: Arc<dyn Folder> = Arc::new(dying);
+        let dying = Dying::after(i64::MAX);
+        let folder = Decided::new(&memory, &dying);
         let journal = journal(&folder, small(&mut rng, Durability::Process));
-        left.store(rng.i64(0..60), Ordering::SeqCst);
+        dying.left.store(rng.i64(0..60), Ordering::SeqCst);
         let mut sent = BTreeMap::new();
         scribble(&mut rng, &journal, &mut sent, 400);
         drop(journal);
@@ -253,8 +195,7 @@ fn a_recovery_that_ends_at_any_change_can_be_begun_again() {
             // Killed twice in a row, the second time a little later or sooner.
             let mut done = false;
             for changes in [changes, rng.i64(0..=changes)] {
-                let left = Arc::new(AtomicI64::new(changes));
-                let dying: Arc<dyn Folder> = Arc::new(Dying { inner: copy.clone(), left });
+                let dying = Decided::new(&copy, &Dying::after(changes));
                 let scan = recovery::scan(&*dying).expect("reading changes nothing");
                 done |= scan.settle(&dying, Durability::Power).is_ok();
             }
@@ -306,14 +247,9 @@ fn what_a_sync_confirmed_survives_a_power_cut() {
     }
 }
 
-type Hook = Box<dyn FnMut() + Send>;
-
-/// A folder that lets something happen while a file is being synced.
-#[derive(Clone)]
-struct Meanwhile {
-    inner: MemoryFolder,
-    hook: Arc<Mutex<Option<Hook>>>,
-}
+/// What happens while a file is being synced, once.
+#[derive(Default)]
+struct Meanwhile(Mutex<Option<Box<dyn FnOnce() + Send>>>);
 
 impl std::fmt::Debug for Meanwhile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -321,68 +257,12 @@ impl std::fmt::Debug for Meanwhile {
     }
 }
 
-struct MeanwhileFile {
-    inner: Arc<dyn MediumFile>,
-    hook: Arc<Mutex<Option<Hook>>>,
-}
-
-impl std::fmt::Debug for MeanwhileFile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("MeanwhileFile")
-    }
-}
-
-impl Folder for Meanwhile {
-    fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn MediumFile>> {
-        let inner = self.inner.create(name, len)?;
-        Ok(Arc::new(MeanwhileFile { inner, hook: self.hook.clone() }))
-    }
-    fn open(&self, name: &str) -> io::Result<Arc<dyn MediumFile>> {
-        self.inner.open(name)
-    }
-    fn map(&self, name: &str, len: usize) -> io::Result<Option<Mapping>> {
-        self.inner.map(name, len)
-    }
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.inner.list()
-    }
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.inner.remove(name)
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.inner.rename(from, to)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.inner.sync()
-    }
-    fn remove_all(&self) -> io::Result<()> {
-        self.inner.remove_all()
-    }
-    fn describe(&self) -> String {
-        self.inner.describe()
-    }
-}
-
-impl MediumFile for MeanwhileFile {
-    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
-        self.inner.read_at(buf, at)
-    }
-    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        self.inner.write_at(bytes, at)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.inner.sync()?;
-        let hook = self.hook.lock().expect("no test panics in it").take();
-        if let Some(mut hook) = hook {
-            hook();
+impl Decide for Meanwhile {
+    fn synced(&self) {
+        let happens = self.0.lock().expect("no test panics in it").take();
+        if let Some(happens) = happens {
+            happens();
         }
-        Ok(())
-    }
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        self.inner.allocate(len)
-    }
-    fn size(&self) -> io::Result<u64> {
-        self.inner.size()
     }
 }
 
@@ -393,9 +273,8 @@ impl MediumFile for MeanwhileFile {
 fn a_sync_covers_only_what_was_there_when_it_began() {
     for frames in [1_u64, 5, 40, 200] {
         let memory = MemoryFolder::default();
-        let hook: Arc<Mutex<Option<Hook>>> = Arc::default();
-        let folder: Arc<dyn Folder> =
-            Arc::new(Meanwhile { inner: memory.clone(), hook: hook.clone() });
+        let meanwhile = Arc::new(Meanwhile::default());
+        let folder = Decided::new(&memory, &meanwhile);
         let options = Options {
             durability: Durability::Power,
             segment_bytes_max: 16 << 10,
@@ -404,7 +283,7 @@ fn a_sync_covers_only_what_was_there_when_it_began() {
         let journal = Arc::new(journal(&folder, options));
         journal.append(&[1; 500]).unwrap();
         let logging = journal.clone();
-        *hook.lock().unwrap() = Some(Box::new(move || {
+        *meanwhile.0.lock().unwrap() = Some(Box::new(move || {
             for _ in 0..frames {
                 logging.append(&[2; 500]).unwrap();
             }
@@ -426,20 +305,19 @@ fn a_sync_covers_only_what_was_there_when_it_began() {
 fn a_failed_sync_is_not_repeated_when_its_frames_could_not_be_rewritten() {
     let memory = MemoryFolder::default();
     let folder: Arc<dyn Folder> = Arc::new(memory.clone());
-    let left = Arc::new(AtomicI64::new(i64::MAX));
-    let dying: Arc<dyn Folder> = Arc::new(Dying { inner: memory.clone(), left: left.clone() });
+    let dying = Dying::after(i64::MAX);
     let options = Options { durability: Durability::Power, ..Options::default() };
-    let journal = journal(&dying, options);
+    let journal = journal(&Decided::new(&memory, &dying), options);
     for n in 0..10 {
         journal.append(&[n; 100]).unwrap();
     }
     journal.drain(Seq(0)).unwrap();
     memory.set_fault(Some(Fault::SyncFails));
     // The sync is allowed, and fails by itself; what comes after it is not.
-    left.store(1, Ordering::SeqCst);
+    dying.left.store(1, Ordering::SeqCst);
     journal.sync().unwrap_err();
     memory.set_fault(None);
-    left.store(i64::MAX, Ordering::SeqCst);
+    dying.left.store(i64::MAX, Ordering::SeqCst);
     let confirmed = journal.sync().unwrap();
     drop(journal);
     memory.power_cut(|| false);

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Folder, Mapping, MediumFile};
+use crate::journal::recovery::ASIDE_SUFFIX;
 use crate::locks::lock;
 use crate::memory;
 
@@ -262,8 +263,9 @@ impl Folder for MemoryFolder {
 
     fn remove_all(&self) -> io::Result<()> {
         let mut state = lock(&self.state);
-        state.files.clear();
-        state.durable.clear();
+        // What was set aside is a person's to remove.
+        state.files.retain(|name, _| name.ends_with(ASIDE_SUFFIX));
+        state.durable.retain(|name, _| name.ends_with(ASIDE_SUFFIX));
         state.maps.clear();
         Ok(())
     }

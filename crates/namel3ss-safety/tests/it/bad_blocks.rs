@@ -58,7 +58,7 @@ fn a_block_that_can_t_be_read_costs_what_lies_in_it() {
             let lost: BTreeSet<u64> =
                 frames.iter().filter(in_block).map(|(.., seq)| *seq).collect();
             let disk = Arc::new(BadBlocks(name.clone(), bad));
-            let folder = Decided::new(&subject.folder.copy(), &disk);
+            let folder = Decided::folder(&subject.folder.copy(), &disk);
             let Recovered { events, missing, damage } = recover(folder);
             for (seq, payload) in &subject.events {
                 let expected = (!lost.contains(seq)).then_some(payload);
@@ -85,7 +85,7 @@ fn a_file_that_can_t_be_read_is_set_aside_and_outlives_its_journal() {
             let logger = crate::bench::builder(Dataset::named("memory://", |_| Ok(())))
                 .no_fallback()
                 .medium(shared)
-                .left_behind(vec![Decided::new(&left, &disk)])
+                .left_behind(vec![Decided::folder(&left, &disk)])
                 .threads(false)
                 .build()
                 .unwrap();

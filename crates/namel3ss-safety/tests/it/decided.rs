@@ -46,7 +46,7 @@ struct DecidedFile<D> {
 }
 
 impl<D: Decide> Decided<D> {
-    pub(crate) fn new(inner: &MemoryFolder, by: &Arc<D>) -> Arc<dyn Folder> {
+    pub(crate) fn folder(inner: &MemoryFolder, by: &Arc<D>) -> Arc<dyn Folder> {
         Arc::new(Self { inner: inner.clone(), by: by.clone() })
     }
 

@@ -167,7 +167,7 @@ fn a_journal_that_ends_at_any_change_keeps_all_that_was_appended() {
         let mut rng = fastrand::Rng::with_seed(seed);
         let memory = MemoryFolder::default();
         let dying = Dying::after(i64::MAX);
-        let folder = Decided::new(&memory, &dying);
+        let folder = Decided::folder(&memory, &dying);
         let journal = journal(&folder, small(&mut rng, Durability::Process));
         dying.left.store(rng.i64(0..60), Ordering::SeqCst);
         let mut sent = BTreeMap::new();
@@ -195,7 +195,7 @@ fn a_recovery_that_ends_at_any_change_can_be_begun_again() {
             // Killed twice in a row, the second time a little later or sooner.
             let mut done = false;
             for changes in [changes, rng.i64(0..=changes)] {
-                let dying = Decided::new(&copy, &Dying::after(changes));
+                let dying = Decided::folder(&copy, &Dying::after(changes));
                 let scan = recovery::scan(&*dying).expect("reading changes nothing");
                 done |= scan.settle(&dying, Durability::Power).is_ok();
             }
@@ -274,7 +274,7 @@ fn a_sync_covers_only_what_was_there_when_it_began() {
     for frames in [1_u64, 5, 40, 200] {
         let memory = MemoryFolder::default();
         let meanwhile = Arc::new(Meanwhile::default());
-        let folder = Decided::new(&memory, &meanwhile);
+        let folder = Decided::folder(&memory, &meanwhile);
         let options = Options {
             durability: Durability::Power,
             segment_bytes_max: 16 << 10,
@@ -307,7 +307,7 @@ fn a_failed_sync_is_not_repeated_when_its_frames_could_not_be_rewritten() {
     let folder: Arc<dyn Folder> = Arc::new(memory.clone());
     let dying = Dying::after(i64::MAX);
     let options = Options { durability: Durability::Power, ..Options::default() };
-    let journal = journal(&Decided::new(&memory, &dying), options);
+    let journal = journal(&Decided::folder(&memory, &dying), options);
     for n in 0..10 {
         journal.append(&[n; 100]).unwrap();
     }

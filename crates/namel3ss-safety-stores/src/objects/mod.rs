@@ -19,6 +19,7 @@ mod key;
 mod cut;
 mod ids;
 mod encode;
+mod compare;
 mod store;
 #[cfg(unix)]
 mod folder;
@@ -37,15 +38,15 @@ mod read;
 pub mod delta;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread::ScopedJoinHandle;
 
 use namel3ss_safety::adapter::{ReadError, ReadRow};
 use namel3ss_safety::{
-    AdapterError, Batch, BatchId, Batching, DatasetAdapter, Delivery, Durability, JournalId,
-    Notice, Row, Seq, process,
+    AdapterError, Batch, BatchId, Batching, DatasetAdapter, Delivery, Durability, Notice, Row, Seq,
+    process,
 };
 
 #[cfg(feature = "parquet")]
@@ -54,6 +55,7 @@ pub use self::format::{Compression, Format};
 pub use self::place::Place;
 pub use self::read::{Reader, read};
 
+use self::compare::Compared;
 use self::cut::{Part, cut};
 use self::encode::{check_memory, decode, encode};
 #[cfg(feature = "parquet")]
@@ -63,9 +65,6 @@ use self::store::{Body, Created, Noting, Object, Parts, Store};
 
 /// How often one part may find its key taken by other rows of its journal.
 const TAKEN_MAX: usize = 64;
-
-/// Rows by their ids, and the event's own id of each.
-type Held = HashMap<(JournalId, Seq), String>;
 
 /// The rows of one object, copied only where some are left out.
 type Rows<'a, 'r> = Cow<'a, [Row<'r>]>;
@@ -142,7 +141,13 @@ impl ObjectStoreAdapter {
         Self::open(Place::new(bucket_or_url, prefix, format)?)
     }
 
-    fn store_part(&self, part: &Part<'_>, batch: &Batch<'_>) -> Result<(), AdapterError> {
+    /// Adds the rows to `others` in place of which other events are.
+    fn store_part(
+        &self,
+        part: &Part<'_>,
+        batch: &Batch<'_>,
+        others: &mut BTreeSet<Seq>,
+    ) -> Result<(), AdapterError> {
         let Some(id) = id_of(&part.rows) else { return Ok(()) };
         let folder = part.day.folder(&self.place.prefix);
         let look = || self.merged(&folder).and_then(|it| Ok((it, self.neighbours(&folder, &id)?)));
@@ -154,9 +159,9 @@ impl ObjectStoreAdapter {
             };
             let (merged, neighbours) = there?;
             let mut rows = Cow::Borrowed(&part.rows[..]);
-            self.leave_out_merged(&mut rows, &folder, &merged)?;
-            self.leave_out_neighbours(&mut rows, &folder, &neighbours)?;
-            let created = self.put(&folder, rows, (part.rows.len(), body?), batch)?;
+            self.leave_out_merged(&mut rows, &folder, &merged, others)?;
+            self.leave_out_neighbours(&mut rows, &folder, &neighbours, others)?;
+            let created = self.put(&folder, rows, (part.rows.len(), body?), batch, others)?;
             // Our rows may have been merged, and their object removed, since the first look: then
             // its key was free, and they are there twice by now. See docs/design/compact.md.
             let now = self.merged(&folder)?;
@@ -164,9 +169,9 @@ impl ObjectStoreAdapter {
                 return Ok(());
             }
             if let Some((key, rows)) = created {
-                let mut others = rows.clone();
-                self.leave_out_merged(&mut others, &folder, &now)?;
-                if others.len() == rows.len() {
+                let mut left = rows.clone();
+                self.leave_out_merged(&mut left, &folder, &now, others)?;
+                if left.len() == rows.len() {
                     return Ok(());
                 }
                 if self.store.remove(&[key]).is_err() {
@@ -201,6 +206,7 @@ impl ObjectStoreAdapter {
         _rows: &mut Rows<'_, '_>,
         _folder: &str,
         _objects: &[Object],
+        _others: &mut BTreeSet<Seq>,
     ) -> Result<(), AdapterError> {
         Ok(())
     }
@@ -221,6 +227,7 @@ impl ObjectStoreAdapter {
         rows: &mut Rows<'_, '_>,
         folder: &str,
         objects: &[Object],
+        others: &mut BTreeSet<Seq>,
     ) -> Result<(), AdapterError> {
         let Some(id) = id_of(rows) else { return Ok(()) };
         let extension = self.place.extension();
@@ -229,7 +236,7 @@ impl ObjectStoreAdapter {
             let Some((first, last)) = key::seqs(name, id.journal, &extension) else { continue };
             let overlaps = rows.iter().any(|row| (first..=last).contains(&row.seq));
             if overlaps {
-                self.leave_out(rows, &format!("{folder}/{name}"), *bytes, name)?;
+                self.leave_out(rows, &format!("{folder}/{name}"), *bytes, name, others)?;
             }
         }
         Ok(())
@@ -244,6 +251,7 @@ impl ObjectStoreAdapter {
         mut rows: Rows<'p, 'b>,
         encoded: (usize, Body),
         batch: &Batch<'_>,
+        others: &mut BTreeSet<Seq>,
     ) -> Result<Option<(String, Rows<'p, 'b>)>, AdapterError> {
         let extension = self.place.extension();
         let (mut of, mut body) = encoded;
@@ -265,7 +273,7 @@ impl ObjectStoreAdapter {
                 return Ok(None);
             }
             let bytes = self.store.size(&key)?.ok_or_else(gone)?;
-            if !self.leave_out(&mut rows, &key, bytes, &name)? {
+            if !self.leave_out(&mut rows, &key, bytes, &name, others)? {
                 return Err(gone());
             }
             if rows.len() == of {
@@ -275,40 +283,36 @@ impl ObjectStoreAdapter {
         Err(AdapterError::config("create an object: too many of its rows lie under other keys"))
     }
 
-    /// Takes out of `rows` those that an object of so many `bytes` holds; false where it is gone.
+    /// Takes out of `rows` those that an object of so many `bytes` holds, and adds those to `others`
+    /// that it holds as other events; false where it is gone.
     fn leave_out(
         &self,
         rows: &mut Rows<'_, '_>,
         key: &str,
         bytes: u64,
         name: &str,
+        others: &mut BTreeSet<Seq>,
     ) -> Result<bool, AdapterError> {
         let store = Noting::new(&*self.store);
         // Where the store has answered, it is the object that makes no sense.
-        let ids = self.held(&store, key, bytes);
-        let ids = ids.map_err(|_| store.failed().unwrap_or_else(|| differs(name)))?;
-        let Some(ids) = ids else { return Ok(false) };
-        let mut other = false;
-        keep(rows, |row| match ids.get(&(row.journal, row.seq)) {
-            Some(event_id) => {
-                // A row's journal and seq say which it is. That it is another one can only be when
-                // somebody made it up.
-                other |= *event_id != row.event.event_id;
-                false
-            }
-            None => true,
-        });
-        if other { Err(differs(name)) } else { Ok(true) }
+        let held = self.held(&store, key, bytes, rows);
+        let held = held.map_err(|_| store.failed().unwrap_or_else(|| differs(name)))?;
+        let Some(held) = held else { return Ok(false) };
+        others.extend(held.others());
+        keep(rows, |row| !held.has(row.seq));
+        Ok(true)
     }
 
-    /// The rows of an object, by their ids: the event's own id of each; `None` where it is gone.
-    fn held(&self, store: &dyn Store, key: &str, bytes: u64) -> Result<Option<Held>, ReadError> {
-        let mut held = Held::new();
-        let mut add = |row: Result<ReadRow, ReadError>| -> Result<(), ReadError> {
-            let row = row?;
-            held.extend(row.id.map(|id| (id, row.event.event_id)));
-            Ok(())
-        };
+    /// What an object has of `rows`; `None` where it is gone.
+    fn held<'r>(
+        &self,
+        store: &dyn Store,
+        key: &str,
+        bytes: u64,
+        rows: &[Row<'r>],
+    ) -> Result<Option<Compared<'r>>, ReadError> {
+        let mut held = Compared::with(rows.iter());
+        let mut add = |row: Result<ReadRow, ReadError>| row.map(|row| held.take(&row));
         #[cfg(feature = "parquet")]
         if self.place.format == Format::Parquet {
             let Some(opened) = Opened::open(store, key, bytes)? else { return Ok(None) };
@@ -412,7 +416,9 @@ impl DatasetAdapter for ObjectStoreAdapter {
             return Ok(());
         }
         check_memory(batch, self.place.format, self.place.compression)?;
-        cut(batch).iter().try_for_each(|part| self.store_part(part, batch))
+        let mut others = BTreeSet::new();
+        cut(batch).iter().try_for_each(|part| self.store_part(part, batch, &mut others))?;
+        compare::answer(batch, &others)
     }
 
     fn prepare(&self) -> Result<(), AdapterError> {

@@ -162,6 +162,20 @@ fn check(rows: &[ReadRow], when: &str) {
     assert!(ids.values().all(|times| *times == 1), "{when}: two events have one id");
 }
 
+#[cfg(feature = "parquet")]
+#[test]
+fn of_objects_each_event_is_stored_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let fresh = std::cell::Cell::new(0);
+    let url = |scheme: &str| {
+        fresh.set(fresh.get() + 1);
+        format!("{scheme}://{}/{}/?format=parquet", folder.path().display(), fresh.get())
+    };
+    hold(|| url("file"), crate::objects::common::all);
+    #[cfg(feature = "delta")]
+    hold(|| url("delta+file").replace("?format=parquet", ""), crate::delta::common::all);
+}
+
 /// The same of database servers.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) mod servers {

@@ -8,11 +8,11 @@ mod build;
 #[cfg(all(test, unix))]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use namel3ss_safety::adapter::ReadError;
-use namel3ss_safety::{AdapterError, Durability, Timestamp};
+use namel3ss_safety::{AdapterError, Durability, Seq, Timestamp};
 
 use self::build::{Built, build};
 use self::plan::{Chosen, plan};
@@ -353,6 +353,7 @@ impl ObjectStoreAdapter {
         rows: &mut Rows<'_, '_>,
         folder: &str,
         objects: &[Object],
+        others: &mut BTreeSet<Seq>,
     ) -> Result<(), AdapterError> {
         debug_assert!(objects.iter().all(|object| object.name.starts_with(MERGED)));
         for object in objects {
@@ -360,7 +361,11 @@ impl ObjectStoreAdapter {
             match Opened::open(&*self.store, &key, object.bytes) {
                 Ok(Some(opened)) => {
                     // One without a note is somebody else's.
-                    if let Some(ids) = ids(&opened.footer) {
+                    if let Some(ids) = ids(&opened.footer)
+                        && rows.iter().any(|row| ids.contains(row.journal, row.seq))
+                        && !self.leave_out(rows, &key, object.bytes, &object.name, others)?
+                    {
+                        // Merged further meanwhile, so that nothing of it can be compared.
                         keep(rows, |row| !ids.contains(row.journal, row.seq));
                     }
                 }

@@ -9,7 +9,7 @@
 //! new. Files that no commit names, as a crash leaves them, are none of the table's: `VACUUM` removes
 //! them.
 
-use namel3ss_safety::{AdapterError, BatchId, Durability, FIELDS, Row, Timestamp};
+use namel3ss_safety::{AdapterError, BatchId, Durability, FIELDS, JournalId, Row, Seq, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::log::{Log, refuse};
@@ -59,6 +59,13 @@ pub(super) fn put(log: &Log, part: &Part<'_>, layout: Layout) -> Result<Value, A
         "dataChange": true,
         "stats": stats(&part.rows).to_string(),
     }}))
+}
+
+/// The first and the last seq in a file of ours, by its path; `None` for any other.
+pub(super) fn seqs(path: &str, journal: JournalId) -> Option<(Seq, Seq)> {
+    let name = path.rsplit('/').next()?;
+    let (stem, _) = name.rsplit_once('_')?;
+    key::seqs(&format!("{stem}.parquet"), journal, "parquet")
 }
 
 /// How many rows there are and between what bounds they lie. Of the texts, only `journal_id` has

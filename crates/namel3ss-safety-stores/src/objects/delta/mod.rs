@@ -33,14 +33,14 @@ mod readable;
 mod added;
 mod read;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use namel3ss_safety::{
     AdapterError, Batch, Batching, DatasetAdapter, Delivery, Durability, Failure, JournalId, Level,
-    Notice, Notices, Timestamp,
+    Notice, Notices, Row, Seq, Timestamp,
 };
 use serde_json::{Value, json};
 
@@ -49,6 +49,7 @@ pub use self::read::{Reader, damaged_checkpoints, read};
 
 use self::log::Log;
 use self::table::Table;
+use super::compare::{Compared, answer};
 use super::cut::{Part, cut};
 use super::encode::check_memory;
 use super::format::{Compression, Format};
@@ -177,15 +178,18 @@ impl DeltaAdapter {
         let journal = batch.id().journal;
         let begun = Instant::now();
         let mut files: Option<(Vec<u64>, Vec<Value>)> = None;
+        let mut known: BTreeSet<Seq>;
         for lost in 0_u32.. {
             let parts = missing(table, batch);
             let mut seqs: Vec<u64> =
                 parts.iter().flat_map(|part| part.rows.iter().map(|row| row.seq.0)).collect();
             if seqs.is_empty() {
                 self.tell(state, None);
-                return Ok(());
+                return self.compare(batch, &batch.rows().map(|row| row.seq).collect());
             }
             seqs.sort_unstable();
+            known = batch.rows().map(|row| row.seq).collect();
+            seqs.iter().for_each(|seq| _ = known.remove(&Seq(*seq)));
             // Written once, unless somebody else has stored some of the rows meanwhile.
             let adds = match files.take() {
                 Some((of, adds)) if of == seqs => adds,
@@ -200,7 +204,7 @@ impl DeltaAdapter {
                 table.committed(mark, &txns);
                 let made = checkpoint::after_commit(&self.log, table, self.place.checkpoint);
                 self.tell(state, made.err().as_ref());
-                return Ok(());
+                return self.compare(batch, &known);
             }
             let layout = table.layout;
             table.catch_up(&self.log)?;
@@ -216,6 +220,29 @@ impl DeltaAdapter {
             std::thread::sleep(most.mul_f64(fastrand::f64()));
         }
         Ok(())
+    }
+
+    /// Whether the rows of these seqs, which the table had already, are the same events: by the files of
+    /// ours that are named after them.
+    fn compare(&self, batch: &Batch<'_>, known: &BTreeSet<Seq>) -> Result<(), AdapterError> {
+        let (Some(first), Some(last)) = (known.first(), known.last()) else { return Ok(()) };
+        let sent: Vec<Row<'_>> = batch.rows().filter(|row| known.contains(&row.seq)).collect();
+        let mut compared = Compared::with(sent.iter());
+        let files = read::files(&self.place, |path| {
+            file::seqs(path, batch.id().journal).is_some_and(|(a, b)| a <= *last && b >= *first)
+        });
+        let rows = match files {
+            // A table that others may write to, and that is not read here.
+            Err(error) if *error.failure() == Failure::Config => return Ok(()),
+            files => files?,
+        };
+        for row in rows {
+            let failed = |error| {
+                AdapterError::transient(format!("compare rows with the Delta table's: {error}"))
+            };
+            compared.take(&row.map_err(failed)?);
+        }
+        answer(batch, &compared.others().collect())
     }
 }
 

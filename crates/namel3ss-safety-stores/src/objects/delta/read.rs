@@ -117,6 +117,17 @@ pub fn damaged_checkpoints(place: &DeltaPlace) -> Result<Vec<String>, AdapterErr
     Ok(damaged)
 }
 
+/// The rows of those files of the table at `place` whose paths are wanted.
+pub(super) fn files(
+    place: &DeltaPlace,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Reader, AdapterError> {
+    let mut reader = Reader::open(place)?;
+    reader.look()?;
+    reader.pieces.retain(|piece| matches!(piece, Piece::File { file, .. } if wanted(&file.path)));
+    Ok(reader)
+}
+
 impl Reader {
     /// A reader of the table at `place`, which gives nothing before the first look.
     ///

@@ -1,7 +1,7 @@
 //! What the tests of every store share.
 
 use namel3ss_safety::adapter::ReadRow;
-use namel3ss_safety::conformance::{Subject, buffer, plain_event, run};
+use namel3ss_safety::conformance::{Subject, buffer, copies, plain_event, run};
 use namel3ss_safety::{JournalId, RowBuffer, SafetyEvent};
 use namel3ss_safety_stores::{objects, open};
 
@@ -12,12 +12,14 @@ pub(crate) fn conforms(fresh: impl Fn() -> String) {
 
 /// The same, with all rows of a dataset as `read` finds them.
 pub(crate) fn conforms_as_read(fresh: impl Fn() -> String, read: fn(&str) -> Vec<ReadRow>) {
-    run(|| {
+    let subject = || {
         let url = fresh();
         let (again, place) = (url.clone(), url.clone());
         Subject::new(open(&url).expect("a URL"), move || read(&place))
             .reopened_by(move || open(&again).expect("a URL"))
-    });
+    };
+    run(subject);
+    copies(subject);
 }
 
 /// All rows of a dataset.

@@ -113,8 +113,7 @@ fn what_lies_there_already_is_compared() {
         let others: Vec<SafetyEvent> = (7..10).map(plain_event).collect();
         let others = buffer(journal, 1, &others);
         let error = adapter.insert(&others.batch()).expect_err("other rows");
-        assert_eq!(*error.failure(), Failure::Config);
-        assert!(error.to_string().contains("holds something else, move it away"), "{error}");
+        assert_eq!(*error.failure(), Failure::IdsTaken(vec![0, 1, 2]));
 
         std::fs::write(&file, "no rows at all").unwrap();
         let error = adapter.insert(&same.batch()).expect_err("no rows");

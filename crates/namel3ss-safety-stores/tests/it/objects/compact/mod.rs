@@ -252,7 +252,7 @@ fn a_batch_that_is_sent_again_after_it_was_merged_is_known() {
         fill(&url);
         // In other batches, as a fallback file is replayed; and with rows that are new.
         let event = |seq: u64| SafetyEvent {
-            timestamp: Timestamp::from_micros(noon(1)),
+            timestamp: Timestamp::from_micros(noon(1) + (seq ^ 1).cast_signed() * 1_000_000),
             ..plain_event(seq)
         };
         let last = BATCHES * ROWS;

@@ -23,7 +23,7 @@ use parquet::file::statistics::Statistics;
 
 use super::columns;
 use super::pages;
-use super::read::{Rows, wrong};
+use super::read::{Rows, guarded, wrong};
 
 /// The most bytes that a row group may say it unpacks to where it is read at once: 1 GiB.
 const UNPACKED_BYTES_MAX: i64 = 1 << 30;
@@ -175,7 +175,7 @@ impl Footer {
             None => ProjectionMask::all(),
         };
         let file = file.with_projection(mask).with_row_groups(vec![group]).with_batch_size(rows);
-        file.build().map_err(wrong)?.map(|batch| batch.map_err(wrong)).collect()
+        guarded(|| file.build().map_err(wrong)?.map(|batch| batch.map_err(wrong)).collect())?
     }
 
     /// The rows of a group behind its first `skip`, some thousand in memory at a time.

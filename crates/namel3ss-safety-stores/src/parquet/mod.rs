@@ -29,6 +29,6 @@ mod merge;
 
 pub(crate) use self::footer::{Footer, Part, TAIL_BYTES};
 pub(crate) use self::merge::{KEYS, Key, Merger, keys, only};
-pub(crate) use self::read::Rows;
 pub use self::read::decode;
+pub(crate) use self::read::{Rows, guarded};
 pub use self::write::encode;

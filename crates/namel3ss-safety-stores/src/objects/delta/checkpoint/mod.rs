@@ -16,6 +16,7 @@ use super::log::{Listing, Log, Unread, unreadable};
 use super::replay::replay;
 use super::schema::Layout;
 use super::table::Table;
+use crate::parquet::guarded;
 
 /// Actions that are in memory at once, besides those of the commits since the last checkpoint.
 const ROWS: usize = 4096;
@@ -43,7 +44,9 @@ pub(super) fn read(
             let mask = ProjectionMask::columns(file.parquet_schema(), wanted.iter().copied());
             file = file.with_projection(mask);
         }
-        for batch in file.build().map_err(torn)? {
+        let mut batches = file.build().map_err(torn)?;
+        let damaged = |_| Unread::Torn(part.clone());
+        while let Some(batch) = guarded(|| batches.next()).map_err(damaged)? {
             let batch = batch.map_err(|error| torn(error.into()))?;
             for action in columns::actions(&batch) {
                 has.iter_mut().for_each(|(kind, has)| *has |= action.get(*kind).is_some());

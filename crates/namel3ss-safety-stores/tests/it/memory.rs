@@ -124,13 +124,18 @@ fn app() {
     let (kind, home) = (Kind::of(kind), PathBuf::from(home));
     let logger = (kind != Kind::Without).then(|| logger(kind, &home));
     let mut event = SafetyEvent { reason: Some("r".repeat(100)), ..SafetyEvent::default() };
-    let large = "l".repeat(LARGE_BYTES);
+    // Made once: this application must not fail for want of memory of its own.
+    let mut large = Some("l".repeat(LARGE_BYTES));
     for n in 0..EVENTS {
         event.trace_id = Some(format!("{n}"));
-        event.user_id = (n % 100 == 99).then(|| large.clone());
+        if n % 100 == 99 {
+            event.user_id = large.take();
+        } else if let Some(made) = event.user_id.take() {
+            large = Some(made);
+        }
         match &logger {
             Some(logger) => drop(logger.log(&event)),
-            None => drop(event.clone()),
+            None => drop(event.reason.clone()),
         }
     }
     let Some(logger) = logger else { return };

@@ -2,7 +2,7 @@
 //! every event of each is stored once.
 //!
 //! A copy is what one leaves on disk: a home with a journal of the same id and seqs, and events of its
-//! own in it. `N3_SAFETY_KILLS` sets how many kills there are at least.
+//! own in it. `N3_SAFETY_KILLS` sets how many kills there are at least, up to a hundred a dataset.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,6 +24,7 @@ use namel3ss_safety_stores::open;
 const JOB: &str = "N3_SAFETY_TEST_COPIES_JOB";
 const KILLS: &str = "N3_SAFETY_KILLS";
 const KILLS_DEFAULT: u64 = 12;
+const KILLS_MAX: u64 = 100;
 const COPIES: u64 = 3;
 /// Events of each copy; the first is from before they were made.
 const EVENTS: u64 = 11;
@@ -32,7 +33,7 @@ const EVENTS: u64 = 11;
 /// there in the end.
 pub(crate) fn hold(mut url: impl FnMut() -> String, read: impl Fn(&str) -> Vec<ReadRow>) {
     let wanted = std::env::var(KILLS).ok().and_then(|kills| kills.parse().ok());
-    let wanted: u64 = wanted.unwrap_or(KILLS_DEFAULT);
+    let wanted = wanted.unwrap_or(KILLS_DEFAULT).min(KILLS_MAX);
     let seed = fastrand::u64(..);
     let mut random = fastrand::Rng::with_seed(seed);
     let mut kills = 0;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use namel3ss_safety::{DropReason, Level, Logged, SafetyEventLogger};
 
@@ -148,24 +148,29 @@ fn a_journal_whose_folder_is_removed_is_made_anew_and_goes_on() {
     (1..=500).for_each(|n| _ = logger.log(&event(n)));
     assert!(logger.flush(Some(Duration::from_secs(20))).complete);
     let folder = logger.journal_folder().unwrap();
-    for round in 1..=2 {
+    let mut quickest = Duration::MAX;
+    for round in 1..=4 {
         fs::remove_dir_all(place.home()).unwrap();
+        let removed = Instant::now();
         (1..=2000).for_each(|n| {
             assert!(matches!(logger.log(&event(10_000 * round + n)), Logged::Journaled(_)));
         });
         until("the folder", || folder.join("lock").exists());
+        quickest = quickest.min(removed.elapsed());
         (2001..=4000).for_each(|n| _ = logger.log(&event(10_000 * round + n)));
         assert!(logger.flush(Some(Duration::from_secs(20))).complete);
     }
+    // The quickest: what else the machine does may hold up any one of them.
+    assert!(quickest < Duration::from_millis(500), "{quickest:?}");
     let stats = logger.stats();
     adds_up(&stats);
-    assert_eq!((stats.total_logged, stats.total_flushed), (8500, 8500), "{stats:?}");
+    assert_eq!((stats.total_logged, stats.total_flushed), (16_500, 16_500), "{stats:?}");
     let names: Vec<_> = fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(names.iter().any(|name| name.to_string_lossy().starts_with("cursor-")), "{names:?}");
     assert!(logger.notices().iter().any(|n| n.kind == "ring" && n.text.contains("was removed")));
     assert!(logger.stop(Some(Duration::from_secs(20))).complete);
     drop(logger);
-    assert_eq!(read(&path).len(), 8500);
+    assert_eq!(read(&path).len(), 16_500);
 }
 
 /// What was not delivered when the folder went is in the segment of now, by its descriptor, and in

@@ -6,8 +6,8 @@ use std::io::{Seek as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use namel3ss_safety::conformance::plain_event;
-use namel3ss_safety::{JournalId, Level, RowBuffer, Seq};
+use namel3ss_safety::conformance::{buffer, plain_event};
+use namel3ss_safety::{JournalId, Level, RowBuffer, SafetyEvent, Seq, Timestamp};
 
 use crate::adapters::{FILES, each, insert, open, read, rows, seqs, sidecar};
 
@@ -278,6 +278,14 @@ fn fixture() -> PathBuf {
 #[test]
 fn sidecars_of_the_first_version_are_read() {
     let journal = JournalId(*b"\x01\x99fixture\x7f\x80 one\0");
+    // As they are in there: other events of the same ids would be stored beside them.
+    let at = |n: u64| Timestamp::from_micros(1_763_900_000_000_000 + n.cast_signed());
+    let rows = |journal, first, count| {
+        let events = first..first + count;
+        let events: Vec<SafetyEvent> =
+            events.map(|n| SafetyEvent { timestamp: at(n), ..plain_event(n) }).collect();
+        buffer(journal, first, &events)
+    };
     for (name, in_place) in FILES.iter().flat_map(|name| [(name, false), (name, true)]) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);

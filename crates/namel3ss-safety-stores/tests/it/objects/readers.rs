@@ -28,7 +28,8 @@ fn nameable() -> (Vec<SafetyEvent>, Vec<SafetyEvent>) {
 #[test]
 fn pyarrow_polars_duckdb_and_pandas_read_every_row_as_it_was() {
     let (mut events, extremes) = nameable();
-    let noon: Timestamp = "2026-03-01T12:00:00Z".parse().expect("a time");
+    // On a day of its own.
+    let noon: Timestamp = "2026-03-02T12:00:00Z".parse().expect("a time");
     events.extend((0..30_000_u64).map(|n| SafetyEvent {
         timestamp: Timestamp::from_micros(noon.micros() + n.cast_signed() * 1_000),
         action: SafetyAction::ALL[(n % 4) as usize],

@@ -5,7 +5,6 @@ use namel3ss_safety::{JournalId, SafetyEvent, Timestamp};
 use namel3ss_safety_stores::objects::{Place, Reader};
 use namel3ss_safety_stores::open;
 
-use super::common::rows;
 use super::server::Server;
 
 fn seqs_of(reader: &mut Reader) -> Vec<u64> {
@@ -56,6 +55,11 @@ fn a_bucket_is_read_on_and_on() {
         // Stored in the same second they are read by their names.
         let journal = JournalId([2; 16]);
         let adapter = open(&url).expect("a URL");
+        let rows = |journal, first: u64, count| {
+            let now = |n| SafetyEvent { timestamp: Timestamp::now(), ..plain_event(n) };
+            let events: Vec<SafetyEvent> = (first..first + count).map(now).collect();
+            buffer(journal, first, &events)
+        };
         adapter.insert(&rows(JournalId([1; 16]), 1, 3).batch()).expect("stored");
         adapter.insert(&rows(journal, 101, 10).batch()).expect("stored");
         let mut all = reader(&url);

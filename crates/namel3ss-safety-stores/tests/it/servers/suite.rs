@@ -256,8 +256,15 @@ pub(crate) fn a_reader_gives_the_newest_and_then_what_comes<D: Database>() {
     let url = D::url(&fresh_table());
     let adapter = open(&url).unwrap();
     let journals = [JournalId::generate(), JournalId::generate()];
+    // Each batch later than the one before.
+    let mut after = 0;
+    let mut store = |journal, first: u64, count| {
+        after += 10_000;
+        let events: Vec<SafetyEvent> = (after..after + count).map(plain_event).collect();
+        adapter.insert(&buffer(journal, first, &events).batch()).unwrap();
+    };
     for journal in journals {
-        adapter.insert(&rows(journal, 1, 1200).batch()).unwrap();
+        store(journal, 1, 1200);
     }
     let mut following = reader(&url);
     let mut look = |newest| {
@@ -270,9 +277,9 @@ pub(crate) fn a_reader_gives_the_newest_and_then_what_comes<D: Database>() {
     };
     assert_eq!(look(Some(2)).unwrap(), [1199, 1200]);
     assert!(look(None).unwrap().is_empty());
-    adapter.insert(&rows(journals[0], 1201, 600).batch()).unwrap();
-    adapter.insert(&rows(journals[1], 1201, 1).batch()).unwrap();
-    adapter.insert(&rows(JournalId::generate(), 1, 1).batch()).unwrap();
+    store(journals[0], 1201, 600);
+    store(journals[1], 1201, 1);
+    store(JournalId::generate(), 1, 1);
     let mut found = look(None).unwrap();
     found.sort_unstable();
     let mut expected: Vec<u64> = (1201..=1800).chain([1, 1201]).collect();

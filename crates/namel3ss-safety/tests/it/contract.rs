@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use namel3ss_safety::conformance::{buffer, hostile_events, same_event};
+use namel3ss_safety::journal::recovery::RecoverError;
 use namel3ss_safety::{
     AdapterError, AdapterRegistry, Batch, Batching, DatasetAdapter, Delivery, DropReason,
     Durability, Failure, JournalKind, Level, Logged, ManualClock, MemoryAdapter, OverflowStrategy,
@@ -939,4 +940,30 @@ fn notices_of_a_long_outage_are_few() {
     assert!((3..=5).contains(&dropped.len()), "{dropped:?}");
     assert!(dropped[0].text.starts_with("1 event was dropped"), "{dropped:?}");
     adds_up(&logger.stats());
+}
+
+/// A report that prints an error and its causes said "no such file" twice.
+#[test]
+fn no_error_says_in_its_own_words_what_its_cause_says() {
+    let place = Place::new();
+    let missing = place.folder.path().join("missing.jsonl");
+    let not_found = || std::fs::read(&missing).unwrap_err();
+    let replay = || {
+        let options = namel3ss_safety::ReplayOptions::default();
+        namel3ss_safety::replay_file(&missing, &*Dataset::healthy(), options).unwrap_err()
+    };
+    let errors: [Box<dyn std::error::Error>; 4] = [
+        Box::new(AdapterError::io("open the dataset", not_found())),
+        Box::new(AdapterError::transient("reach the server").with_source(not_found())),
+        Box::new(replay()),
+        Box::new(RecoverError::Io(std::io::Error::other(AdapterError::transient("read it")))),
+    ];
+    for error in errors {
+        let (mut above, mut next) = (error.to_string(), error.source());
+        assert!(!above.is_empty());
+        while let Some(cause) = next {
+            assert!(!above.contains(&cause.to_string()), "{above}: {cause}");
+            (above, next) = (cause.to_string(), cause.source());
+        }
+    }
 }

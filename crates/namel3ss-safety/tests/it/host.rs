@@ -9,9 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use namel3ss_safety::journal::media::DiskFolder;
-use namel3ss_safety::journal::recovery::RecoverError;
 use namel3ss_safety::{
-    AdapterError, Batch, DatasetAdapter, Delivery, JournalId, Logged, MemoryAdapter, ReplayOptions,
+    AdapterError, Batch, DatasetAdapter, Delivery, JournalId, Logged, MemoryAdapter,
     SafetyEventLogger,
 };
 
@@ -448,30 +447,4 @@ fn a_notice_tells_the_causes_of_an_error_without_their_passwords() {
     assert!(texts.iter().any(|text| text.contains(told)), "{texts:?}");
     let files: Vec<String> = place.fallback_rows().iter().map(ToString::to_string).collect();
     assert!(!texts.iter().chain(&files).any(|text| text.contains("s3cret")), "{texts:?} {files:?}");
-}
-
-/// A report that prints an error and its causes said "no such file" twice.
-#[test]
-fn no_error_says_in_its_own_words_what_its_cause_says() {
-    let place = Place::new();
-    let missing = place.folder.path().join("missing.jsonl");
-    let not_found = || fs::read(&missing).unwrap_err();
-    let replay = || {
-        let options = ReplayOptions::default();
-        namel3ss_safety::replay_file(&missing, &*Dataset::healthy(), options).unwrap_err()
-    };
-    let errors: [Box<dyn std::error::Error>; 4] = [
-        Box::new(AdapterError::io("open the dataset", not_found())),
-        Box::new(AdapterError::transient("reach the server").with_source(not_found())),
-        Box::new(replay()),
-        Box::new(RecoverError::Io(std::io::Error::other(AdapterError::transient("read it")))),
-    ];
-    for error in errors {
-        let (mut above, mut next) = (error.to_string(), error.source());
-        assert!(!above.is_empty());
-        while let Some(cause) = next {
-            assert!(!above.contains(&cause.to_string()), "{above}: {cause}");
-            (above, next) = (cause.to_string(), cause.source());
-        }
-    }
 }

@@ -263,9 +263,7 @@ pub(crate) fn a_reader_gives_the_newest_and_then_what_comes<D: Database>() {
         let events: Vec<SafetyEvent> = (after..after + count).map(plain_event).collect();
         adapter.insert(&buffer(journal, first, &events).batch()).unwrap();
     };
-    for journal in journals {
-        store(journal, 1, 1200);
-    }
+    journals.iter().for_each(|journal| store(*journal, 1, 1200));
     let mut following = reader(&url);
     let mut look = |newest| {
         let mut found: Vec<u64> = Vec::new();

@@ -54,10 +54,12 @@ pub(super) fn enter(shared: &Arc<Shared>) {
 ///
 /// ```
 /// use namel3ss_safety::{AdapterRegistry, MemoryAdapter, SafetyEvent, SafetyEventLogger};
+/// use std::sync::Arc;
+/// use std::time::Duration;
 ///
 /// let home = tempfile::tempdir()?;
 /// let registry = AdapterRegistry::default();
-/// registry.register("safety_events", MemoryAdapter::default());
+/// registry.register("safety_events", Arc::new(MemoryAdapter::default()));
 /// let logger =
 ///     SafetyEventLogger::builder().adapter_registry(registry).home(home.path()).build()?;
 /// let _ = logger.log(&SafetyEvent::default());
@@ -66,7 +68,7 @@ pub(super) fn enter(shared: &Arc<Shared>) {
 /// namel3ss_safety::after_restore();
 /// let _ = logger.log(&SafetyEvent::default());
 /// assert_ne!(logger.journal_folder(), before);
-/// assert!(logger.stop(None).complete);
+/// assert!(logger.stop(Some(Duration::from_secs(10))).complete);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn after_restore() {

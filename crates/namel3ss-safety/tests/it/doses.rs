@@ -16,6 +16,7 @@ use crate::adapters::{open, read};
 use crate::bench::{Dataset, Place, adds_up, builder, event};
 use crate::children::this_binary;
 use crate::life::fork;
+use crate::limits::slow_loses_nothing;
 use crate::outage::settle;
 
 const JOB: &str = "N3_SAFETY_TEST_DOSE";
@@ -193,37 +194,7 @@ fn the_disk_is_bounded_for_minutes() {
 #[test]
 #[ignore = "ten seconds a batch: ./prove runs it"]
 fn a_destination_that_takes_ten_seconds_a_batch_loses_nothing() {
-    const EVENTS: u64 = 32_000;
-    for threads in [1, 8, 100] {
-        let place = Place::new();
-        let dataset = Dataset::new(|_| {
-            std::thread::sleep(Duration::from_secs(10));
-            Ok(())
-        });
-        let wait_max = Duration::from_secs(60);
-        dataset.set_batching(Batching { rows_max: 50_000, wait_max, ..Batching::default() });
-        let logger = place.builder(&dataset).backlog_limit_bytes(8 << 20).build().unwrap();
-        let longest = AtomicU64::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    for n in 0..EVENTS / threads {
-                        let call = Instant::now();
-                        let large = SafetyEvent { reason: Some("r".repeat(300)), ..event(n) };
-                        let logged = logger.log(&large);
-                        longest.fetch_max(call.elapsed().as_millis() as u64, Ordering::SeqCst);
-                        assert!(matches!(logged, Logged::Journaled(_)), "{logged:?}");
-                    }
-                });
-            }
-        });
-        assert!(logger.stop(Some(Duration::from_secs(180))).complete);
-        let stats = logger.stats();
-        adds_up(&stats);
-        assert_eq!((stats.total_dropped, stats.total_flushed), (0, EVENTS), "{threads} threads");
-        // 500 ms, and what a busy machine adds.
-        assert!(longest.load(Ordering::SeqCst) < 2_000, "{longest:?} ms, {threads} threads");
-    }
+    slow_loses_nothing(Duration::from_secs(10), 8 << 20, 32_000, Duration::from_secs(180));
 }
 
 /// Sends a signal by its name.

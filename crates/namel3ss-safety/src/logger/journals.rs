@@ -19,6 +19,8 @@ pub(super) struct Journals {
     begun: AtomicUsize,
     /// Those before this one are over.
     over: AtomicUsize,
+    /// Most loggers have no other: found without a further load.
+    first: OnceLock<Lane>,
     chunks: [OnceLock<Box<[OnceLock<Lane>]>>; CHUNKS],
 }
 
@@ -26,13 +28,15 @@ impl Journals {
     /// The one that events go to now.
     #[inline]
     pub(super) fn active(&self) -> Option<&Lane> {
-        self.get(self.begun.load(Ordering::Acquire).checked_sub(1)?)
+        let last = self.begun.load(Ordering::Acquire).checked_sub(1)?;
+        if last == 0 { self.first.get() } else { self.get(last) }
     }
 
     /// The one that was begun as the `index`th, counted from 0.
     #[inline]
     pub(super) fn get(&self, index: usize) -> Option<&Lane> {
-        let (chunk, at) = place(index);
+        let Some(further) = index.checked_sub(1) else { return self.first.get() };
+        let (chunk, at) = place(further);
         self.chunks.get(chunk)?.get()?.get(at)?.get()
     }
 
@@ -45,10 +49,14 @@ impl Journals {
     /// million journals.
     pub(super) fn push(&self, lane: Lane) -> bool {
         let index = self.len();
-        let (size, at) = place(index);
-        let Some(chunk) = self.chunks.get(size) else { return false };
-        let places = chunk.get_or_init(|| (0..1 << size).map(|_| OnceLock::new()).collect());
-        let pushed = places.get(at).is_some_and(|place| place.set(lane).is_ok());
+        let place = match index.checked_sub(1).map(place) {
+            None => Some(&self.first),
+            Some((size, at)) => self.chunks.get(size).and_then(|chunk| {
+                let places = || (0..1 << size).map(|_| OnceLock::new()).collect();
+                chunk.get_or_init(places).get(at)
+            }),
+        };
+        let pushed = place.is_some_and(|place| place.set(lane).is_ok());
         if pushed {
             self.begun.store(index + 1, Ordering::Release);
         }

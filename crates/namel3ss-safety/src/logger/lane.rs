@@ -18,7 +18,7 @@ use super::merged::Merged;
 use super::reader::Reader;
 use crate::id::Seq;
 use crate::journal::media::MovableFolder;
-use crate::journal::{DropReason, Journal};
+use crate::journal::{AppendError, DropReason, Journal};
 use crate::locks::lock;
 use crate::process::effective_user;
 use crate::stats::Counters;
@@ -83,6 +83,15 @@ pub(super) struct Lane {
 /// The journal takes no more events: another one does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Closed;
+
+/// Why an event is not simply appended.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// Something must be looked at first.
+    Gated,
+    /// The journal can't take it.
+    Full(AppendError),
+}
 
 /// What became of an event; `None` where it would have to wait, and may not.
 type Accepted = Result<Option<Logged>, Closed>;
@@ -159,25 +168,40 @@ impl Lane {
         }
     }
 
-    /// Appends an event's payload, or does with it what the strategy says; `None` where it would
-    /// have to wait, and may not.
+    /// Appends an event's payload where nothing need be looked at. The usual way in, which gives a
+    /// seq alone: a larger result would be written and read again, for 5 ns.
+    ///
+    /// # Errors
+    /// What [`accept_refused`](Self::accept_refused) needs to go on.
+    #[inline]
+    pub(super) fn append(&self, payload: &[u8], host: &dyn Host) -> Result<Seq, Refused> {
+        if self.gated.load(Ordering::Acquire) {
+            return Err(Refused::Gated);
+        }
+        let seq = self.journal.append(payload).map_err(Refused::Full)?;
+        if seq.0.wrapping_sub(self.handed.load(Ordering::Relaxed)) >= self.buffer_size {
+            host.buffer_full();
+            self.look_now_and_then(seq, payload, host);
+        }
+        Ok(seq)
+    }
+
+    /// Appends a payload that [`append`](Self::append) has refused, or does with it what the strategy
+    /// says; `None` where it would have to wait, and may not.
     ///
     /// # Errors
     /// If the journal was closed before it had the event.
-    #[inline]
-    pub(super) fn accept(&self, payload: &[u8], patience: Patience, host: &dyn Host) -> Accepted {
-        if self.gated.load(Ordering::Acquire) {
-            return self.accept_gated(payload, patience, host);
-        }
-        match self.journal.append(payload) {
-            Ok(seq) => {
-                if seq.0.wrapping_sub(self.handed.load(Ordering::Relaxed)) >= self.buffer_size {
-                    host.buffer_full();
-                    self.look_now_and_then(seq, payload, host);
-                }
-                Ok(Some(self.logged(seq)))
-            }
-            Err(error) => self.accept_full(payload, error, patience, host),
+    #[cold]
+    pub(super) fn accept_refused(
+        &self,
+        payload: &[u8],
+        refused: Refused,
+        patience: Patience,
+        host: &dyn Host,
+    ) -> Accepted {
+        match refused {
+            Refused::Gated => self.accept_gated(payload, patience, host),
+            Refused::Full(error) => self.accept_full(payload, error, patience, host),
         }
     }
 
@@ -190,8 +214,9 @@ impl Lane {
         }
     }
 
+    /// What is answered for a seq.
     #[inline]
-    fn logged(&self, seq: Seq) -> Logged {
+    pub(super) fn logged(&self, seq: Seq) -> Logged {
         if self.ground == Ground::Memory { Logged::Buffered(seq) } else { Logged::Journaled(seq) }
     }
 

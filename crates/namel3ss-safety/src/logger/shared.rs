@@ -14,7 +14,7 @@ use super::config::Config;
 use super::host::Host;
 use super::journals::Journals;
 use super::keeper;
-use super::lane::{Closed, Lane, Patience};
+use super::lane::{Lane, Patience, Refused};
 use super::life::Life;
 use super::report::Said;
 use super::threads::Threads;
@@ -170,19 +170,32 @@ impl Shared {
             Some(lane) => lane,
             None => self.open_lane(),
         };
-        match lane.accept(payload, patience, &Hosted(self)) {
-            Ok(logged) => logged,
-            Err(Closed) => self.accept_again(payload, patience),
+        match lane.append(payload, &Hosted(self)) {
+            Ok(seq) => Some(lane.logged(seq)),
+            Err(refused) => self.accept_refused(lane, refused, payload, patience),
         }
     }
 
-    /// After a journal was closed: the next one was there before, and has room.
+    /// Where a journal was closed meanwhile, the next one was there before, and has room.
     #[cold]
-    fn accept_again(self: &Arc<Self>, payload: &[u8], patience: Patience) -> Option<Logged> {
+    fn accept_refused(
+        self: &Arc<Self>,
+        lane: &Lane,
+        refused: Refused,
+        payload: &[u8],
+        patience: Patience,
+    ) -> Option<Logged> {
+        let host = Hosted(self);
+        let (mut lane, mut refused) = (lane, refused);
         loop {
-            if let Ok(logged) = self.open_lane().accept(payload, patience, &Hosted(self)) {
+            if let Ok(logged) = lane.accept_refused(payload, refused, patience, &host) {
                 return logged;
             }
+            lane = self.open_lane();
+            refused = match lane.append(payload, &host) {
+                Ok(seq) => return Some(lane.logged(seq)),
+                Err(again) => again,
+            };
         }
     }
 

@@ -6,6 +6,8 @@
 #![expect(unsafe_code, reason = "mmap has no safe form; this module gives it one")]
 
 use std::io;
+use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 #[cfg(unix)]
@@ -18,7 +20,10 @@ use super::sigbus::{self, Watched};
 /// [damaged](Self::is_damaged) from then on.
 #[derive(Debug)]
 pub struct Mapping {
-    words: Words,
+    /// Of [`words`](Self::words), whoever owns them: `log()` asks for them several times.
+    address: NonNull<AtomicU64>,
+    count: usize,
+    owner: Owner,
     damaged: &'static AtomicBool,
     #[cfg(unix)]
     watched: Option<Watched>,
@@ -27,15 +32,15 @@ pub struct Mapping {
 /// Of memory that is shared with no file.
 static NEVER: AtomicBool = AtomicBool::new(false);
 
+/// Whose the memory is.
 #[derive(Debug)]
-enum Words {
+enum Owner {
+    /// This value's: a mapping.
     #[cfg(unix)]
-    Mapped {
-        address: std::ptr::NonNull<AtomicU64>,
-        bytes: usize,
-    },
-    Heap(Box<[AtomicU64]>),
-    Shared(std::sync::Arc<Mapping>),
+    Mapped,
+    /// This value's: a leaked box.
+    Heap,
+    Another(Arc<Mapping>),
 }
 
 // SAFETY: the mapping is plain memory that this value owns until it is dropped; access goes
@@ -93,9 +98,9 @@ impl Mapping {
 
     #[cfg(unix)]
     fn own(address: *mut core::ffi::c_void, bytes: usize) -> io::Result<Self> {
-        let address = std::ptr::NonNull::new(address.cast())
-            .ok_or_else(|| io::Error::other("mmap gave no address"))?;
-        Ok(Self { words: Words::Mapped { address, bytes }, damaged: &NEVER, watched: None })
+        let address =
+            NonNull::new(address.cast()).ok_or_else(|| io::Error::other("mmap gave no address"))?;
+        Ok(Self { address, count: bytes / 8, owner: Owner::Mapped, damaged: &NEVER, watched: None })
     }
 
     /// Memory of its own, zero until written.
@@ -110,8 +115,12 @@ impl Mapping {
     /// A little memory of its own, zero until written, where none can be mapped.
     #[must_use]
     pub fn heap(bytes: usize) -> Self {
+        let words: Box<[AtomicU64]> = (0..bytes / 8).map(|_| AtomicU64::new(0)).collect();
+        let words = NonNull::from(Box::leak(words));
         Self {
-            words: Words::Heap((0..bytes / 8).map(|_| AtomicU64::new(0)).collect()),
+            address: words.cast(),
+            count: words.len(),
+            owner: Owner::Heap,
             damaged: &NEVER,
             #[cfg(unix)]
             watched: None,
@@ -120,9 +129,11 @@ impl Mapping {
 
     /// The same memory under another owner.
     #[must_use]
-    pub fn shared(mapping: std::sync::Arc<Self>) -> Self {
+    pub fn shared(mapping: Arc<Self>) -> Self {
         Self {
-            words: Words::Shared(mapping),
+            address: mapping.address,
+            count: mapping.count,
+            owner: Owner::Another(mapping),
             damaged: &NEVER,
             #[cfg(unix)]
             watched: None,
@@ -151,18 +162,18 @@ impl Mapping {
         #[cfg(unix)]
         {
             use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
-            let (address, bytes) = match &self.words {
-                Words::Mapped { address, bytes } => (address.as_ptr(), *bytes),
-                Words::Shared(mapping) => return mapping.let_go(),
-                Words::Heap(_) => return,
-            };
+            match &self.owner {
+                Owner::Mapped => {}
+                Owner::Another(mapping) => return mapping.let_go(),
+                Owner::Heap => return,
+            }
             // SAFETY: the range is exactly that of the live mapping which this value owns. What is
             // mapped in its place is as long, and may be read and written in the same ways, so that
             // each borrow of its words stays good; they are atomics, which may change at any time.
             let _ = unsafe {
                 mmap_anonymous(
-                    address.cast(),
-                    bytes,
+                    self.address.as_ptr().cast(),
+                    self.bytes(),
                     ProtFlags::READ | ProtFlags::WRITE,
                     MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE,
                 )
@@ -172,7 +183,7 @@ impl Mapping {
             }
         }
         #[cfg(not(unix))]
-        if let Words::Shared(mapping) = &self.words {
+        if let Owner::Another(mapping) = &self.owner {
             mapping.let_go();
         }
     }
@@ -181,16 +192,13 @@ impl Mapping {
     #[inline]
     #[must_use]
     pub fn words(&self) -> &[AtomicU64] {
-        match &self.words {
-            #[cfg(unix)]
-            // SAFETY: the address is that of a live mapping of `bytes` bytes, page-aligned and
-            // hence aligned for AtomicU64; it is unmapped only in `drop`, after this borrow.
-            Words::Mapped { address, bytes } => unsafe {
-                std::slice::from_raw_parts(address.as_ptr(), *bytes / 8)
-            },
-            Words::Heap(words) => words,
-            Words::Shared(mapping) => mapping.words(),
-        }
+        // SAFETY: the address is that of `count` words, aligned for them, which are mapped or leaked
+        // by this value or by the one that it keeps; they go in `drop` alone, after this borrow.
+        unsafe { std::slice::from_raw_parts(self.address.as_ptr(), self.count) }
+    }
+
+    fn bytes(&self) -> usize {
+        8 * self.count
     }
 
     /// Takes the pages of `bytes` bytes from byte `from` now, so that no later write faults.
@@ -199,12 +207,12 @@ impl Mapping {
         #[cfg(target_os = "linux")]
         {
             use rustix::mm::{Advice, madvise};
-            let Words::Mapped { address, bytes: all } = &self.words else { return };
-            if from.is_multiple_of(4096) && from + bytes <= *all {
+            let mapped = matches!(self.owner, Owner::Mapped);
+            if mapped && from.is_multiple_of(4096) && from + bytes <= self.bytes() {
                 // SAFETY: the range lies inside the live mapping; populating changes no byte.
                 let _ = unsafe {
                     madvise(
-                        address.as_ptr().byte_add(from).cast(),
+                        self.address.as_ptr().byte_add(from).cast(),
                         bytes,
                         Advice::LinuxPopulateWrite,
                     )
@@ -218,13 +226,20 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        #[cfg(unix)]
-        {
-            let Words::Mapped { address, bytes } = &self.words else { return };
-            // Before the addresses can be somebody else's.
-            self.watched = None;
-            // SAFETY: this value owns the mapping, and no borrow of it can be alive here.
-            let _ = unsafe { rustix::mm::munmap(address.as_ptr().cast(), *bytes) };
+        match self.owner {
+            #[cfg(unix)]
+            Owner::Mapped => {
+                // Before the addresses can be somebody else's.
+                self.watched = None;
+                // SAFETY: this value owns the mapping, and no borrow of it can be alive here.
+                let _ = unsafe { rustix::mm::munmap(self.address.as_ptr().cast(), self.bytes()) };
+            }
+            Owner::Heap => {
+                let words = NonNull::slice_from_raw_parts(self.address, self.count);
+                // SAFETY: `heap` has leaked a box of so many words there, which this value owns.
+                drop(unsafe { Box::from_raw(words.as_ptr()) });
+            }
+            Owner::Another(_) => {}
         }
     }
 }
@@ -254,10 +269,10 @@ impl ForkGuard {
     fn wiped_page() -> Option<Mapping> {
         use rustix::mm::{Advice, madvise};
         let page = Mapping::anonymous(4096).ok()?;
-        let Words::Mapped { address, bytes } = &page.words else { return None };
         // SAFETY: the range is exactly the private anonymous page that was just mapped; only the
         // child's copy of it is ever emptied.
-        unsafe { madvise(address.as_ptr().cast(), *bytes, Advice::LinuxWipeOnFork) }.ok()?;
+        unsafe { madvise(page.address.as_ptr().cast(), page.bytes(), Advice::LinuxWipeOnFork) }
+            .ok()?;
         page.words()[0].store(1, Ordering::Relaxed);
         Some(page)
     }

@@ -172,9 +172,9 @@ fn of_objects_each_event_is_stored_once() {
         fresh.set(fresh.get() + 1);
         format!("{scheme}://{}/{}/?format=parquet", folder.path().display(), fresh.get())
     };
-    hold(|| url("file"), crate::objects::common::all);
+    hold(|| url("file"), crate::objects::support::all);
     #[cfg(feature = "delta")]
-    hold(|| url("delta+file").replace("?format=parquet", ""), crate::delta::common::all);
+    hold(|| url("delta+file").replace("?format=parquet", ""), crate::delta::support::all);
 }
 
 /// The same of database servers.

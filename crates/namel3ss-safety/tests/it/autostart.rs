@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use namel3ss_safety::{DropReason, Level, Logged, Notices, OverflowStrategy, SafetyEvent};
 
-use crate::bench::{Dataset, Place, adds_up, builder, event, numbers, until};
+use crate::support::{Dataset, Place, adds_up, builder, event, numbers, until};
 
 /// Nobody called `start`, and with `drop_oldest` all but the last `buffer_size` events were dropped,
 /// without a word.

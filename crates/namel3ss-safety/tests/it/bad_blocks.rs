@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use namel3ss_safety::journal::media::{Folder, MemoryFolder};
 
-use crate::bench::Dataset;
 use crate::damage::subject;
-use crate::decided::{Decide, Decided};
 use crate::recovery::{Recovered, recover};
+use crate::scripted_folder::{Decide, Decided};
+use crate::support::Dataset;
 
 /// A disk of which some blocks can't be read: in which file, and which of its bytes lie in them; it
 /// can't be opened at all where there are none.
@@ -82,7 +82,7 @@ fn a_file_that_can_t_be_read_is_set_aside_and_outlives_its_journal() {
             let story = format!("{name}, {bad:?}");
             let left = subject.folder.copy();
             let disk = Arc::new(BadBlocks(name.clone(), bad));
-            let logger = crate::bench::builder(Dataset::named("memory://", |_| Ok(())))
+            let logger = crate::support::builder(Dataset::named("memory://", |_| Ok(())))
                 .no_fallback()
                 .medium(shared)
                 .left_behind(vec![Decided::folder(&left, &disk)])

@@ -13,8 +13,8 @@ use namel3ss_safety::{
     SafetyAction, SafetyEvent, SafetyEventLogger, SafetyEventSink, Seq, register,
 };
 
-use crate::bench::{Dataset, Place, adds_up, builder, event, numbers, until};
 use crate::children::this_binary;
+use crate::support::{Dataset, Place, adds_up, builder, event, numbers, until};
 
 const STRATEGIES: [OverflowStrategy; 3] =
     [OverflowStrategy::DropOldest, OverflowStrategy::DropNewest, OverflowStrategy::Block];

@@ -9,9 +9,9 @@ use std::time::Duration;
 use namel3ss_safety::{JournalKind, Logged};
 
 use crate::adapters::{FILES, open, read};
-use crate::bench::{adds_up, builder, event};
 use crate::children::this_binary;
 use crate::life::go_on;
+use crate::support::{adds_up, builder, event};
 
 const COPIES: &str = "N3_SAFETY_TEST_COPIED";
 

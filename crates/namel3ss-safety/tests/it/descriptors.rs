@@ -11,8 +11,8 @@ use namel3ss_safety::{DatasetAdapter, Logged, SafetyEventLogger};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::adapters::{open, read};
-use crate::bench::{Dataset, Place, builder, event, until};
 use crate::children::this_binary;
+use crate::support::{Dataset, Place, builder, event, until};
 
 const CHILD: &str = "N3_SAFETY_TEST_DESCRIPTORS";
 const SOON: Option<Duration> = Some(Duration::from_secs(30));

@@ -16,8 +16,8 @@ use namel3ss_safety::{
 };
 
 use crate::adapters::read;
-use crate::bench::{Dataset, Place, adds_up, builder, event, fallback_rows, until};
 use crate::children::this_binary;
+use crate::support::{Dataset, Place, adds_up, builder, event, fallback_rows, until};
 
 const CHILD: &str = "N3_SAFETY_TEST_DISK";
 
@@ -229,7 +229,7 @@ fn degraded_until(logger: &SafetyEventLogger, dataset: &Dataset, mend: impl FnOn
     assert!(logger.flush(None).complete);
     let mut ids = dataset.ids();
     ids.sort_by_key(|id| id.parse::<u64>().unwrap());
-    assert_eq!(ids, crate::bench::numbers(1..=500));
+    assert_eq!(ids, crate::support::numbers(1..=500));
     let stats = logger.stats();
     adds_up(&stats);
     assert_eq!((stats.total_logged, stats.total_flushed, stats.healthy), (500, 500, true));

@@ -12,7 +12,7 @@ use namel3ss_safety::{
     OverflowStrategy, SafetyEvent, SafetyEventLogger,
 };
 
-use crate::bench::{Dataset, Place, adds_up, event, fallback_rows, numbers, until};
+use crate::support::{Dataset, Place, adds_up, event, fallback_rows, numbers, until};
 
 /// A dataset that is dead until it is told otherwise.
 pub(crate) fn dead(identity: &str) -> Arc<Dataset> {

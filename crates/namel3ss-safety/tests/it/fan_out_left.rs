@@ -6,8 +6,8 @@ use std::time::Duration;
 use namel3ss_safety::journal::inspect;
 
 use crate::adapters::open;
-use crate::bench::{Dataset, Place, adds_up, event, numbers};
 use crate::fan_out::{dead, healthy, several};
+use crate::support::{Dataset, Place, adds_up, event, numbers};
 
 /// Logs 1 to 20, as far as the datasets take it, and goes away as a killed process does.
 fn leave(place: &Place, datasets: &[&Arc<Dataset>]) {
@@ -158,7 +158,7 @@ fn a_forked_child_delivers_to_each_and_files_for_each() {
     let (one, two) = (open(&at("one.jsonl")), open(&at("gone/two.jsonl")));
     // What stands there is no file.
     std::fs::create_dir_all(at("gone/two.jsonl")).unwrap();
-    let logger = crate::bench::builder(one)
+    let logger = crate::support::builder(one)
         .also_to(two)
         .home(place.home())
         .fallback_path(place.fallback())
@@ -186,7 +186,7 @@ fn a_forked_child_delivers_to_each_and_files_for_each() {
     assert_eq!(crate::adapters::read(&at("one.jsonl")).len(), 10);
     let folder = place.fallback().join(&stats.sinks[1].name);
     std::fs::remove_file(folder.join("destination")).unwrap();
-    assert_eq!(crate::bench::fallback_rows(&folder).len(), 10);
+    assert_eq!(crate::support::fallback_rows(&folder).len(), 10);
     drop(logger);
     assert_eq!(place.journals(), 0);
 }

@@ -10,8 +10,8 @@ use namel3ss_safety::{
     AdapterError, Builder, DropReason, JournalKind, Level, Notices, OverflowStrategy,
 };
 
-use crate::bench::{Dataset, Place, adds_up, builder, event, numbers};
 use crate::healthy::Gate;
+use crate::support::{Dataset, Place, adds_up, builder, event, numbers};
 
 const CHILD: &str = "N3_SAFETY_TEST_FORGOTTEN";
 /// Dropping takes 100 ms at most; the rest is for a machine that is busy.
@@ -127,7 +127,7 @@ fn what_was_meant_for_a_file_goes_there_at_the_end() {
     let build = || builder(dataset.clone()).home(place.home()).no_fallback();
     let logger = build().buffer_size(4).notices(notices.clone()).build().unwrap();
     (1..=10).for_each(|n| _ = logger.log(&event(n)));
-    crate::bench::until("the adapter", || gate.is_reached());
+    crate::support::until("the adapter", || gate.is_reached());
     fs::remove_file(place.home()).unwrap();
     drop(logger);
     let said = notices.take();
@@ -137,7 +137,7 @@ fn what_was_meant_for_a_file_goes_there_at_the_end() {
     let logger = build().build().unwrap();
     logger.start();
     // The worker of the one before holds the journal until its adapter has returned.
-    crate::bench::until("the events of the one before", || {
+    crate::support::until("the events of the one before", || {
         assert!(logger.flush(Some(Duration::from_secs(20))).complete);
         logger.stats().total_recovered == 10
     });

@@ -12,8 +12,8 @@ use namel3ss_safety::{
     Notice, OverflowStrategy, SafetyEventLogger,
 };
 
-use crate::bench::{Dataset, Place, adds_up, builder, event, until};
 use crate::life::fork;
+use crate::support::{Dataset, Place, adds_up, builder, event, until};
 
 const SOON: Option<Duration> = Some(Duration::from_secs(20));
 

@@ -15,8 +15,8 @@ use namel3ss_safety::{
 };
 
 use crate::adapters::{insert, open, read, rows};
-use crate::bench::{Dataset, Place, adds_up, builder, event, until};
 use crate::life::fork;
+use crate::support::{Dataset, Place, adds_up, builder, event, until};
 
 /// All asynchronous signals among the classic ones, as `/proc` shows a mask.
 const MASK: u64 = {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use namel3ss_safety::{AdapterError, Logged, OverflowStrategy, SafetyEventLogger, after_restore};
 
-use crate::bench::{Dataset, Place, adds_up, builder, event, numbers, until};
+use crate::support::{Dataset, Place, adds_up, builder, event, numbers, until};
 
 /// `after_restore` is for every logger of the process, also those of tests that `cargo test` runs
 /// beside this one: they would find journals that others have begun.

@@ -20,8 +20,8 @@ use namel3ss_safety::{
 };
 
 use crate::adapters::{FILES, open, read};
-use crate::bench::{Place, adds_up, builder, event};
 use crate::children::this_binary;
+use crate::support::{Place, adds_up, builder, event};
 
 const CHILD: &str = "N3_SAFETY_TEST_LIFE_OF";
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use namel3ss_safety::{AdapterError, Batching, Logged, SafetyEvent};
 
-use crate::bench::{Dataset, Place, adds_up, builder, event, until};
+use crate::support::{Dataset, Place, adds_up, builder, event, until};
 
 fn big(n: u64) -> SafetyEvent {
     SafetyEvent { reason: Some("r".repeat(300)), ..event(n) }

@@ -7,14 +7,14 @@ mod children;
 mod crashes;
 mod damage;
 mod bad_blocks;
-mod decided;
+mod scripted_folder;
 mod fixtures;
 mod limits;
 mod upgrade;
 mod kills;
 mod recovery;
 mod autostart;
-mod bench;
+mod support;
 mod contract;
 mod fan_out;
 mod fan_out_left;
@@ -47,4 +47,4 @@ mod forgotten;
 #[cfg(unix)]
 mod rings;
 #[cfg(target_os = "linux")]
-mod doses;
+mod long_faults;

@@ -20,7 +20,7 @@ use namel3ss_safety::{
 };
 use proptest::prelude::*;
 
-use crate::bench::{adds_up, event, fallback_rows};
+use crate::support::{adds_up, event, fallback_rows};
 
 /// The name of the first sink.
 const SINK: &str = "safety_events";

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tracing::field::{Field, Visit};
 use tracing::span;
 
-use crate::bench::{Dataset, Place, adds_up, builder, event};
+use crate::support::{Dataset, Place, adds_up, builder, event};
 
 const CHILD: &str = "N3_SAFETY_TEST_NOTICES";
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use namel3ss_safety::{AdapterError, Level, Logged, ManualClock, SafetyEventLogger};
 
-use crate::bench::{Dataset, Place, adds_up, builder, event, until};
+use crate::support::{Dataset, Place, adds_up, builder, event, until};
 
 /// Does whatever can be done within a moment.
 pub(crate) fn settle(logger: &SafetyEventLogger, clock: &ManualClock) {

@@ -20,7 +20,7 @@ use namel3ss_safety::{
     Logged, Notices, SafetyEventLogger, Seq, Timestamp, codec,
 };
 
-use crate::decided::{Decide, Decided};
+use crate::scripted_folder::{Decide, Decided};
 
 /// What a journal's folder gives after its process is gone.
 #[derive(Debug, Default)]

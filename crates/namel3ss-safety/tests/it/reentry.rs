@@ -9,7 +9,7 @@ use namel3ss_safety::{
     OverflowStrategy, SafetyEvent, SafetyEventLogger,
 };
 
-use crate::bench;
+use crate::support;
 
 #[derive(Debug, Default)]
 struct Talkative {
@@ -153,10 +153,10 @@ fn block_without_threads_delivers_on_the_callers_own() {
 fn a_flush_outlives_the_worker_that_it_waits_for() {
     let home = tempfile::tempdir().unwrap();
     let adapter = Arc::new(MemoryAdapter::default());
-    let logger = bench::builder(adapter.clone()).home(home.path()).build().unwrap();
+    let logger = support::builder(adapter.clone()).home(home.path()).build().unwrap();
     for _ in 0..300 {
         logger.start();
-        (1..=5).for_each(|n| _ = logger.log(&bench::event(n)));
+        (1..=5).for_each(|n| _ = logger.log(&support::event(n)));
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| assert!(logger.stop(None).complete));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use namel3ss_safety::{DropReason, Level, Logged, SafetyEventLogger};
 
 use crate::adapters::{open, read};
-use crate::bench::{Dataset, Place, adds_up, builder, event, until};
+use crate::support::{Dataset, Place, adds_up, builder, event, until};
 
 /// The ring's file.
 fn ring_of(logger: &SafetyEventLogger) -> PathBuf {

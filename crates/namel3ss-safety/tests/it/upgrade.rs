@@ -14,7 +14,7 @@ use namel3ss_safety::{
     Seq, codec,
 };
 
-use crate::bench::{Dataset, builder, event};
+use crate::support::{Dataset, builder, event};
 
 const JOURNAL: JournalId = JournalId(*b"\x01\x99upgrade\x7f\x80one\0\0");
 /// Where the first sink's rows went, and the second one's.

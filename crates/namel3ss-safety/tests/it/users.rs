@@ -12,7 +12,7 @@ use std::time::Duration;
 use namel3ss_safety::{Builder, DropReason, Level, Logged, SafetyEventLogger, Stats};
 
 use crate::adapters::{open, read};
-use crate::bench::{Place, adds_up, builder, event, until};
+use crate::support::{Place, adds_up, builder, event, until};
 
 /// A user that the password database does not know.
 const NOBODY: u32 = 54_321;

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use namel3ss_safety::{AdapterError, Failure, JournalId};
 use namel3ss_safety_stores::open;
 
-use super::common::{all, s3, with_table};
-use crate::objects::common::rows;
+use super::support::{all, s3, with_table};
 use crate::objects::server::Server;
+use crate::objects::support::rows;
 
 const JOB: &str = "N3_SAFETY_DELTA_JOB";
 const WRITERS: usize = 4;

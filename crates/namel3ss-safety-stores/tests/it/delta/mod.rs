@@ -1,6 +1,6 @@
 //! Delta Lake tables.
 
-pub(crate) mod common;
+pub(crate) mod support;
 mod table;
 mod torn;
 mod others;

@@ -7,9 +7,9 @@ use namel3ss_safety::{Failure, JournalId, SafetyAction, SafetyEvent, Timestamp};
 use namel3ss_safety_stores::open;
 use serde_json::Value;
 
-use super::common::{s3, seqs, with_table};
-use crate::objects::common::rows;
+use super::support::{s3, seqs, with_table};
 use crate::objects::server::{Server, python_with};
+use crate::objects::support::rows;
 
 fn python() -> String {
     python_with(&["deltalake", "polars", "pyarrow"])

@@ -9,10 +9,10 @@ use namel3ss_safety_stores::objects::delta::{DeltaPlace, Reader};
 use namel3ss_safety_stores::open;
 use serde_json::{Value, json};
 
-use super::common::{commit, of, s3, with_table};
 use super::others::other;
-use crate::objects::common::rows;
+use super::support::{commit, of, s3, with_table};
 use crate::objects::server::Server;
+use crate::objects::support::rows;
 use crate::objects::xml_store::{Honours, XmlStore};
 
 fn reader(url: &str) -> Reader {

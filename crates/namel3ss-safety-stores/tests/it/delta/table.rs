@@ -7,9 +7,9 @@ use namel3ss_safety::{Delivery, Failure, JournalId, SafetyEvent};
 use namel3ss_safety_stores::open;
 use serde_json::{Value, json};
 
-use super::common::{all, commit, conforms, of, s3, seqs, with_table};
-use crate::objects::common::rows;
+use super::support::{all, commit, conforms, of, s3, seqs, with_table};
 use crate::objects::server::Server;
+use crate::objects::support::rows;
 use crate::objects::xml_store::{Honours, XmlStore};
 
 #[test]

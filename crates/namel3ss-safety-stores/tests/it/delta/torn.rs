@@ -12,9 +12,9 @@ use namel3ss_safety_stores::objects::delta::{self, DeltaPlace};
 use namel3ss_safety_stores::open;
 use serde_json::{Value, json};
 
-use super::common::{seqs, with_table};
 use super::others::other;
-use crate::objects::common::rows;
+use super::support::{seqs, with_table};
+use crate::objects::support::rows;
 
 fn commit(table: &Path, version: u64) -> PathBuf {
     table.join(format!("_delta_log/{version:020}.json"))

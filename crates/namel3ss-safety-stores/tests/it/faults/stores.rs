@@ -33,7 +33,7 @@ fn a_folder_of_objects_holds_every_event_once() {
     hold(&Store {
         server: None,
         url: &|number, _| format!("file://{}/?seconds=0", folder_of(home.path(), number)),
-        read: &crate::objects::common::all,
+        read: &crate::objects::support::all,
         restart: None,
     });
 }
@@ -50,7 +50,7 @@ fn a_bucket_holds_every_event_once() {
                  &access_key_id=test&secret_access_key=testtest"
             )
         },
-        read: &crate::objects::common::all,
+        read: &crate::objects::support::all,
         restart: Some(&|| {
             let mut server = server.lock().expect("a lock");
             server.restart();
@@ -70,7 +70,7 @@ fn a_delta_table_holds_every_event_once() {
                  &timeout=1&access_key_id=test&secret_access_key=testtest"
             )
         },
-        read: &crate::delta::common::all,
+        read: &crate::delta::support::all,
         restart: None,
     });
 }

@@ -3,9 +3,9 @@
 use namel3ss_safety::{Failure, JournalId, Level};
 use namel3ss_safety_stores::open;
 
-use super::common::{rows, seqs};
 use super::server::Server;
 use super::stores::{gcs, s3, said_with};
+use super::support::{rows, seqs};
 use super::xml_store::{Demands, Honours, XmlStore};
 
 /// They counted as answers that stay, since their status is 400, and the batch was filed at once.
@@ -154,7 +154,7 @@ fn a_second_server_conforms_also_where_its_objects_are_locked() {
         assert_eq!(seqs(&url), (1..=9).collect::<Vec<_>>());
     }
     let next = std::cell::Cell::new(0);
-    super::common::conforms(|| {
+    super::support::conforms(|| {
         next.set(next.get() + 1);
         s3(server.port, &format!("suite/{}", next.get()))
     });

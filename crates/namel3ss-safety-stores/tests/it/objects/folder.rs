@@ -8,7 +8,7 @@ use namel3ss_safety::{
 };
 use namel3ss_safety_stores::{ObjectStoreAdapter, open};
 
-use super::common::{all, conforms, rows, seqs};
+use super::support::{all, conforms, rows, seqs};
 
 fn with_folder(check: impl Fn(&Path, &str)) {
     let folder = tempfile::tempdir().expect("a folder");

@@ -7,8 +7,8 @@ use std::time::Duration;
 use namel3ss_safety::{AdapterRegistry, JournalId, SafetyEvent, SafetyEventLogger};
 use namel3ss_safety_stores::{ObjectStoreAdapter, open};
 
-use super::common::{all, rows, seqs};
 use super::server::Server;
+use super::support::{all, rows, seqs};
 
 const JOB: &str = "N3_SAFETY_OBJECTS_JOB";
 const BATCHES: u64 = 40;

@@ -1,6 +1,6 @@
 //! Datasets of objects pass the suite, in every store and format, and what is particular to them.
 
-pub(crate) mod common;
+pub(crate) mod support;
 mod folder;
 #[cfg(all(feature = "object", feature = "parquet"))]
 pub(crate) mod server;

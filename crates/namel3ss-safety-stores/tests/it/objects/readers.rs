@@ -8,9 +8,9 @@ use namel3ss_safety::{JournalId, SafetyAction, SafetyEvent, Timestamp};
 use namel3ss_safety_stores::objects::{CompactOptions, Place, compact};
 use namel3ss_safety_stores::open;
 
-use super::common::{all, seqs_of};
 use super::server::{Server, python_with};
 use super::stores::{AZURE_KEY, azure, azurite};
+use super::support::{all, seqs_of};
 
 fn run(python: &str, arguments: &[&str]) -> String {
     let done = Command::new(python).args(arguments).output().expect("Python runs");

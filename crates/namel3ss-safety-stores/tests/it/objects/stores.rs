@@ -8,8 +8,8 @@ use std::time::Duration;
 use namel3ss_safety::{DatasetAdapter as _, Delivery, Failure, JournalId};
 use namel3ss_safety_stores::{ObjectStoreAdapter, open};
 
-use super::common::{conforms, rows, seqs};
 use super::server::Server;
+use super::support::{conforms, rows, seqs};
 use super::xml_store::{Honours, XmlStore};
 
 pub(super) fn s3(port: u16, place: &str) -> String {
@@ -287,7 +287,7 @@ fn azure_conforms() {
     #[cfg(feature = "delta")]
     {
         let tables = prefixes("tables");
-        crate::delta::common::conforms(|| format!("delta+{}", url(&tables())));
+        crate::delta::support::conforms(|| format!("delta+{}", url(&tables())));
     }
 
     let missing = url("p").replace("//safety", "//no-such-container");
@@ -306,7 +306,7 @@ fn gcs_conforms() {
     #[cfg(feature = "delta")]
     {
         let tables = prefixes("tables");
-        crate::delta::common::conforms(|| format!("delta+{}", gcs(store.port, &tables())));
+        crate::delta::support::conforms(|| format!("delta+{}", gcs(store.port, &tables())));
     }
     let again = gcs(store.port, "parquet/1");
     let adapter = open(&again).expect("a URL");

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use namel3ss_safety_stores::objects::{CompactOptions, CompactStep, Place, compact};
 use namel3ss_safety_stores::open;
 
-use super::super::common::all;
 use super::super::server::{Server, python_with};
+use super::super::support::all;
 use super::{BATCHES, Folder, JOURNALS, ROWS, TOTAL, batch, compacted, each_once, fill, options};
 use super::{raw, s3, small, store};
 

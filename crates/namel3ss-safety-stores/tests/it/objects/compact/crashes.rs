@@ -6,8 +6,8 @@ use std::time::Duration;
 use namel3ss_safety_stores::objects::{CompactOptions, CompactStep, Place, compact};
 use namel3ss_safety_stores::open;
 
-use super::super::common::all;
 use super::super::server::Server;
+use super::super::support::all;
 use super::{
     BATCHES, Folder, JOURNALS, TOTAL, batch, compacted, each_once, files, fill, options, store,
 };

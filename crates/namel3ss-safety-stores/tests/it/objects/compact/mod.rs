@@ -13,9 +13,9 @@ use namel3ss_safety::{DatasetAdapter, Failure, JournalId, RowBuffer, SafetyEvent
 use namel3ss_safety_stores::objects::{CompactOptions, CompactedDay, Place, compact};
 use namel3ss_safety_stores::open;
 
-use super::common::all;
 use super::server::Server;
 use super::stores::{self, azurite, gcs};
+use super::support::all;
 use super::xml_store::{Honours, XmlStore};
 
 const JOURNALS: [JournalId; 2] = [JournalId([1; 16]), JournalId([2; 16])];

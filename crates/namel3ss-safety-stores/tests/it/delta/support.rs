@@ -6,7 +6,7 @@ use namel3ss_safety::adapter::ReadRow;
 use namel3ss_safety_stores::objects::delta;
 use serde_json::Value;
 
-use crate::objects::common::{conforms_as_read, seqs_of};
+use crate::objects::support::{conforms_as_read, seqs_of};
 
 /// Runs the suite on tables that `fresh` names, none of which is there.
 pub(crate) fn conforms(fresh: impl Fn() -> String) {

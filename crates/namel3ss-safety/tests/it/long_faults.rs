@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use namel3ss_safety::{Batching, Logged, ManualClock, SafetyEvent, SafetyEventLogger};
 
 use crate::adapters::{open, read};
-use crate::bench::{Dataset, Place, adds_up, builder, event};
 use crate::children::this_binary;
 use crate::life::fork;
 use crate::limits::slow_loses_nothing;
 use crate::outage::settle;
+use crate::support::{Dataset, Place, adds_up, builder, event};
 
 const JOB: &str = "N3_SAFETY_TEST_DOSE";
 
@@ -84,7 +84,7 @@ fn six_hundred_orphans_are_adopted_with_few_descriptors() {
     let child = Command::new("sh")
         .args(["-c", &format!("ulimit -n {DESCRIPTORS}; exec \"$0\" \"$@\"")])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "doses::child", "--nocapture", "--ignored", "--test-threads", "2"])
+        .args(["--exact", "long_faults::child", "--nocapture", "--ignored", "--test-threads", "2"])
         .env(JOB, job)
         .output()
         .unwrap();
@@ -210,7 +210,7 @@ fn signal(child: &Child, name: &str) {
 fn stops_starts_and_stopped_processes_lose_nothing() {
     let place = Place::new();
     let home = place.home();
-    let mut child = this_binary("doses::child")
+    let mut child = this_binary("long_faults::child")
         .arg("--ignored")
         .env(JOB, format!("races {}", home.display()))
         .stdin(Stdio::piped())

@@ -1,16 +1,16 @@
 //! The command line: verbs, global options, and what becomes of what clap finds wrong.
 
 use std::ffi::OsString;
-use std::io::Read;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use namel3ss_safety::nearest::nearest;
 
 use crate::cmd;
+use crate::context::Context;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::io::{Interrupt, Io};
+use crate::io::Io;
 use crate::out::{Diagnostics, Format, Out};
 use crate::style::{Color, Style};
 
@@ -86,15 +86,6 @@ enum Verb {
     Man(cmd::man::Man),
 }
 
-/// What every verb is given.
-pub(crate) struct Context {
-    pub(crate) stdin: Box<dyn Read + Send>,
-    pub(crate) stdin_is_terminal: bool,
-    pub(crate) out: Out,
-    pub(crate) err: Diagnostics,
-    pub(crate) interrupt: Interrupt,
-}
-
 /// The definition of the command line: for completions, man pages and whoever documents it.
 #[must_use]
 pub fn command() -> clap::Command {
@@ -131,8 +122,8 @@ pub(crate) fn run(args: Vec<OsString>, io: Io) -> Exit {
         Verb::Compact(verb) => verb.run(&mut context),
         Verb::Doctor(verb) => verb.run(&mut context),
         Verb::Schema(verb) => verb.run(&mut context),
-        Verb::Completions(verb) => verb.run(&mut context),
-        Verb::Man(verb) => verb.run(&mut context),
+        Verb::Completions(verb) => verb.run(&mut context, command()),
+        Verb::Man(verb) => verb.run(&mut context, command()),
     };
     let flushed = context.out.flush();
     match done.and_then(|exit| flushed.map(|()| exit)) {

@@ -8,6 +8,7 @@
 //! the texts of events come from prompts, and URLs come with credentials.
 
 mod cli;
+mod context;
 mod exit;
 mod error;
 mod io;
@@ -30,6 +31,7 @@ mod recovery;
 mod source;
 mod tally;
 mod feed;
+mod shell;
 mod checks;
 mod cmd;
 

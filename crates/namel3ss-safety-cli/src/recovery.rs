@@ -27,7 +27,7 @@ pub(crate) fn open(destination: &str) -> Option<Arc<dyn DatasetAdapter>> {
 pub(crate) fn command(dataset: &str, destination: &str) -> String {
     let dataset = match dataset {
         crate::place::DEFAULT_DATASET => String::new(),
-        name => format!(" --dataset {}", super::checks::shell(name.as_ref())),
+        name => format!(" --dataset {}", crate::shell::shell(name.as_ref())),
     };
     let to = if open(destination).is_some() { "" } else { " --to URL" };
     format!("n3-safety recover{dataset}{to}")

@@ -6,9 +6,10 @@ use namel3ss_safety::Delivery;
 #[cfg(feature = "delta")]
 use namel3ss_safety_stores::objects::delta;
 
-use super::{Finding, shell};
+use super::finding::Finding;
 use crate::destination;
 use crate::place::{self, Place};
+use crate::shell::shell;
 use crate::source;
 
 pub(super) fn check(findings: &mut Vec<Finding>) {

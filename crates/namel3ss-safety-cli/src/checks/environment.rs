@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Finding;
+use super::finding::Finding;
 
 /// Folders that are emptied at a reboot, and with them every event that waits.
 const PASSING: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];

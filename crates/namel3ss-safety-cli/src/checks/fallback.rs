@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::{Finding, shell};
+use super::finding::Finding;
+use crate::shell::shell;
 use crate::{fallback, recovery};
 
 pub(super) fn check(home: &Path, findings: &mut Vec<Finding>) {

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::{Finding, shell};
+use super::finding::Finding;
+use crate::shell::shell;
 
 /// Below this not even one journal's ring and first segment fit.
 #[cfg(unix)]

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use namel3ss_safety::register;
 
-use super::{Finding, shell};
+use super::finding::Finding;
 use crate::journals::{self, Journal};
+use crate::shell::shell;
 
 pub(super) fn check(home: &Path, findings: &mut Vec<Finding>) {
     let before = findings.len();

@@ -5,7 +5,7 @@ use namel3ss_safety::{Failure, Timestamp};
 use namel3ss_safety_stores::objects::{CompactOptions, CompactStep, CompactedDay, compact};
 use serde_json::json;
 
-use crate::cli::Context;
+use crate::context::Context;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::out::Cell;

@@ -3,7 +3,7 @@
 use clap::Args;
 use clap_complete::Shell;
 
-use crate::cli::{Context, command};
+use crate::context::Context;
 use crate::error::Error;
 use crate::exit::Exit;
 
@@ -20,9 +20,13 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    pub(crate) fn run(&self, context: &mut Context) -> Result<Exit, Error> {
+    pub(crate) fn run(
+        &self,
+        context: &mut Context,
+        mut command: clap::Command,
+    ) -> Result<Exit, Error> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut command(), "n3-safety", &mut script);
+        clap_complete::generate(self.shell, &mut command, "n3-safety", &mut script);
         // A script is code: bash's uses tabs nowhere, zsh's and fish's are generated from our own
         // words only. The four-space indent keeps it so whatever the generator does.
         let script = String::from_utf8_lossy(&script).replace('\t', "    ");

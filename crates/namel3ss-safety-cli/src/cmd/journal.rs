@@ -7,7 +7,7 @@ use namel3ss_safety::home::home;
 use namel3ss_safety::journal::inspect::JournalInfo;
 use serde_json::{Value, json};
 
-use crate::cli::Context;
+use crate::context::Context;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::journals::{self, Fates, Journal as Found};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Command};
 use serde_json::{Map, Value};
 
-use crate::cli::{Context, command};
+use crate::context::Context;
 use crate::error::Error;
 use crate::exit::Exit;
 
@@ -21,8 +21,7 @@ pub(crate) struct Man {
 }
 
 impl Man {
-    pub(crate) fn run(&self, context: &mut Context) -> Result<Exit, Error> {
-        let mut root = command();
+    pub(crate) fn run(&self, context: &mut Context, mut root: Command) -> Result<Exit, Error> {
         root.build();
         let mut pages = Vec::new();
         collect(&root, root.get_name(), &mut pages)?;

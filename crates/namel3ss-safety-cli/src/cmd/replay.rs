@@ -10,7 +10,7 @@ use namel3ss_safety::sink::{FallbackFolder, ReplayError, ReplayOptions, replay_f
 use namel3ss_safety::{DatasetAdapter, Notice};
 use serde_json::{Value, json};
 
-use crate::cli::Context;
+use crate::context::Context;
 use crate::destination;
 use crate::error::Error;
 use crate::exit::Exit;

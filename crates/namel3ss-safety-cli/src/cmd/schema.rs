@@ -5,7 +5,7 @@ use namel3ss_safety_stores::schema::UnknownDialect;
 use namel3ss_safety_stores::{Dialect, Table, ddl};
 use serde_json::json;
 
-use crate::cli::Context;
+use crate::context::Context;
 use crate::error::Error;
 use crate::exit::Exit;
 

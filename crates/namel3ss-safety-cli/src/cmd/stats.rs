@@ -9,8 +9,8 @@ use namel3ss_safety::journal::account::Account;
 use namel3ss_safety::journal::slug;
 use serde_json::{Value, json};
 
-use crate::cli::Context;
 use crate::cmd::journal;
+use crate::context::Context;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::journals::{self, Fates, Journal};

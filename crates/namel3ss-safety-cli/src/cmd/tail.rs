@@ -8,7 +8,7 @@ use clap::Args;
 use namel3ss_safety::nearest::nearest;
 use namel3ss_safety::{JournalId, Seq, Timestamp};
 
-use crate::cli::Context;
+use crate::context::Context;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::filter::Filter;

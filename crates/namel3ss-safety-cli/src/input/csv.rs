@@ -9,7 +9,7 @@ use namel3ss_safety::parse::field_of;
 use serde_json::{Map, Value};
 
 use super::header::{Header, columns, sep_line};
-use super::{Follow, ITEM_BYTES_MAX, Item, Scanner};
+use super::scan::{Follow, ITEM_BYTES_MAX, Item, Scanner};
 
 /// The most cells of a record; a header of more names nothing that anybody wants to read.
 const CELLS_MAX: usize = 4096;

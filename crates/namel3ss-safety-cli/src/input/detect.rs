@@ -2,12 +2,28 @@
 
 use std::path::Path;
 
+use clap::ValueEnum;
 use namel3ss_safety::parse::field_of;
 use serde_json::{Deserializer, Value};
 
 use super::envelope::{RECORD_SEPARATOR, is_cri};
 use super::header::{Header, sep_line};
-use super::{Format, PEEK_BYTES};
+
+/// How much is looked at to tell the formats apart.
+pub(super) const PEEK_BYTES: usize = 64 << 10;
+
+/// How events are written in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// JSON objects, each on a line
+    #[value(alias = "jsonl")]
+    Ndjson,
+    /// A JSON array of objects, or objects over several lines
+    Json,
+    /// Cells with a header line; between them , ; a tab or |
+    #[value(alias = "tsv")]
+    Csv,
+}
 
 /// What the name of an input says.
 fn of_name(name: &Path) -> Option<Format> {

@@ -7,7 +7,8 @@ use namel3ss_safety::FIELDS;
 use namel3ss_safety::parse::field_of;
 use serde_json::{Map, Value};
 
-use super::{ITEM_BYTES_MAX, Item, parse_all};
+use super::scan::{ITEM_BYTES_MAX, Item};
+use super::value::parse_all;
 
 /// RFC 7464 begins each record with this.
 pub(super) const RECORD_SEPARATOR: u8 = 0x1e;

@@ -12,23 +12,15 @@ use std::time::{Duration, Instant};
 
 use namel3ss_safety::process;
 
-use super::{Input, Item, Options, Reader};
+use super::bytes::Reader;
+use super::pieces::Batch;
+use super::pieces::{Input, Options};
 use crate::io::Interrupt;
 
 /// How long a Ctrl-C may go unnoticed while nothing comes in.
 const NOTICE_WITHIN: Duration = Duration::from_millis(50);
 /// How many batches wait at most: an input is not read into memory.
 const BATCHES_MAX: usize = 4;
-
-/// The rows of one piece of the input.
-#[derive(Debug, Default)]
-pub(crate) struct Batch {
-    pub(crate) items: Vec<Item>,
-    /// How many bytes the piece had.
-    pub(crate) bytes: u64,
-    /// The names of keys or columns in the order of the input, with its first piece.
-    pub(crate) names: Vec<String>,
-}
 
 /// What came next.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::envelope::Envelope;
-use super::{ITEM_BYTES_MAX, Item, Scanner};
+use super::scan::{ITEM_BYTES_MAX, Item, Scanner};
 
 pub(super) struct Lines {
     envelope: Envelope,

@@ -13,7 +13,8 @@ use std::ops::Range;
 use serde_json::Value;
 
 use super::envelope::{Envelope, RECORD_SEPARATOR};
-use super::{Follow, ITEM_BYTES_MAX, Item, Scanner, parse};
+use super::scan::{Follow, ITEM_BYTES_MAX, Item, Scanner};
+use super::value::parse;
 
 /// An object with a longer list as its first key is an envelope, whatever comes behind the list:
 /// an event of that size would be cut.

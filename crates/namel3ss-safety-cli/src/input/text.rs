@@ -3,7 +3,7 @@
 
 use std::io::{self, Cursor, Read};
 
-use super::{CHUNK_BYTES, Reader, peek};
+use super::bytes::{CHUNK_BYTES, Reader, peek};
 
 /// What begins so is no text that is read here, and what to do with it.
 const OTHERS: [(&[u8], &str); 8] = [

@@ -18,8 +18,7 @@ use serde_json::{Map, Value};
 use self::known::Known;
 use self::report::Tally;
 use self::seen::Seen;
-use crate::checks::shell;
-use crate::cli::Context;
+use crate::context::Context;
 use crate::destination;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -28,6 +27,7 @@ use crate::input::{Format, Incoming, Item, Next, Options, Reader};
 use crate::mapping::{Mapping, Mappings, Meaning};
 use crate::place::{self, Place};
 use crate::progress::{self, Unit};
+use crate::shell::shell;
 use crate::style::Style;
 
 /// How long a pipe may show no action, and how much of it, before its records are taken for alerts.

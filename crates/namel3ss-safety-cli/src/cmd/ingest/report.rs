@@ -7,7 +7,7 @@ use namel3ss_safety::parse::Remark;
 use namel3ss_safety::stats::SinkStats;
 use serde_json::{Value, json};
 
-use crate::cli::Context;
+use crate::context::Context;
 use crate::error::Error;
 use crate::feed::Fed;
 use crate::mapping::Mappings;

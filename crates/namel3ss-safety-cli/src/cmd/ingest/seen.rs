@@ -6,7 +6,7 @@ use namel3ss_safety::SafetyAction;
 use namel3ss_safety::parse::{self, ActionWord, field_of};
 use serde_json::{Map, Value};
 
-use crate::checks::shell;
+use crate::shell::shell;
 
 /// The most names that a message lists.
 const NAMES_TOLD: usize = 12;

@@ -20,7 +20,7 @@ use pyo3::types::PyList;
 use rustix::pipe::PipeFlags;
 
 use crate::native::Native;
-use crate::row;
+use crate::tail;
 
 /// The process is ending: nothing new is laid down.
 pub(crate) static EXITING: AtomicBool = AtomicBool::new(false);
@@ -188,9 +188,14 @@ impl Bridge {
         };
         let list = PyList::empty(py);
         for row in rows.batch().rows() {
-            list.append(row::as_given(py, &row.event)?)?;
+            list.append(tail::as_given(py, &row.event)?)?;
         }
         Ok(Some((number, list)))
+    }
+
+    /// The adapter, as a logger takes it.
+    fn native(&self) -> Native {
+        Native::of_shared(self.0.clone())
     }
 
     /// Says what came of it. `kind` is `stored`, `transient`, `throttled`, `config`, `unknown`,

@@ -2,16 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use namel3ss_safety::codec::{self, Payload};
-use namel3ss_safety::{SafetyAction, Timestamp};
-use pyo3::exceptions::PyTypeError;
+use namel3ss_safety::EventRef;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};
 use serde_json::{Map, Value};
-
-use crate::draft::{Defaults, Draft, NO_OTHERS, Others};
-use crate::field;
 
 /// See the module. Immutable: what is bound further is another one.
 #[pyclass(frozen, module = "namel3ss.safety._core")]
@@ -35,6 +30,16 @@ impl Context {
         made
     }
 
+    /// These values over those of `base`; `defaults` go before its defaults.
+    pub(crate) fn over(base: Option<&Self>, values: Values, defaults: Values) -> Self {
+        let mut made = Self { values, defaults };
+        if let Some(base) = base {
+            made.values.fill(&base.values);
+            made.defaults.fill(&base.defaults);
+        }
+        made
+    }
+
     /// What fills an event's empty fields.
     pub(crate) fn values(&self) -> &Values {
         &self.values
@@ -54,6 +59,14 @@ pub(crate) struct Values {
 }
 
 impl Values {
+    /// Those that an encoded event has.
+    pub(crate) fn of(event: &EventRef<'_>) -> Self {
+        Self {
+            texts: event.texts().map(|text| text.map(str::to_owned)),
+            extras: event.metadata().to_map(),
+        }
+    }
+
     /// The eight optional texts, `app_name` to `user_id`.
     pub(crate) fn texts(&self) -> &[Option<String>; 8] {
         &self.texts
@@ -62,47 +75,6 @@ impl Values {
     /// What goes to the metadata.
     pub(crate) fn extras(&self) -> &Map<String, Value> {
         &self.extras
-    }
-
-    /// Reads names and values.
-    ///
-    /// # Errors
-    /// For a field that belongs to one event.
-    fn read(given: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let mut slots = field::Slots::new();
-        let mut extras = Vec::new();
-        for (key, value) in given.iter() {
-            match field::index_of(&key) {
-                Some(at) if (field::TEXTS..field::DIRECTION).contains(&at) => {
-                    slots[at] = Some(value.unbind());
-                }
-                Some(_) => {
-                    let name = crate::text::of_any(&key).into_owned();
-                    let text = format!(
-                        "{name} belongs to one event: a context takes app_name, chain_name, \
-                         agent_name, policy_name, reason, trace_id, session_id, user_id and names \
-                         of your own, which go to metadata"
-                    );
-                    return Err(PyTypeError::new_err(text));
-                }
-                None => extras.push((key, value)),
-            }
-        }
-        let defaults = Defaults {
-            event_id: "",
-            timestamp: Timestamp::from_micros(0),
-            action: Some(SafetyAction::Allow),
-            contexts: [None; 3],
-        };
-        // Through the codec, so that a context's values are cut and read as an event's are.
-        let others = Others { extras: &extras, ..NO_OTHERS };
-        let payload = Payload::of(&Draft::new(given.py(), &slots, &defaults, others));
-        let event = codec::decode(payload.bytes());
-        let event = event.map_err(|error| PyTypeError::new_err(error.to_string()))?;
-        Ok(Self {
-            texts: event.texts().map(|text| text.map(str::to_owned)),
-            extras: event.metadata().to_map(),
-        })
     }
 
     /// Fills what is empty.
@@ -115,26 +87,6 @@ impl Values {
         for (key, value) in &from.extras {
             self.extras.entry(key.clone()).or_insert_with(|| value.clone());
         }
-    }
-}
-
-#[pymethods]
-impl Context {
-    /// From names and values, over those of `base`; `defaults` go before its defaults.
-    #[new]
-    #[pyo3(signature = (values, base=None, defaults=None))]
-    fn new(
-        values: &Bound<'_, PyDict>,
-        base: Option<&Self>,
-        defaults: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Self> {
-        let defaults = defaults.map(Values::read).transpose()?.unwrap_or_default();
-        let mut made = Self { values: Values::read(values)?, defaults };
-        if let Some(base) = base {
-            made.values.fill(&base.values);
-            made.defaults.fill(&base.defaults);
-        }
-        Ok(made)
     }
 }
 

@@ -19,9 +19,10 @@ use crate::context::{Context, Contexts, Values};
 use crate::field::{self, Slots};
 use crate::foreign::Entry;
 use crate::gate::Inside;
+use crate::misuse;
+use crate::misuse::Misspelt;
 use crate::moment::{self, Zone};
 use crate::scalar::{self, MONITORED, NO_ACTION, NO_DECISION};
-use crate::warning::{self, Misspelt};
 use crate::{text, value};
 
 /// What is used where the app's object gives no value.
@@ -200,7 +201,7 @@ impl<'a, 'py> Draft<'a, 'py> {
     /// Warns of names that are nearly a field's.
     pub(crate) fn warn_of_misspelt(&self) {
         if !self.others.misspelt.is_empty() {
-            warning::warn_of_misspelt(self.py, self.others.misspelt);
+            misuse::warn_of_misspelt(self.py, self.others.misspelt);
         }
     }
 

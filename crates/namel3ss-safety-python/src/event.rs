@@ -16,10 +16,11 @@ use pyo3::types::{PyDict, PyFloat, PyList, PyString, PyTuple, PyType};
 
 use crate::draft::{Defaults, Draft, NO_OTHERS, Others};
 use crate::field::{self, Slots};
+use crate::misuse;
+use crate::misuse::Misspelt;
 use crate::moment::{self, Zone};
 use crate::name::{self, Meaning};
 use crate::raw::{self, Args, Call};
-use crate::warning::{self, Misspelt};
 use crate::{row, text};
 
 /// What a guardrail decided about one input or output of a model: a record of 17 fields.
@@ -412,7 +413,7 @@ impl SafetyEvent {
         }
         self.slots[field::METADATA] = Some(merged.into_any().unbind());
         if !misspelt.is_empty() {
-            warning::warn_of_misspelt(py, &misspelt);
+            misuse::warn_of_misspelt(py, &misspelt);
             self.misspelt = Some(Box::new(misspelt));
         }
         Ok(())

@@ -9,8 +9,8 @@ use smallvec::SmallVec;
 
 use crate::field::{self, Slots};
 use crate::gate::Inside;
+use crate::misuse::Misspelt;
 use crate::name::{self, Meaning};
-use crate::warning::Misspelt;
 use crate::{own_code, raw, text, value};
 
 /// One as it was found: values of the 17 fields, all others, and the order of both.

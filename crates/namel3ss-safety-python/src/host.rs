@@ -17,10 +17,10 @@ use crate::done::done;
 use crate::draft::Draft;
 use crate::event::SafetyEvent;
 use crate::gate::{self, Inside};
+use crate::misuse::Kinds;
 use crate::own_code;
 use crate::rows::{Encoded, with_draft};
 use crate::span;
-use crate::warning::Kinds;
 
 /// In a forked child: random numbers begin anew. Every logger finds out by itself at its next call.
 #[pyfunction]

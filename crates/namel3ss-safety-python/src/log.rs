@@ -26,23 +26,6 @@ pub(crate) struct Log {
 
 static CLASS: PyOnceLock<CallableClass> = PyOnceLock::new();
 
-impl Log {
-    /// A `log` of `logger`'s that fills in what `bound` knows.
-    ///
-    /// # Errors
-    /// What the interpreter raises.
-    pub(crate) fn of<'py>(
-        logger: &Bound<'py, Logger>,
-        bound: Option<Py<Context>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let py = logger.py();
-        let class = CLASS.get_or_try_init(py, || {
-            CallableClass::derive(&Self::type_object(py), c"namel3ss.safety._core.Log")
-        })?;
-        class.instance::<Self>((logger, bound), py)
-    }
-}
-
 impl Call for Log {
     #[inline]
     fn call<'py>(callable: &Bound<'py, PyAny>, args: &Args<'_, 'py>) -> PyResult<Py<PyAny>> {
@@ -74,6 +57,20 @@ impl Log {
     #[pyo3(signature = (logger, bound=None))]
     fn new(logger: &Logger, bound: Option<Py<Context>>) -> Self {
         Self { host: logger.host.clone(), bound }
+    }
+
+    /// A `log` of `logger`'s that fills in what `bound` knows, whose calls take the fast way.
+    #[staticmethod]
+    #[pyo3(signature = (logger, bound=None))]
+    fn of<'py>(
+        logger: &Bound<'py, Logger>,
+        bound: Option<Py<Context>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = logger.py();
+        let class = CLASS.get_or_try_init(py, || {
+            CallableClass::derive(&Self::type_object(py), c"namel3ss.safety._core.Log")
+        })?;
+        class.instance::<Self>((logger, bound), py)
     }
 
     /// For those who call it with a tuple.

@@ -13,13 +13,12 @@ use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::context::Context;
 use crate::host::Host;
-use crate::log::Log;
 use crate::native::Native;
 use crate::rows::Encoded;
-use crate::sink::{Sink, Told, told};
+use crate::sink::{Sink, told};
 use crate::ticket::{Outcome, Ticket};
+use crate::warning::Told;
 
 /// See the module.
 #[pyclass(frozen, weakref, module = "namel3ss.safety._core")]
@@ -94,12 +93,6 @@ impl Logger {
     /// Sets what is called for what only Python can do.
     fn set_helper(&self, py: Python<'_>, helper: Py<PyAny>) {
         let _ = self.host.helper.set(py, helper);
-    }
-
-    /// A `log` of this logger's that fills in what `bound` knows.
-    #[pyo3(signature = (bound=None))]
-    fn log<'py>(slf: &Bound<'py, Self>, bound: Option<Py<Context>>) -> PyResult<Bound<'py, PyAny>> {
-        Log::of(slf, bound)
     }
 
     fn start(&self, py: Python<'_>) {

@@ -10,7 +10,6 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
-use crate::bridge::Bridge;
 use crate::memory::Memory;
 use crate::rows;
 use crate::ticket::{Outcome, Ticket};
@@ -25,7 +24,11 @@ pub(crate) struct Native {
 
 impl Native {
     fn of(adapter: impl DatasetAdapter + 'static) -> Self {
-        Self { adapter: Arc::new(adapter), memory: None }
+        Self::of_shared(Arc::new(adapter))
+    }
+
+    pub(crate) fn of_shared(adapter: Arc<dyn DatasetAdapter>) -> Self {
+        Self { adapter, memory: None }
     }
 
     /// With its folder made, or refused at once.
@@ -82,11 +85,6 @@ impl Native {
     #[staticmethod]
     fn object_store(bucket: &str, prefix: &str, format: &str) -> PyResult<Self> {
         Self::prepared(ObjectStoreAdapter::new(bucket, prefix, format).map_err(wrong)?)
-    }
-
-    #[staticmethod]
-    fn bridge(bridge: &Bridge) -> Self {
-        Self { adapter: bridge.0.clone(), memory: None }
     }
 
     /// Where rows land, without secrets.

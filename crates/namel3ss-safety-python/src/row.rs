@@ -7,7 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use crate::{field, tail, value};
+use crate::{field, value};
 
 /// The 17 fields of an encoded event.
 pub(crate) fn of_payload<'py>(py: Python<'py>, payload: &Payload) -> PyResult<Bound<'py, PyDict>> {
@@ -22,14 +22,6 @@ pub(crate) fn of_event<'py>(py: Python<'py>, event: &EventRef<'_>) -> PyResult<B
         row.set_item(name.bind(py), field(py, event, at)?)?;
     }
     Ok(row)
-}
-
-/// What a Python adapter is given: the row as the app's object gave it, or else the 17 fields.
-pub(crate) fn as_given<'py>(py: Python<'py>, event: &EventRef<'_>) -> PyResult<Bound<'py, PyDict>> {
-    match tail::read(py, event)? {
-        Some(row) => Ok(row),
-        None => of_event(py, event),
-    }
 }
 
 /// The field of number `at`.

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use crate::rows;
 use crate::table::Table;
 use crate::ticket::{Outcome, Ticket};
+use crate::warning::Told;
 
 /// See the module.
 #[pyclass(frozen, module = "namel3ss.safety._core")]
@@ -36,9 +37,6 @@ pub(crate) fn attempts(attempts: i64) -> PyResult<u32> {
         PyValueError::new_err(format!("max_retries is {attempts}: it takes 1 to 1000 attempts"))
     })
 }
-
-/// What Python's logging is told: level, kind, text, how often.
-pub(crate) type Told = (&'static str, &'static str, String, u64);
 
 pub(crate) fn told(notices: Vec<Notice>) -> Vec<Told> {
     notices.into_iter().map(|n| (n.level.as_str(), n.kind, n.text, n.times)).collect()

@@ -91,6 +91,14 @@ pub(crate) fn write(found: &Foreign<'_>, draft: &Draft<'_, '_>, py: Python<'_>, 
     }
 }
 
+/// What a Python adapter is given: the row as the app's object gave it, or else the 17 fields.
+pub(crate) fn as_given<'py>(py: Python<'py>, event: &EventRef<'_>) -> PyResult<Bound<'py, PyDict>> {
+    match read(py, event)? {
+        Some(row) => Ok(row),
+        None => row::of_event(py, event),
+    }
+}
+
 /// The row as the object gave it; `None` if the event came from no such object.
 pub(crate) fn read<'py>(
     py: Python<'py>,

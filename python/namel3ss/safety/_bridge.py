@@ -61,7 +61,7 @@ class Connection:
     ) -> None:
         """Connect; ``find`` gives the adapter, at each call anew; ``adapter`` is it for now."""
         self.core = _core.Bridge(identity, _timeout_of(adapter))
-        self.native = _core.Native.bridge(self.core)
+        self.native = self.core.native()
         self._server = _Server(self.core, find)
         self._thread: threading.Thread | _real_thread.RealThread | None = None
         _life.connections.add(self)

@@ -174,7 +174,7 @@ class _Logging(NotPicklable):
         log = _LogMethod()
 
     def _ready_log(self) -> None:
-        native = _marked(self._handle.core.log(self._context))
+        native = _marked(_core.Log.of(self._handle.core, self._context))
         self._native_log = native
         if type(self).log is _Logging.log:
             # Found at once, before any look at the class.

@@ -2,14 +2,15 @@
 //! for root, and what it logs afterwards goes where its new user may write.
 #![expect(unsafe_code, reason = "setuid has no safe form")]
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use namel3ss_safety::{Builder, DropReason, Level, Logged, SafetyEventLogger, Stats};
+use namel3ss_safety::{Builder, DropReason, Level, Logged, SafetyEvent, SafetyEventLogger, Stats};
 
 use crate::adapters::{open, read};
 use crate::support::{Place, adds_up, builder, event, until};
@@ -29,6 +30,13 @@ pub(crate) fn is_root() -> bool {
 fn become_user(user: u32) {
     // SAFETY: changes what this process may do, which ends soon.
     let changed = unsafe { libc::setgid(user) == 0 && libc::setuid(user) == 0 };
+    assert!(changed, "{}", std::io::Error::last_os_error());
+}
+
+/// Makes the whole process another user, who may go back.
+fn pass_for(user: u32) {
+    // SAFETY: changes what this process may do until the next change.
+    let changed = unsafe { libc::setegid(user) == 0 && libc::seteuid(user) == 0 };
     assert!(changed, "{}", std::io::Error::last_os_error());
 }
 
@@ -110,6 +118,11 @@ fn helper() {
             let logger = server(folder).build().unwrap();
             change_user(&logger, &folder.join("theirs/journals"));
         }
+        "back and forth" => {
+            let logger = server(folder).threads(false).build().unwrap();
+            go_back_and_forth(&logger, &folder.join("theirs/journals"));
+        }
+        "all the time" => change_all_the_time(&server(folder).build().unwrap()),
         "without a place" => {
             let logger = server(folder).build().unwrap();
             change_user_without_a_place(&logger);
@@ -181,6 +194,78 @@ fn change_user_without_a_place(logger: &SafetyEventLogger) {
     let _ = logger.stop(Some(Duration::from_secs(20)));
 }
 
+fn refusals(logger: &SafetyEventLogger) -> usize {
+    logger.notices().iter().filter(|notice| notice.kind == "another_user").count()
+}
+
+/// Without threads nobody else asks anything of the journal's folder, so that it is known what does.
+fn go_back_and_forth(logger: &SafetyEventLogger, theirs: &Path) {
+    logger.start();
+    let folder = || logger.journal_folder().unwrap();
+    let next = Cell::new(1);
+    let log = || {
+        let reason = Some("r".repeat(1000));
+        let logged = logger.log(&SafetyEvent { reason, ..event(next.get()) });
+        assert!(matches!(logged, Logged::Journaled(_)), "{}: {logged:?}", next.get());
+        next.set(next.get() + 1);
+    };
+    let roots = folder();
+    for _ in 0..20 {
+        pass_for(NOBODY);
+        log();
+        pass_for(0);
+        log();
+    }
+    assert!(logger.flush(Some(Duration::from_secs(20))).complete);
+    assert_eq!((folder(), refusals(logger)), (roots, 0), "nothing was refused");
+    pass_for(NOBODY);
+    // Until it takes another file.
+    until("a journal of the new user's", || {
+        (0..500).for_each(|_| log());
+        folder().starts_with(theirs)
+    });
+    let new = folder();
+    assert_eq!(refusals(logger), 1);
+    for _ in 0..20 {
+        log();
+        pass_for(0);
+        (0..100).for_each(|_| log());
+        let _ = logger.flush(Some(Duration::from_secs(20)));
+        pass_for(NOBODY);
+        (0..100).for_each(|_| log());
+        let _ = logger.flush(Some(Duration::from_secs(20)));
+    }
+    assert_eq!((folder(), refusals(logger)), (new, 0), "root may use it too");
+    let stats = logger.stats();
+    adds_up(&stats);
+    assert_eq!((stats.total_dropped, stats.total_logged), (0, next.get() - 1), "{stats:?}");
+    let _ = logger.stop(Some(Duration::from_secs(20)));
+    fs::write(theirs.with_file_name("logged"), (next.get() - 1).to_string()).unwrap();
+}
+
+/// The user changes at any moment of what the logger's threads do.
+fn change_all_the_time(logger: &SafetyEventLogger) {
+    logger.start();
+    let (mut journals, mut refused) = (BTreeSet::new(), 0);
+    for n in 1..=EVENTS {
+        if n % 10 == 0 {
+            pass_for(if n % 20 == 0 { 0 } else { NOBODY });
+        }
+        let logged = logger.log(&event(n));
+        assert!(matches!(logged, Logged::Journaled(_) | Logged::Buffered(_)), "{n}: {logged:?}");
+        journals.insert(logger.journal_folder());
+        refused += refusals(logger);
+    }
+    assert!(refused > 0, "a thread met another user than that of its journal");
+    assert!(journals.len() <= 1 + refused, "{journals:?} after {refused} refusals");
+    pass_for(0);
+    let _ = logger.flush(Some(Duration::from_secs(20)));
+    let stats = logger.stats();
+    adds_up(&stats);
+    assert_eq!(stats.total_dropped, 0, "{stats:?}");
+    let _ = logger.stop(Some(Duration::from_secs(20)));
+}
+
 /// How often each event is in the dataset.
 fn times(two: &Two) -> BTreeMap<u64, u64> {
     let mut times = BTreeMap::new();
@@ -223,4 +308,34 @@ fn a_user_without_a_place_goes_on_in_memory() {
     times.remove(&0);
     assert_eq!(times.len() as u64, 2 * EVENTS);
     assert!(times.values().all(|times| *times == 1));
+}
+
+/// Each event once, by the next start as root.
+fn each_once(two: &Two, events: u64) {
+    let logger = server(two.place.folder.path()).build().unwrap();
+    logger.start();
+    let report = logger.flush(Some(Duration::from_secs(30)));
+    assert!(report.complete, "{report:?} {:?}", logger.notices());
+    let mut times = times(two);
+    times.remove(&0);
+    assert_eq!(times.len() as u64, events);
+    assert!(times.values().all(|times| *times == 1));
+    assert!(logger.stop(Some(Duration::from_secs(20))).complete);
+}
+
+#[test]
+fn who_goes_back_and_forth_gets_a_new_journal_only_when_something_was_refused() {
+    let Some(two) = Two::new() else { return };
+    two.part("first life", &two.theirs());
+    two.part("back and forth", &two.theirs().join("journals"));
+    let logged = fs::read_to_string(two.theirs().join("logged")).unwrap();
+    each_once(&two, logged.parse().unwrap());
+}
+
+#[test]
+fn a_user_that_changes_all_the_time_loses_nothing() {
+    let Some(two) = Two::new() else { return };
+    two.part("first life", &two.theirs());
+    two.part("all the time", &two.theirs().join("journals"));
+    each_once(&two, EVENTS);
 }

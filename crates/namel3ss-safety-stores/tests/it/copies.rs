@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use namel3ss_safety::adapter::ReadRow;
+use namel3ss_safety::adapter::{ReadRow, csv, json};
 use namel3ss_safety::conformance::plain_event;
 use namel3ss_safety::journal::media::DiskFolder;
 use namel3ss_safety::journal::{Journal, Options};
@@ -161,6 +161,28 @@ fn check(rows: &[ReadRow], when: &str) {
     assert!(twice.is_empty(), "{when}: stored more than once: {twice:?}");
     assert_eq!(events.len() as u64, COPIES * (EVENTS - 1) + 1, "{when}");
     assert!(ids.values().all(|times| *times == 1), "{when}: two events have one id");
+}
+
+/// In plain files the rows themselves tell the copies' events apart.
+#[test]
+fn of_files_each_event_is_stored_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for kind in ["jsonl", "json", "csv"] {
+        let mut fresh = 0;
+        let url = || {
+            fresh += 1;
+            format!("file://{}/{fresh}.{kind}", folder.path().display())
+        };
+        hold(url, |url| rows_of_file(Path::new(url.trim_start_matches("file://"))));
+    }
+}
+
+fn rows_of_file(path: &Path) -> Vec<ReadRow> {
+    let rows: Result<Vec<ReadRow>, _> = match path.extension() {
+        Some(kind) if kind == "csv" => csv::read(path).expect("a header").collect(),
+        _ => json::read(path).expect("a file").collect(),
+    };
+    rows.expect("whole rows")
 }
 
 #[cfg(feature = "parquet")]

@@ -1,6 +1,8 @@
 //! Datasets with drivers, through their public interface.
 
 mod copies;
+#[cfg(all(target_os = "linux", feature = "delta", feature = "postgres", feature = "mysql"))]
+mod copies_cost;
 mod sqlite;
 mod sqlite_others;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]

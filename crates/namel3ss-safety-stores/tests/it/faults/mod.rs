@@ -19,7 +19,7 @@ use namel3ss_safety::adapter::ReadRow;
 use namel3ss_safety::{AdapterRegistry, Logged, SafetyEvent, SafetyEventLogger};
 use namel3ss_safety_stores::open;
 
-mod proxy;
+pub(crate) mod proxy;
 mod stores;
 
 use self::proxy::Proxy;

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 /// Lives until its process ends.
 #[derive(Clone)]
-pub(super) struct Proxy {
+pub(crate) struct Proxy {
     shared: Arc<Shared>,
-    pub(super) port: u16,
+    pub(crate) port: u16,
 }
 
 struct Shared {
@@ -23,11 +23,13 @@ struct Shared {
     last_word: &'static [u8],
     lose_answer: AtomicBool,
     answers_lost: AtomicU64,
+    /// What clients have sent since somebody asked, if anybody has.
+    heard: Mutex<Option<Vec<u8>>>,
     open: Mutex<Vec<TcpStream>>,
 }
 
 impl Proxy {
-    pub(super) fn to(server: Arc<AtomicU16>, last_word: &'static [u8]) -> Self {
+    pub(crate) fn to(server: Arc<AtomicU16>, last_word: &'static [u8]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let shared = Arc::new(Shared {
@@ -36,6 +38,7 @@ impl Proxy {
             last_word,
             lose_answer: AtomicBool::new(false),
             answers_lost: AtomicU64::new(0),
+            heard: Mutex::default(),
             open: Mutex::default(),
         });
         let own = shared.clone();
@@ -69,6 +72,11 @@ impl Proxy {
         self.shared.lose_answer.store(true, Ordering::SeqCst);
     }
 
+    /// What clients have sent since this was called last.
+    pub(crate) fn heard(&self) -> Vec<u8> {
+        self.shared.heard.lock().expect("a lock").replace(Vec::new()).unwrap_or_default()
+    }
+
     /// How many answers were lost so.
     pub(super) fn answers_lost(&self) -> u64 {
         self.shared.answers_lost.load(Ordering::SeqCst)
@@ -86,6 +94,9 @@ impl Shared {
         let (shared, loses) = (self.clone(), losing.clone());
         std::thread::spawn(move || {
             shared.pass(&there.0, &there.1, |bytes| {
+                if let Some(heard) = &mut *shared.heard.lock().expect("a lock") {
+                    heard.extend_from_slice(bytes);
+                }
                 let is_last = bytes.windows(shared.last_word.len()).any(|w| w == shared.last_word);
                 if is_last && shared.lose_answer.swap(false, Ordering::SeqCst) {
                     losing.store(true, Ordering::SeqCst);

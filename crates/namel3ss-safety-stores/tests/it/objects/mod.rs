@@ -7,7 +7,7 @@ pub(crate) mod server;
 #[cfg(all(feature = "object", feature = "parquet"))]
 pub(crate) mod xml_store;
 #[cfg(all(feature = "object", feature = "parquet"))]
-mod stores;
+pub(crate) mod stores;
 #[cfg(all(feature = "object", feature = "parquet"))]
 mod answers;
 #[cfg(all(feature = "object", feature = "parquet"))]

@@ -12,7 +12,7 @@ use super::server::Server;
 use super::support::{conforms, rows, seqs};
 use super::xml_store::{Honours, XmlStore};
 
-pub(super) fn s3(port: u16, place: &str) -> String {
+pub(crate) fn s3(port: u16, place: &str) -> String {
     let with = if place.contains('?') { '&' } else { '?' };
     format!(
         "s3://safety/{place}{with}endpoint=http://127.0.0.1:{port}&access_key_id=test\

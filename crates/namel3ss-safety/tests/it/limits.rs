@@ -38,9 +38,11 @@ pub(crate) fn slow_loses_nothing(batch: Duration, limit: u64, events: u64, stop_
             for _ in 0..threads {
                 scope.spawn(|| {
                     for n in 0..events / threads {
-                        let call = Instant::now();
-                        let logged = logger.log(&big(n));
-                        longest.fetch_max(call.elapsed().as_millis() as u64, Ordering::SeqCst);
+                        let event = big(n);
+                        let (ready, call) = (ready_to_run(), Instant::now());
+                        let logged = logger.log(&event);
+                        let took = call.elapsed().saturating_sub(ready_to_run() - ready);
+                        longest.fetch_max(took.as_millis() as u64, Ordering::SeqCst);
                         assert!(matches!(logged, Logged::Journaled(_)), "{logged:?}");
                     }
                 });
@@ -50,9 +52,17 @@ pub(crate) fn slow_loses_nothing(batch: Duration, limit: u64, events: u64, stop_
         let stats = logger.stats();
         adds_up(&stats);
         assert_eq!((stats.total_dropped, stats.total_flushed), (0, events), "{threads} threads");
-        // 500 ms, and what a busy machine adds.
-        assert!(longest.load(Ordering::SeqCst) < 2_000, "{longest:?} ms, {threads} threads");
+        // 500 ms is documented.
+        assert!(longest.load(Ordering::SeqCst) < 600, "{longest:?} ms, {threads} threads");
     }
+}
+
+/// How long this thread was ready to run while others had the processors, which on a busy machine is
+/// part of what a call takes.
+fn ready_to_run() -> Duration {
+    let nanos = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanos = nanos.and_then(|text| text.split(' ').nth(1)?.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or(0))
 }
 
 /// What had been accepted beyond the limit must not go at once when its destination dies.

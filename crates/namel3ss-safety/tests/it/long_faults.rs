@@ -190,10 +190,11 @@ fn the_disk_is_bounded_for_minutes() {
     assert!(most <= bound, "{most} of {bound}");
 }
 
-/// A dataset that takes ten seconds for each batch is slow, and nothing else.
+/// A dataset that takes two or ten seconds for each batch is slow, and nothing else.
 #[test]
 #[ignore = "ten seconds a batch: ./prove runs it"]
 fn a_destination_that_takes_ten_seconds_a_batch_loses_nothing() {
+    slow_loses_nothing(Duration::from_secs(2), 8 << 20, 40_000, Duration::from_secs(180));
     slow_loses_nothing(Duration::from_secs(10), 8 << 20, 32_000, Duration::from_secs(180));
 }
 

@@ -22,7 +22,6 @@ mod fallback;
 mod span;
 #[cfg(feature = "parquet")]
 mod size;
-mod filter;
 mod mapping;
 mod record;
 mod input;

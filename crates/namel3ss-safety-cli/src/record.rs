@@ -1,7 +1,7 @@
 //! One event as a verb meets it: with its place in a journal, where that is known.
 
 use namel3ss_safety::adapter::ReadRow;
-use namel3ss_safety::{FIELDS, JournalId, SafetyEvent, Seq, codec, json};
+use namel3ss_safety::{JournalId, SafetyEvent, Seq, codec, json};
 use serde_json::Value;
 
 use crate::out::Cell;
@@ -103,22 +103,4 @@ fn quoted(text: &str) -> String {
 fn bare(text: &str) -> String {
     let plain = |c: char| !c.is_whitespace() && c != '"' && c != '=';
     if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { quoted(text) }
-}
-
-/// Whether `name` is one of the 17 fields.
-pub(crate) fn is_field(name: &str) -> bool {
-    FIELDS.contains(&name)
-}
-
-/// The name of a field as the command line gives it: one of the 17, or `metadata.` and a key.
-pub(crate) fn check_field(name: &str) -> Result<(), String> {
-    let in_metadata = name.strip_prefix("metadata.").is_some_and(|key| !key.is_empty());
-    if is_field(name) || in_metadata {
-        return Ok(());
-    }
-    let hint = match namel3ss_safety::nearest::nearest(name, FIELDS) {
-        Some(near) => format!("did you mean '{near}'?"),
-        None => format!("it is one of {}, or metadata.KEY", FIELDS.join(", ")),
-    };
-    Err(format!("there is no field '{name}': {hint}"))
 }

@@ -21,6 +21,10 @@
 
 pub mod url;
 pub mod schema;
+#[cfg(feature = "read")]
+pub mod read;
+#[cfg(any(feature = "object", feature = "parquet", feature = "read"))]
+mod ids;
 pub mod server;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod runtime;

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use namel3ss_safety::nearest::nearest;
 use namel3ss_safety::{JournalId, Seq, Timestamp};
+use namel3ss_safety_stores::read::{Condition, Filter, Op};
 
 use crate::context::Context;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::filter::Filter;
 use crate::place::{self, Place};
 use crate::record::Record;
 use crate::source::{self, Journals, Source};
@@ -74,7 +74,7 @@ pub(crate) struct Tail {
 #[derive(Clone, Debug)]
 enum Word {
     Dataset(String),
-    Filter(Filter),
+    Filter(Condition),
 }
 
 impl FromStr for Word {
@@ -119,7 +119,7 @@ impl Tail {
                 Err(Error::usage(format!("read {named}: the dataset comes before all filters")))
             }
         });
-        let wanted = Wanted { filters: filters.collect::<Result<_, _>>()?, since: self.since };
+        let wanted = Wanted { filter: filters.collect::<Result<_, _>>()?, since: self.since };
         let place = match (&self.from, named) {
             (Some(from), None) | (None, Some(from)) => Place::parse(from)?,
             (None, None) => place::default_dataset()?,
@@ -130,7 +130,7 @@ impl Tail {
         };
         let mut source = source::open(&place);
         let lines = self.lines.unwrap_or(if self.since.is_some() { usize::MAX } else { LINES });
-        if wanted.filters.is_empty() && self.since.is_none() {
+        if wanted.conditions().is_empty() && self.since.is_none() {
             source.only_newest(u32::try_from(lines).unwrap_or(u32::MAX));
         }
         if let Some(since) = self.since {
@@ -170,11 +170,15 @@ impl Tail {
 
 /// Which events are wanted.
 struct Wanted {
-    filters: Vec<Filter>,
+    filter: Filter,
     since: Option<Timestamp>,
 }
 
 impl Wanted {
+    fn conditions(&self) -> &[Condition] {
+        self.filter.conditions()
+    }
+
     /// What is there now.
     fn first(
         &self,
@@ -184,7 +188,7 @@ impl Wanted {
         lines: usize,
     ) -> Result<Found, Error> {
         let mut found =
-            Found { values: vec![BTreeSet::new(); self.filters.len()], ..Found::default() };
+            Found { values: vec![BTreeSet::new(); self.conditions().len()], ..Found::default() };
         let keep = |kept: &mut VecDeque<Record>, record| {
             if kept.len() >= lines {
                 kept.pop_front();
@@ -211,8 +215,11 @@ impl Wanted {
                 let last = found.delivered.entry(journal).or_default();
                 *last = seq.max(*last);
             }
-            for (filter, values) in self.filters.iter().zip(&mut found.values) {
-                filter.note(&record.event, values, VALUES_MAX);
+            for (condition, values) in self.conditions().iter().zip(&mut found.values) {
+                if condition.op() == Op::Is && values.len() < VALUES_MAX {
+                    let texts = condition.texts(&record.event);
+                    values.extend(texts.into_iter().take(VALUES_MAX - values.len()));
+                }
             }
             if self.shows(&record) {
                 keep(&mut found.stored, record);
@@ -237,7 +244,7 @@ impl Wanted {
 
     fn shows(&self, record: &Record) -> bool {
         self.since.is_none_or(|since| record.event.timestamp >= since)
-            && self.filters.iter().all(|filter| filter.matches(&record.event))
+            && self.filter.matches(&record.event)
     }
 
     /// Shows what comes, each event once, until somebody wants to end.
@@ -287,11 +294,11 @@ impl Wanted {
 
     /// An empty result says why it is one.
     fn tell_nothing(&self, context: &mut Context, place: &Place, found: &Found) {
-        if self.filters.is_empty() && self.since.is_none() {
+        if self.conditions().is_empty() && self.since.is_none() {
             return context.err.note(&format!("hint: there are no events in {}", place.shown()));
         }
-        let near = self.filters.iter().zip(&found.values).find_map(|(filter, values)| {
-            let (field, value) = filter.equals()?;
+        let near = self.conditions().iter().zip(&found.values).find_map(|(condition, values)| {
+            let (field, value) = (condition.field(), condition.value());
             let near = nearest(value, values.iter().map(String::as_str))?;
             (near != value).then(|| format!(": did you mean {field}={near}?"))
         });

@@ -17,7 +17,6 @@ mod format;
 mod place;
 mod key;
 mod cut;
-mod ids;
 mod encode;
 mod compare;
 mod store;

@@ -13,13 +13,13 @@ use namel3ss_safety::{AdapterError, Timestamp};
 use super::encode::decode;
 #[cfg(feature = "parquet")]
 use super::format::Format;
-use super::ids::Ids;
 use super::key::{self, Day};
 use super::partition::{Partition, partitions};
 use super::place::Place;
 use super::store::{Object, Parts, Store};
 #[cfg(feature = "parquet")]
 use super::{compact::ids, opened::Opened};
+use crate::ids::Ids;
 #[cfg(feature = "parquet")]
 use crate::parquet::Rows;
 

@@ -9,7 +9,7 @@ use namel3ss_safety::adapter::ReadError;
 use super::merged::NOTE;
 use super::plan::Chosen;
 use super::source::{Group, ids_of};
-use crate::objects::ids::Ids;
+use crate::ids::Ids;
 use crate::objects::opened::Opened;
 use crate::objects::partition::Partition;
 use crate::objects::store::{Body, Store};

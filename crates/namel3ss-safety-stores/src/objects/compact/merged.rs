@@ -1,7 +1,7 @@
 //! Merged objects: one large one in place of many small ones. Which rows it holds stands in its
 //! footer, and in which order it was made in its name.
 
-use crate::objects::ids::Ids;
+use crate::ids::Ids;
 use crate::objects::key::MERGED;
 use crate::parquet::Footer;
 

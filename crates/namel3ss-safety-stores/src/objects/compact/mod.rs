@@ -19,13 +19,13 @@ use self::plan::{Chosen, plan};
 use self::source::Source;
 #[cfg(unix)]
 use super::exchange::Exchange;
-use super::ids::Ids;
 use super::key::MERGED;
 use super::opened::Opened;
 use super::partition::{Partition, partitions};
 use super::place::Place;
 use super::store::{Created, Object, Store};
 use super::{Format, ObjectStoreAdapter, Rows, keep};
+use crate::ids::Ids;
 
 pub(super) use self::merged::ids;
 

@@ -1,7 +1,7 @@
 //! Which objects of a day are merged with which, and which are there in vain.
 
 use super::source::Source;
-use crate::objects::ids::Ids;
+use crate::ids::Ids;
 
 /// An object that is to be merged, and those of its rows that another object has as well.
 #[derive(Clone, Debug)]

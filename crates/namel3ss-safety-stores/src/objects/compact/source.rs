@@ -4,7 +4,7 @@ use namel3ss_safety::Timestamp;
 use namel3ss_safety::adapter::ReadError;
 
 use super::merged;
-use crate::objects::ids::Ids;
+use crate::ids::Ids;
 use crate::objects::key::Day;
 use crate::objects::opened::Opened;
 use crate::objects::partition::Partition;

@@ -15,23 +15,27 @@ use namel3ss_safety::{JournalId, Seq};
 
 /// A set of rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ids {
+pub(crate) struct Ids {
     journals: BTreeMap<JournalId, SeqSet>,
 }
 
 impl Ids {
     /// Adds a row; false where it was there.
-    pub(super) fn insert(&mut self, journal: JournalId, seq: Seq) -> bool {
+    pub(crate) fn insert(&mut self, journal: JournalId, seq: Seq) -> bool {
         self.journals.entry(journal).or_default().insert(seq.0, seq.0) > 0
     }
+}
 
+/// What objects need.
+#[cfg(any(feature = "object", feature = "parquet"))]
+impl Ids {
     /// Whether a row is in it.
-    pub(super) fn contains(&self, journal: JournalId, seq: Seq) -> bool {
+    pub(crate) fn contains(&self, journal: JournalId, seq: Seq) -> bool {
         self.contains_all(journal, seq, seq)
     }
 
     /// Whether all rows from the seq `first` to `last` are in it.
-    pub(super) fn contains_all(&self, journal: JournalId, first: Seq, last: Seq) -> bool {
+    pub(crate) fn contains_all(&self, journal: JournalId, first: Seq, last: Seq) -> bool {
         self.journals.get(&journal).is_some_and(|seqs| seqs.contains_all(first.0, last.0))
     }
 }
@@ -40,12 +44,12 @@ impl Ids {
 #[cfg(feature = "parquet")]
 impl Ids {
     /// Whether all of `others` are in it.
-    pub(super) fn holds(&self, others: &Self) -> bool {
+    pub(crate) fn holds(&self, others: &Self) -> bool {
         others.each().all(|(journal, first, last)| self.contains_all(journal, first, last))
     }
 
     /// The rows that both have.
-    pub(super) fn common(&self, others: &Self) -> Self {
+    pub(crate) fn common(&self, others: &Self) -> Self {
         let mut common = Self::default();
         for (journal, first, last) in self.each() {
             let Some(theirs) = others.journals.get(&journal) else { continue };
@@ -56,7 +60,7 @@ impl Ids {
     }
 
     /// The rows that `others` does not have.
-    pub(super) fn without(&self, others: &Self) -> Self {
+    pub(crate) fn without(&self, others: &Self) -> Self {
         let mut rest = self.clone();
         for (journal, seqs) in &mut rest.journals {
             let theirs = others.journals.get(journal).into_iter().flat_map(SeqSet::runs);
@@ -69,25 +73,25 @@ impl Ids {
     }
 
     /// How many rows.
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.journals.values().map(SeqSet::len).sum()
     }
 
     /// Its runs, each as its first and its last seq.
-    pub(super) fn each(&self) -> impl Iterator<Item = (JournalId, Seq, Seq)> {
+    pub(crate) fn each(&self) -> impl Iterator<Item = (JournalId, Seq, Seq)> {
         let journals = self.journals.iter();
         journals.flat_map(|(journal, seqs)| seqs.runs().map(|(a, b)| (*journal, Seq(a), Seq(b))))
     }
 
     /// The rows of both.
-    pub(super) fn add(&mut self, others: &Self) {
+    pub(crate) fn add(&mut self, others: &Self) {
         for (journal, seqs) in &others.journals {
             self.journals.entry(*journal).or_default().extend(seqs.runs());
         }
     }
 
     /// As text.
-    pub(super) fn to_text(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         let mut text = String::new();
         for (journal, seqs) in &self.journals {
             // Writing to a String can't fail.
@@ -104,7 +108,7 @@ impl Ids {
     }
 
     /// From its text; `None` for what is none.
-    pub(super) fn from_text(text: &str) -> Option<Self> {
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
         let mut ids = Self::default();
         for line in text.lines() {
             let mut words = line.split(' ');
@@ -122,7 +126,7 @@ impl Ids {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, any(feature = "object", feature = "parquet")))]
 mod tests {
     use std::collections::BTreeSet;
 

@@ -1,24 +1,21 @@
-//! One journal of a logger, and who gets in: appending, the full buffer, and what is dropped.
+//! One journal of a logger: whether its buffer and its backlog are full, and what is dropped of it.
 
 mod drops;
 mod end;
-mod full;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Logged;
 use super::choices::OverflowStrategy;
 use super::config::Config;
-use super::host::Host;
 use super::life::Life;
 use super::limits::WAIT_AT_LIMIT;
 use super::merged::Merged;
 use super::reader::Reader;
 use crate::id::Seq;
+use crate::journal::Journal;
 use crate::journal::media::MovableFolder;
-use crate::journal::{AppendError, DropReason, Journal};
 use crate::locks::lock;
 use crate::process::effective_user;
 use crate::stats::Counters;
@@ -67,34 +64,17 @@ pub(super) struct Lane {
     backlog_full: AtomicBool,
     /// How long each event is held up, while a destination that delivers is far behind.
     wait_nanos: AtomicU64,
-    /// When the journal last took nothing in spite of all that was tried, in nanoseconds of `born`.
-    refused_at: AtomicU64,
-    born: Instant,
+    /// When the journal last took nothing in spite of all that was tried.
+    refused_at: Mutex<Option<Instant>>,
     /// Held by callers at a full buffer, and by nobody else for long.
     admission: Mutex<()>,
     room: Condvar,
-    buffer_size: u64,
-    overflow: OverflowStrategy,
+    pub(super) buffer_size: u64,
+    pub(super) overflow: OverflowStrategy,
     voids: Mutex<Vec<Seq>>,
     /// Up to here what had not settled was lost with the memory that held it.
     lost: AtomicU64,
 }
-
-/// The journal takes no more events: another one does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Closed;
-
-/// Why an event is not simply appended.
-#[derive(Debug)]
-pub(super) enum Refused {
-    /// Something must be looked at first.
-    Gated,
-    /// The journal can't take it.
-    Full(AppendError),
-}
-
-/// What became of an event; `None` where it would have to wait, and may not.
-type Accepted = Result<Option<Logged>, Closed>;
 
 /// What a look at the backlog came to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -105,25 +85,10 @@ pub(super) struct Gate {
     pub(super) wait: Duration,
 }
 
-/// Whether the caller can wait for room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Patience {
-    /// As long as the strategy says.
-    Wait,
-    /// Not at all: it does something else then.
-    Refuse,
-    /// Not at all: the journal takes the event beyond its limit.
-    Overfill,
-}
-
 /// How often those who wait for room look for themselves.
-const ROOM_POLL: Duration = Duration::from_millis(20);
-/// From which wait on a caller that may not wait is refused.
-const REFUSE_FROM: Duration = Duration::from_millis(1);
-/// How often those who log look at the limit while the keeper is behind: every so many events, and
-/// at each large one.
-const LOOK_EVERY: u64 = 64;
-const LARGE_BYTES: usize = 4096;
+pub(super) const ROOM_POLL: Duration = Duration::from_millis(20);
+/// For how long after an event was refused others are tried for a shorter time.
+const REFUSED_FOR: Duration = Duration::from_millis(100);
 /// How a caller that is held up sleeps: ever longer, since the wait may become shorter meanwhile.
 const SLEEP_FIRST: Duration = Duration::from_micros(100);
 const SLEEP_MAX: Duration = Duration::from_millis(10);
@@ -157,8 +122,7 @@ impl Lane {
             gating: Mutex::default(),
             backlog_full: AtomicBool::new(false),
             wait_nanos: AtomicU64::new(0),
-            refused_at: AtomicU64::new(0),
-            born: Instant::now(),
+            refused_at: Mutex::default(),
             admission: Mutex::default(),
             room: Condvar::new(),
             buffer_size: config.buffer_size,
@@ -168,135 +132,37 @@ impl Lane {
         }
     }
 
-    /// Appends an event's payload where nothing need be looked at. The usual way in, which gives a
-    /// seq alone: a larger result would be written and read again, for 5 ns.
-    ///
-    /// # Errors
-    /// What [`accept_refused`](Self::accept_refused) needs to go on.
+    /// Whether an event must be looked at before it is appended.
     #[inline]
-    pub(super) fn append(&self, payload: &[u8], host: &dyn Host) -> Result<Seq, Refused> {
-        if self.gated.load(Ordering::Acquire) {
-            return Err(Refused::Gated);
-        }
-        let seq = self.journal.append(payload).map_err(Refused::Full)?;
-        if seq.0.wrapping_sub(self.handed.load(Ordering::Relaxed)) >= self.buffer_size {
-            host.buffer_full();
-            self.look_now_and_then(seq, payload, host);
-        }
-        Ok(seq)
+    pub(super) fn is_gated(&self) -> bool {
+        self.gated.load(Ordering::Acquire)
     }
 
-    /// Appends a payload that [`append`](Self::append) has refused, or does with it what the strategy
-    /// says; `None` where it would have to wait, and may not.
-    ///
-    /// # Errors
-    /// If the journal was closed before it had the event.
-    #[cold]
-    pub(super) fn accept_refused(
-        &self,
-        payload: &[u8],
-        refused: Refused,
-        patience: Patience,
-        host: &dyn Host,
-    ) -> Accepted {
-        match refused {
-            Refused::Gated => self.accept_gated(payload, patience, host),
-            Refused::Full(error) => self.accept_full(payload, error, patience, host),
-        }
-    }
-
-    /// The keeper may not come to it for long on a busy machine, while those who log fill the disk:
-    /// then they look at the limit themselves.
+    /// Whether the buffer is full with this event.
     #[inline]
-    fn look_now_and_then(&self, seq: Seq, payload: &[u8], host: &dyn Host) {
-        if seq.0.is_multiple_of(LOOK_EVERY) || payload.len() >= LARGE_BYTES {
-            host.look();
-        }
+    pub(super) fn fills(&self, seq: Seq) -> bool {
+        seq.0.wrapping_sub(self.handed.load(Ordering::Relaxed)) >= self.buffer_size
     }
 
-    /// What is answered for a seq.
-    #[inline]
-    pub(super) fn logged(&self, seq: Seq) -> Logged {
-        if self.ground == Ground::Memory { Logged::Buffered(seq) } else { Logged::Journaled(seq) }
+    /// Held by callers at a full buffer, one at a time.
+    pub(super) fn admission(&self) -> MutexGuard<'_, ()> {
+        lock(&self.admission)
     }
 
-    #[cold]
-    fn accept_gated(&self, payload: &[u8], patience: Patience, host: &dyn Host) -> Accepted {
-        // What an adapter logs while the logger stops must not keep it from stopping.
-        if self.life.wants_start() && !host.is_delivering() {
-            host.start();
-        }
-        let may_wait = !host.is_delivering();
-        match patience {
-            Patience::Wait if may_wait => self.hold_up(),
-            Patience::Refuse if may_wait && !self.is_shut() && self.wait() >= REFUSE_FROM => {
-                return Ok(None);
-            }
-            _ => {}
-        }
-        let mut admission = lock(&self.admission);
-        loop {
-            if self.journal.is_closed() {
-                return Err(Closed);
-            }
-            // Started, with room: the worker will come for it.
-            if !self.is_shut() || self.buffered() < self.buffer_size {
-                break;
-            }
-            match self.overflow {
-                OverflowStrategy::Block if patience == Patience::Overfill => break,
-                OverflowStrategy::DropOldest => break,
-                OverflowStrategy::DropNewest => {
-                    self.drop_unsequenced(DropReason::DropNewest);
-                    host.dropped(DropReason::DropNewest);
-                    return Ok(Some(Logged::Dropped(DropReason::DropNewest)));
-                }
-                // An adapter that logs: nobody else can make room while it waits.
-                OverflowStrategy::Block if host.is_delivering() => break,
-                OverflowStrategy::Block if patience == Patience::Refuse => return Ok(None),
-                OverflowStrategy::Block if !host.has_worker() => {
-                    drop(admission);
-                    host.deliver_now();
-                    admission = lock(&self.admission);
-                    // Whether or not it could be delivered: the journal takes it.
-                    break;
-                }
-                OverflowStrategy::Block => {
-                    host.buffer_full();
-                    admission = self.wait_for_room(admission);
-                }
-            }
-        }
-        let beyond = patience == Patience::Overfill && self.buffered() >= self.buffer_size;
-        if beyond && self.overflow == OverflowStrategy::Block && !host.has_worker() {
-            // Who waits for this delivers what was buffered before, and not this event.
-            self.hand_over(self.journal.last());
-        }
-        match self.journal.append(payload) {
-            Ok(seq) => {
-                let over = self.buffered() > self.buffer_size;
-                if self.is_shut() && over && self.overflow == OverflowStrategy::DropOldest {
-                    // One new event costs one old one, however many were accepted beyond the limit.
-                    if self.drop_oldest(1, self.buffer_size) > 0 {
-                        host.dropped(DropReason::DropOldest);
-                    }
-                }
-                if self.life.is_started() && self.buffered() >= self.buffer_size {
-                    host.buffer_full();
-                }
-                self.look_now_and_then(seq, payload, host);
-                Ok(Some(self.logged(seq)))
-            }
-            Err(error) => {
-                drop(admission);
-                self.accept_full(payload, error, patience, host)
-            }
-        }
-    }
-
-    fn wait_for_room<'a>(&'a self, admission: MutexGuard<'a, ()>) -> MutexGuard<'a, ()> {
+    /// Waits until there may be room.
+    pub(super) fn wait_for_room<'a>(&'a self, admission: MutexGuard<'a, ()>) -> MutexGuard<'a, ()> {
         let waited = self.room.wait_timeout(admission, ROOM_POLL);
         waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Whether all that could be tried for an event has failed a moment ago.
+    pub(super) fn has_just_refused(&self) -> bool {
+        lock(&self.refused_at).is_some_and(|at| at.elapsed() <= REFUSED_FOR)
+    }
+
+    /// Says that all that could be tried for an event has failed.
+    pub(super) fn refuses(&self) {
+        *lock(&self.refused_at) = Some(Instant::now());
     }
 
     /// Whether an event would have to wait now.
@@ -314,6 +180,12 @@ impl Lane {
     /// Every sink has settled everything up to here.
     pub(super) fn acked(&self) -> Seq {
         self.readers.iter().map(|reader| reader.cursor.state().acked).min().unwrap_or_default()
+    }
+
+    /// Whether it began in memory: what is answered to callers goes by that.
+    #[inline]
+    pub(super) fn began_in_memory(&self) -> bool {
+        self.ground == Ground::Memory
     }
 
     /// What it stands on now.
@@ -380,7 +252,7 @@ impl Lane {
 
     /// Whether the buffer can't be handed over: the logger may not start, or the backlog is at its
     /// limit.
-    fn is_shut(&self) -> bool {
+    pub(super) fn is_shut(&self) -> bool {
         !self.life.may_hand_over() || self.is_backlog_full()
     }
 
@@ -424,7 +296,7 @@ impl Lane {
     }
 
     /// Holds the caller up, so that a destination that is only slower than its callers catches up.
-    fn hold_up(&self) {
+    pub(super) fn hold_up(&self) {
         if self.wait().is_zero() {
             return;
         }

@@ -5,7 +5,6 @@ mod config;
 mod datasets;
 mod reader;
 mod merged;
-mod host;
 mod life;
 mod limits;
 mod lane;
@@ -22,6 +21,7 @@ mod report;
 mod health;
 mod keeper;
 mod worker;
+mod intake;
 mod adopt;
 mod folders;
 mod flush;
@@ -33,11 +33,12 @@ use std::time::{Duration, Instant};
 
 pub use self::choices::{ConfigError, JournalKind, OverflowStrategy};
 pub use self::config::Builder;
+pub use self::intake::Logged;
 pub use self::live::after_restore;
 
 use self::config::Config;
 use self::generation::{DROP_WAIT, Generation};
-use self::lane::Patience;
+use self::intake::Patience;
 use self::report::Saying;
 use self::shared::Shared;
 use crate::codec::{self, Payload, Source};
@@ -46,18 +47,6 @@ use crate::journal::{DropReason, JournalError};
 use crate::notice::Notice;
 use crate::sink::SafetyEventSink;
 use crate::stats::Stats;
-
-/// What became of an event; there is no error, by design.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a dropped event is lost"]
-pub enum Logged {
-    /// It is in a file: it survives the process.
-    Journaled(Seq),
-    /// It is in memory: it survives as long as the process.
-    Buffered(Seq),
-    /// It is not kept, and counted.
-    Dropped(DropReason),
-}
 
 /// What `flush` and `stop` came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -224,9 +213,7 @@ impl SafetyEventLogger {
 
     /// Counts an event that its host could not even read, as dropped for being invalid.
     pub fn reject(&self) {
-        let shared = self.shared();
-        shared.open_lane().drop_unsequenced(DropReason::Invalid);
-        shared.say_first_drop(DropReason::Invalid);
+        self.shared().reject();
     }
 
     /// Keeps the workers from beginning anything, waits until they are between two steps, so that no

@@ -1,27 +1,23 @@
 //! What the threads of one logger share: its lanes, its counters, and what a waiting `flush` wants
 //! to know.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use super::Logged;
 use super::adopt::Adopting;
 use super::branch::{Branch, Progress};
 use super::config::Config;
-use super::host::Host;
 use super::journals::Journals;
-use super::keeper;
-use super::lane::{Lane, Patience, Refused};
+use super::lane::Lane;
 use super::life::Life;
 use super::report::Said;
 use super::threads::Threads;
 use crate::id::Seq;
-use crate::journal::{DropReason, slug};
+use crate::journal::slug;
 pub(super) use crate::locks::lock;
-use crate::notice::{Level, Notices};
+use crate::notice::Notices;
 use crate::stats::Counters;
 
 /// The place of a journal in the list, and the last seq in it that somebody waits for.
@@ -128,20 +124,6 @@ impl Shared {
         self.wait_for_workers(deadline);
     }
 
-    /// Moves frames, and hands them over, on a caller's thread: without a keeper nobody else would
-    /// before the next turn or flush, and the journal would grow without a limit.
-    fn keep_by_caller(&self, lane: &Lane) {
-        if lane.journal.is_failing() {
-            return;
-        }
-        let _ = lane.journal.try_drain(lane.acked().next());
-        keeper::gate(self, lane);
-        if !lane.keeps_buffer() && self.life.is_started() {
-            keeper::hand(lane);
-            self.call_workers();
-        }
-    }
-
     /// The lane that events go to now, if there is one.
     #[inline]
     pub(super) fn lane(&self) -> Option<&Lane> {
@@ -161,53 +143,6 @@ impl Shared {
     /// The folder of this dataset's journals.
     pub(super) fn journals(&self) -> PathBuf {
         self.root().join("journal").join(slug(&self.config.dataset))
-    }
-
-    /// Encodes nothing, decides everything: one payload into the journal.
-    #[inline]
-    pub(super) fn accept(self: &Arc<Self>, payload: &[u8], patience: Patience) -> Option<Logged> {
-        let lane = match self.lane() {
-            Some(lane) => lane,
-            None => self.open_lane(),
-        };
-        match lane.append(payload, &Hosted(self)) {
-            Ok(seq) => Some(lane.logged(seq)),
-            Err(refused) => self.accept_refused(lane, refused, payload, patience),
-        }
-    }
-
-    /// Where a journal was closed meanwhile, the next one was there before, and has room.
-    #[cold]
-    fn accept_refused(
-        self: &Arc<Self>,
-        lane: &Lane,
-        refused: Refused,
-        payload: &[u8],
-        patience: Patience,
-    ) -> Option<Logged> {
-        let host = Hosted(self);
-        let (mut lane, mut refused) = (lane, refused);
-        loop {
-            if let Ok(logged) = lane.accept_refused(payload, refused, patience, &host) {
-                return logged;
-            }
-            lane = self.open_lane();
-            refused = match lane.append(payload, &host) {
-                Ok(seq) => return Some(lane.logged(seq)),
-                Err(again) => again,
-            };
-        }
-    }
-
-    /// An event for which there was no memory: counted as dropped because the journal could not take
-    /// it.
-    #[cold]
-    pub(super) fn starve(self: &Arc<Self>) -> Logged {
-        let lane = self.open_lane();
-        Hosted(self).journal_full(&io::ErrorKind::OutOfMemory.into());
-        lane.drop_unsequenced(DropReason::JournalFull);
-        self.say_first_drop(DropReason::JournalFull);
-        Logged::Dropped(DropReason::JournalFull)
     }
 
     /// Asks the workers to look for orphans and to try again what they have kept; the request's
@@ -249,63 +184,5 @@ impl Shared {
     /// In a forked child: lets go of what belongs to the parent.
     pub(super) fn abandon(&self) {
         self.lanes().for_each(|lane| lane.journal.forget_lock());
-    }
-}
-
-/// What a lane sees of its logger.
-struct Hosted<'a>(&'a Arc<Shared>);
-
-impl Host for Hosted<'_> {
-    #[inline]
-    fn buffer_full(&self) {
-        self.0.wake_keeper();
-        if !self.0.has_keeper() {
-            self.0.start_missing();
-            self.0.lanes().for_each(|lane| self.0.keep_by_caller(lane));
-        }
-    }
-
-    fn start(&self) {
-        self.0.start();
-    }
-
-    fn has_worker(&self) -> bool {
-        // Without threads nobody else delivers: whoever waits for room has to do it.
-        self.0.life.is_started() && self.0.config.threads
-    }
-
-    fn look(&self) {
-        if self.0.life.is_started() {
-            self.0.lanes().for_each(|lane| keeper::gate(self.0, lane));
-        }
-    }
-
-    fn is_closing(&self) -> bool {
-        self.0.closing.load(Ordering::Acquire)
-    }
-
-    fn is_delivering(&self) -> bool {
-        self.0.is_delivering_here()
-    }
-
-    fn deliver_now(&self) {
-        // What could not be delivered stays where it was.
-        let _ = super::flush::inline(self.0, None);
-    }
-
-    fn journal_full(&self, error: &io::Error) {
-        if self.0.leave_refused(error) {
-            return;
-        }
-        let what = match error.kind() {
-            io::ErrorKind::OutOfMemory => "give the process more memory",
-            _ => "make room on its disk",
-        };
-        let text = format!("the journal can't take more: {error}; {what}");
-        self.0.config.notices.say_rarely(Level::Error, "journal_full", "", text);
-    }
-
-    fn dropped(&self, reason: DropReason) {
-        self.0.say_first_drop(reason);
     }
 }

@@ -10,7 +10,7 @@ use crate::locks::lock;
 use crate::logger::reader::Reader;
 
 impl Lane {
-    pub(super) fn void(&self, error: &AppendError) {
+    pub(in crate::logger) fn void(&self, error: &AppendError) {
         if let Some(seq) = error.void {
             lock(&self.voids).push(seq);
             if let Some(merged) = &self.merged {
@@ -34,7 +34,7 @@ impl Lane {
     }
 
     /// Counts an event that no sink will have.
-    pub(super) fn give_up(&self, reason: DropReason) {
+    pub(in crate::logger) fn give_up(&self, reason: DropReason) {
         self.own.give_up(reason, 1);
         self.counters.give_up(reason, 1);
     }
@@ -47,7 +47,7 @@ impl Lane {
 
     /// Gives up the `events` oldest, but never the `keep` newest, each for every sink whose worker has
     /// not taken it; how many there were.
-    pub(super) fn drop_oldest(&self, events: u64, keep: u64) -> u64 {
+    pub(in crate::logger) fn drop_oldest(&self, events: u64, keep: u64) -> u64 {
         let last = self.journal.last();
         let Some(front) = self.dropping().map(|reader| reader.cursor.front()).min() else {
             return 0;

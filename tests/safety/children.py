@@ -182,19 +182,19 @@ class Child:
         message = f"{self.python} ended before it said {word}: {self.end().err}"
         raise AssertionError(message)
 
-    def end(self, signum: int | None = None) -> Ended:
+    def end(self, signum: int | None = None, seconds_max: float = HANG_SECONDS) -> Ended:
         """Send a signal, if any, and wait for its end."""
         if signum is not None:
             self.process.send_signal(signum)
         try:
-            out, err = self.process.communicate(timeout=HANG_SECONDS)
+            out, err = self.process.communicate(timeout=seconds_max)
         except subprocess.TimeoutExpired:
             # Where it hangs, on stderr.
             self.process.send_signal(signal.SIGABRT)
             time.sleep(0.3)
             os.killpg(self.process.pid, signal.SIGKILL)
             out, err = self.process.communicate()
-            err = f"it hung for {HANG_SECONDS} s\n{err}"
+            err = f"it hung for {seconds_max} s\n{err}"
         seconds = time.monotonic() - self._began
         return Ended(self.python, self.home, self.process.returncode, out, err, seconds)
 
@@ -210,10 +210,15 @@ def start(
 
 
 def run(
-    python: str, home: Path, body: str, setup: str = "", environ: dict[str, str] | None = None
+    python: str,
+    home: Path,
+    body: str,
+    setup: str = "",
+    environ: dict[str, str] | None = None,
+    seconds_max: float = HANG_SECONDS,
 ) -> Ended:
     """Run a case to its end."""
-    return start(python, home, body, setup, environ).end()
+    return start(python, home, body, setup, environ).end(seconds_max=seconds_max)
 
 
 def recover(ended: Ended) -> dict[str, object]:

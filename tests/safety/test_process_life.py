@@ -204,6 +204,57 @@ assert settle(descriptors, before[1]) <= before[1], (before, descriptors())
     children.each(tmp_path, 4, case)
 
 
+# ./prove makes 1,000.
+LOGGERS = int(os.environ.get("N3_SAFETY_LOGGERS", "120"))
+FORGOTTEN = """
+import collections, resource
+del logger
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+failed, ended = [], threading.Event()
+def application():
+    while not ended.is_set():
+        files = []
+        try:
+            for _ in range(100):
+                files.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError as error:
+            failed.append(error)
+        for file in files:
+            os.close(file)
+        time.sleep(0.001)
+thread = threading.Thread(target=application, daemon=True)
+thread.start()
+kept = collections.deque()
+for n in range({loggers}):
+    logger = {made}
+    for i in range(10):
+        logger.log(event(n * 10 + i))
+    kept.append(logger)
+    del logger
+    if len(kept) >= {alive}:
+        kept.popleft()
+kept.clear()
+ended.set()
+thread.join()
+assert not failed, (len(failed), failed[0])
+"""
+
+
+@pytest.mark.parametrize("alive", [1, 40])
+@pytest.mark.parametrize("kind", ["sqlite", "jsonl", "Adapter"])
+def test_forgotten_with_few_descriptors(kind: str, alive: int, tmp_path: Path) -> None:
+    """At a limit of 256 descriptors: nothing is lost, and the app can open 100 files throughout."""
+    body = FORGOTTEN.format(loggers=LOGGERS, made=MADE[kind], alive=alive)
+
+    def case(python: str, home: Path) -> None:
+        setup, most = f"logger = {MADE[kind]}", children.HANG_SECONDS + LOGGERS
+        ended = children.run(python, home, body, setup, seconds_max=most).check()
+        children.recover(ended)
+        children.assert_once(ended, children.numbers(10 * LOGGERS))
+
+    children.each(tmp_path, 1, case)
+
+
 SUBINTERPRETER = """
 import sys
 try:

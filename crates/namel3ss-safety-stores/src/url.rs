@@ -1,43 +1,19 @@
 //! What a dataset's URL names. Errors repeat its scheme and nothing else, since the rest may hold a
 //! password.
 
+mod schemes;
 mod error;
+pub(crate) mod percent;
 
 use std::path::{Path, PathBuf};
 
 pub use self::error::OpenError;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str};
 
+use self::error::first_folder;
+use self::percent::percent_decoded;
+use self::schemes::known;
 use crate::schema::Table;
 use crate::server::{self, Kind, Server};
-
-/// Schemes, each with the feature that opens it and whether this build has that.
-const SCHEMES: [(&str, &str, bool); 12] = [
-    ("sqlite", "sqlite", cfg!(feature = "sqlite")),
-    ("postgresql", "postgres", cfg!(feature = "postgres")),
-    ("postgres", "postgres", cfg!(feature = "postgres")),
-    ("mysql", "mysql", cfg!(feature = "mysql")),
-    ("mariadb", "mysql", cfg!(feature = "mysql")),
-    ("file", "", true),
-    ("s3", "object", cfg!(feature = "object")),
-    ("gs", "object", cfg!(feature = "object")),
-    ("az", "object", cfg!(feature = "object")),
-    ("abfs", "object", cfg!(feature = "object")),
-    ("abfss", "object", cfg!(feature = "object")),
-    // Before the scheme of a store.
-    ("delta", "delta", cfg!(feature = "delta")),
-];
-
-/// What this build opens.
-fn schemes() -> impl Iterator<Item = &'static str> {
-    SCHEMES.into_iter().filter(|(.., opens)| *opens).map(|(scheme, ..)| scheme)
-}
-
-/// The scheme as it stands in the table, and what opens it.
-fn known(scheme: &str) -> Option<(&'static str, &'static str)> {
-    let (scheme, feature, _) = SCHEMES.into_iter().find(|(its, ..)| *its == scheme)?;
-    Some((scheme, feature))
-}
 
 /// A dataset, as a URL or a path names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -235,11 +211,6 @@ fn sqlite(url: &str) -> Option<Result<Target, OpenError>> {
     })
 }
 
-/// The first folder of a relative path; empty for a path without one, and for an absolute one.
-fn first_folder(path: &str) -> &str {
-    path.split_once('/').map_or("", |(folder, _)| folder)
-}
-
 /// What a URL of a file says beside its path.
 #[derive(Default)]
 struct Options {
@@ -284,25 +255,9 @@ fn by_extension(path: PathBuf, options: Options) -> Result<Target, OpenError> {
     }
 }
 
-/// What a URL's path may hold as it is; everything else is written as `%XX`.
-pub(crate) const PATH: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
-
-/// `text` without its `%XX`, as [RFC 8089](https://www.rfc-editor.org/rfc/rfc8089) writes paths. A
-/// percent sign that begins no `%XX` is refused: it would be another name than the one meant.
-pub(crate) fn percent_decoded(text: &str) -> Result<String, OpenError> {
-    let is_escape = |rest: &str| matches!(rest.as_bytes(), [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit());
-    if !text.split('%').skip(1).all(is_escape) {
-        return Err(OpenError::Malformed("write a percent sign as %25"));
-    }
-    match percent_decode_str(text).decode_utf8() {
-        Ok(text) if !text.contains('\0') => Ok(text.into_owned()),
-        _ => Err(OpenError::Malformed("write the URL in UTF-8, without NUL")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::schemes::{SCHEMES, schemes};
     use super::*;
 
     fn check(url: &str, expected: Result<Target, &str>) {

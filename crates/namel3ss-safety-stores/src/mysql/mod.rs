@@ -26,24 +26,15 @@ mod store;
 mod table;
 mod values;
 
-use mysql_async::Conn;
 use namel3ss_safety::{AdapterError, Batch, DatasetAdapter, Delivery};
 
-use self::table::Found;
+use self::store::Open;
 use crate::server::Server;
 use crate::server::adapter::Adapter;
 
 /// A dataset in one table of a MySQL or MariaDB server. See [`crate::mysql`].
 #[derive(Debug)]
 pub struct MysqlAdapter(Adapter<Open>);
-
-/// A connection that knows its table.
-struct Open {
-    connection: Conn,
-    found: Found,
-    /// What the server takes in one packet.
-    packet_bytes: usize,
-}
 
 impl MysqlAdapter {
     /// A dataset on `server`; connects at the first insert, with one connection.

@@ -11,12 +11,21 @@ use namel3ss_safety::{AdapterError, Batch, Failure};
 use super::connect::packet_bytes;
 use super::failure::problem;
 use super::identity::{Held, Identity};
+use super::table;
+use super::table::Found;
 use super::values::{BYTES_MAX, Bound, SIZES, bind};
-use super::{Open, table};
 use crate::server::Server;
 use crate::server::columns::JOURNAL;
 use crate::server::problem::Problem;
 use crate::server::session::{Connection as _, Session};
+
+/// A connection that knows its table.
+pub(super) struct Open {
+    connection: Conn,
+    found: Found,
+    /// What the server takes in one packet.
+    packet_bytes: usize,
+}
 
 impl Session for Open {
     const ROUNDS_MAX: u32 = 6;

@@ -12,16 +12,12 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use namel3ss_safety::AdapterError;
 use namel3ss_safety::limits::check_file_size;
-use namel3ss_safety::{AdapterError, Durability, Timestamp};
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
-#[cfg(feature = "parquet")]
-use super::exchange::Exchange;
-#[cfg(feature = "delta")]
-use super::store::OBJECT_BYTES_MAX;
-use super::store::{Body, Created, Object, Store};
+use super::created::Created;
 
 /// How long to wait for another process that is writing the same object.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -31,7 +27,7 @@ const TRIES: u32 = 100;
 /// A local folder.
 #[derive(Debug)]
 pub(super) struct Folder {
-    root: PathBuf,
+    pub(super) root: PathBuf,
 }
 
 impl Folder {
@@ -41,7 +37,7 @@ impl Folder {
     }
 
     /// The folder of `key`, and the name in it.
-    fn open<'k>(&self, key: &'k str) -> io::Result<(File, &'k str)> {
+    pub(super) fn open<'k>(&self, key: &'k str) -> io::Result<(File, &'k str)> {
         let (folders, name) = parted(key);
         Ok((self.open_folder(folders, false, false)?, name))
     }
@@ -90,7 +86,13 @@ impl Folder {
         Ok(File::from(at))
     }
 
-    fn write(&self, key: &str, bytes: &[u8], sync: bool, replace: bool) -> io::Result<Created> {
+    pub(super) fn write(
+        &self,
+        key: &str,
+        bytes: &[u8],
+        sync: bool,
+        replace: bool,
+    ) -> io::Result<Created> {
         let (folders, name) = parted(key);
         let folder = self.hold(folders, true, sync, false)?;
         if !replace && rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
@@ -124,7 +126,7 @@ impl Folder {
     }
 
     /// What `wanted` makes of the names right under `folder`, by their names.
-    fn names<T>(
+    pub(super) fn names<T>(
         &self,
         folder: &str,
         wanted: impl Fn(&File, &str) -> io::Result<Option<T>>,
@@ -149,7 +151,11 @@ impl Folder {
         }
     }
 
-    fn read(&self, key: &str, range: Range<u64>) -> Result<Option<Vec<u8>>, AdapterError> {
+    pub(super) fn read(
+        &self,
+        key: &str,
+        range: Range<u64>,
+    ) -> Result<Option<Vec<u8>>, AdapterError> {
         let read = || -> io::Result<Vec<u8>> {
             let (folder, name) = self.open(key)?;
             let mut bytes = Vec::new();
@@ -165,13 +171,13 @@ impl Folder {
         }
     }
 
-    fn failed(&self, doing: &str, error: io::Error) -> AdapterError {
+    pub(super) fn failed(&self, doing: &str, error: io::Error) -> AdapterError {
         AdapterError::io(format_args!("{doing} an object in {}", self.root.display()), error)
     }
 }
 
 /// The folders of a key, and the name in them.
-fn parted(key: &str) -> (&str, &str) {
+pub(super) fn parted(key: &str) -> (&str, &str) {
     key.rsplit_once('/').unwrap_or(("", key))
 }
 
@@ -197,7 +203,7 @@ fn exists(folder: &File, name: &str, sync: bool) -> io::Result<Created> {
     Ok(Created::Exists)
 }
 
-fn open_file(folder: &File, name: &str, flags: OFlags) -> io::Result<File> {
+pub(super) fn open_file(folder: &File, name: &str, flags: OFlags) -> io::Result<File> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?);
     if file.metadata()?.is_file() {
@@ -254,97 +260,5 @@ fn rename(folder: &File, hidden: &str, name: &str) -> Result<(), Errno> {
             rustix::fs::unlinkat(folder, hidden, AtFlags::empty())
         }
         other => other,
-    }
-}
-
-impl Store for Folder {
-    fn create(
-        &self,
-        key: &str,
-        body: &Body,
-        durability: Durability,
-    ) -> Result<Created, AdapterError> {
-        let sync = durability == Durability::Power;
-        self.write(key, body.as_ref(), sync, false).map_err(|error| self.failed("create", error))
-    }
-
-    fn overwrite(&self, key: &str, body: &Body) -> Result<(), AdapterError> {
-        let replaced = self.write(key, body.as_ref(), true, true);
-        replaced.map(drop).map_err(|error| self.failed("replace", error))
-    }
-
-    fn size(&self, key: &str) -> Result<Option<u64>, AdapterError> {
-        let size = || -> io::Result<u64> {
-            let (folder, name) = self.open(key)?;
-            Ok(open_file(&folder, name, OFlags::RDONLY)?.metadata()?.len())
-        };
-        match size() {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(self.failed("look at", error)),
-        }
-    }
-
-    #[cfg(feature = "delta")]
-    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, AdapterError> {
-        match self.read(key, 0..OBJECT_BYTES_MAX + 1)? {
-            Some(bytes) if bytes.len() as u64 > OBJECT_BYTES_MAX => Err(AdapterError::config(
-                "read an object: it is larger than this library makes them, move it away",
-            )),
-            other => Ok(other),
-        }
-    }
-
-    fn range(&self, key: &str, range: Range<u64>) -> Result<Option<Vec<u8>>, AdapterError> {
-        self.read(key, range)
-    }
-
-    fn remove(&self, keys: &[String]) -> Result<(), AdapterError> {
-        let remove = |key: &String| -> io::Result<()> {
-            let (folders, name) = parted(key);
-            let folder = self.hold(folders, false, false, false)?;
-            Ok(rustix::fs::unlinkat(&folder, name, AtFlags::empty())?)
-        };
-        keys.iter().try_for_each(|key| match remove(key) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(self.failed("remove", error))
-            }
-            _ => Ok(()),
-        })
-    }
-
-    #[cfg(feature = "parquet")]
-    fn exchange(&self, folder: &str) -> Result<Option<Exchange>, AdapterError> {
-        let begun = Exchange::begin(self.root.clone(), folder);
-        begun.map(Some).map_err(|error| self.failed("exchange", error))
-    }
-
-    fn objects(
-        &self,
-        folder: &str,
-        range: &Range<String>,
-    ) -> Result<Option<Vec<Object>>, AdapterError> {
-        self.names(folder, |folder, name| {
-            if *name < *range.start || *name >= *range.end {
-                return Ok(None);
-            }
-            let found = match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(found) => found,
-                // It was taken away meanwhile.
-                Err(Errno::NOENT) => return Ok(None),
-                Err(error) => return Err(error.into()),
-            };
-            let micros = i64::try_from(found.st_mtime_nsec).unwrap_or(0) / 1_000;
-            let stored = found.st_mtime.saturating_mul(1_000_000).saturating_add(micros);
-            Ok(Some(Object {
-                name: name.to_owned(),
-                bytes: u64::try_from(found.st_size).unwrap_or(0),
-                stored: Timestamp::from_micros(stored),
-            }))
-        })
-    }
-
-    fn folders(&self, folder: &str, stem: &str) -> Result<Option<Vec<String>>, AdapterError> {
-        self.names(folder, |_, name| Ok(name.starts_with(stem).then(|| name.to_owned())))
     }
 }

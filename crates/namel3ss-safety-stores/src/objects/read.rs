@@ -85,7 +85,7 @@ impl Reader {
     /// If this build has no such store.
     pub fn open(place: Place) -> Result<Self, AdapterError> {
         Ok(Self {
-            store: super::open_store(&place)?,
+            store: super::stores::open_store(&place)?,
             place,
             since: None,
             seen: HashSet::new(),

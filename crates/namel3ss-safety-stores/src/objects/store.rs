@@ -9,23 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::exchange::Exchange;
 use namel3ss_safety::{AdapterError, Durability, Notice, Timestamp};
 
+pub(super) use super::created::Created;
+
 /// The largest object that is read: 1 GiB. Those of this library are cut at 64 MiB of payload.
 pub(super) const OBJECT_BYTES_MAX: u64 = 1 << 30;
 
 /// How much of an object is in memory at once where it is read from end to end: 8 MiB.
 const PART_BYTES: usize = 8 << 20;
-
-/// What became of an object that was to be created.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Created {
-    /// It is there, and was not before.
-    New,
-    /// One of that key was there, and stays as it is.
-    Exists,
-    /// The store can't create without overwriting; nothing was written.
-    #[cfg_attr(not(feature = "object"), expect(dead_code, reason = "a folder always can"))]
-    Unsupported,
-}
 
 /// An object as a listing shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -29,6 +29,23 @@ mod merge;
 
 pub(crate) use self::footer::{Footer, Part, TAIL_BYTES};
 pub(crate) use self::merge::{KEYS, Key, Merger, keys, only};
-pub use self::read::decode;
 pub(crate) use self::read::{Rows, guarded};
 pub use self::write::encode;
+
+use namel3ss_safety::adapter::{ReadError, ReadRow};
+
+/// The rows of one Parquet file that [`encode`] made.
+///
+/// # Errors
+/// If it is no Parquet file, its columns are others, or a row makes no sense.
+pub fn decode(bytes: Vec<u8>) -> Result<Vec<ReadRow>, ReadError> {
+    let part = Part::whole(bytes.into());
+    let footer = Footer::read(&part)?;
+    let mut rows = Vec::new();
+    for group in 0..footer.groups() {
+        for row in footer.whole(group, part.clone())? {
+            rows.push(row?);
+        }
+    }
+    Ok(rows)
+}

@@ -13,23 +13,6 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use serde_json::Map;
 
 use super::columns;
-use super::footer::{Footer, Part};
-
-/// The rows of one Parquet file that [`super::encode`] made.
-///
-/// # Errors
-/// If it is no Parquet file, its columns are others, or a row makes no sense.
-pub fn decode(bytes: Vec<u8>) -> Result<Vec<ReadRow>, ReadError> {
-    let part = Part::whole(bytes.into());
-    let footer = Footer::read(&part)?;
-    let mut rows = Vec::new();
-    for group in 0..footer.groups() {
-        for row in footer.whole(group, part.clone())? {
-            rows.push(row?);
-        }
-    }
-    Ok(rows)
-}
 
 /// Rows that are unpacked as they are asked for. One that makes no sense is told and passed; behind
 /// [`ReadError::Dataset`] nothing comes.
@@ -216,6 +199,8 @@ mod tests {
     use namel3ss_safety::conformance::{buffer, plain_event};
     use namel3ss_safety::{JournalId, SafetyEvent};
 
+    use super::super::decode;
+    use super::super::footer::{Footer, Part};
     use super::super::write::writer;
     use super::*;
 

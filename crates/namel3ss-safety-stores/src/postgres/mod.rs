@@ -29,20 +29,13 @@ mod tls;
 
 use namel3ss_safety::{AdapterError, Batch, DatasetAdapter, Delivery};
 
-use self::connect::Conn;
-use self::table::Found;
+use self::store::Open;
 use crate::server::Server;
 use crate::server::adapter::Adapter;
 
 /// A dataset in one table of a PostgreSQL server. See [`crate::postgres`].
 #[derive(Debug)]
 pub struct PostgresAdapter(Adapter<Open>);
-
-/// A connection that knows its table.
-struct Open {
-    connection: Conn,
-    found: Found,
-}
 
 impl PostgresAdapter {
     /// A dataset on `server`; connects at the first insert, with one connection.

@@ -12,12 +12,18 @@ use tokio_postgres::error::DbError;
 
 use super::connect::Conn;
 use super::copy::Rows;
-use super::table::{STAGE, make_stage};
-use super::{Open, table};
+use super::table;
+use super::table::{Found, STAGE, make_stage};
 use crate::server::Server;
 use crate::server::problem::Problem;
 use crate::server::said::said;
 use crate::server::session::{Connection as _, Session};
+
+/// A connection that knows its table.
+pub(super) struct Open {
+    connection: Conn,
+    found: Found,
+}
 
 impl Session for Open {
     const ROUNDS_MAX: u32 = 4;

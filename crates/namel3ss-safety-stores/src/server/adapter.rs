@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use namel3ss_safety::{AdapterError, Batch, Delivery, PerProcess};
 
-use super::Server;
+use super::address::Server;
 use super::problem::Problem;
 use super::search::search;
 use super::session::Session;

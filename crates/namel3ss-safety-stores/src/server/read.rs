@@ -12,8 +12,8 @@ use namel3ss_safety::JournalId;
 use namel3ss_safety::adapter::{ReadError, ReadRow};
 use serde_json::{Map, Value};
 
+use super::address::{Kind, Server};
 use super::exact::restore;
-use super::{Kind, Server};
 use crate::url::OpenError;
 
 /// How many rows are in memory at once.

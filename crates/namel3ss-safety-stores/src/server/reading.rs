@@ -4,7 +4,7 @@ use std::fmt;
 
 use namel3ss_safety::adapter::ReadError;
 
-use super::Server;
+use super::address::Server;
 use super::problem::Problem;
 use super::session::Connection;
 use crate::runtime;

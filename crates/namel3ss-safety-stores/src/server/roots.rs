@@ -4,7 +4,7 @@ use namel3ss_safety::AdapterError;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::{Server, SslMode};
+use super::address::{Server, SslMode};
 
 /// The certificates that the server's must lead to: those in the file that its URL names and no
 /// others, or else the system's; none where its certificate is not checked.

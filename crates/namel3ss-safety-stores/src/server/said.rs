@@ -1,6 +1,6 @@
 //! What a server says, as it may stand in our errors: whoever answers on the port has chosen the words.
 
-use super::Secret;
+use super::address::Secret;
 
 /// The most characters of it.
 const CHARS_MAX: usize = 300;

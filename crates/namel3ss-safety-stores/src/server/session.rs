@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use namel3ss_safety::Batch;
 
-use super::Server;
+use super::address::Server;
 use super::problem::Problem;
 
 /// One connection to a server.

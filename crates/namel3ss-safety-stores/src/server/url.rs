@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use namel3ss_safety::nearest::nearest;
-use percent_encoding::utf8_percent_encode;
 
-use super::{Host, Kind, Secret, Server, SslMode};
+use super::address::{Host, Kind, Secret, Server, SslMode};
 use crate::schema::Table;
-use crate::url::{OpenError, PATH};
+use crate::url::OpenError;
 
 /// The options that a URL may hold.
 const OPTIONS: [&str; 16] = [
@@ -294,12 +293,7 @@ fn seconds(text: Option<String>, default: Duration) -> Result<Duration, OpenErro
 }
 
 fn decoded(text: &str) -> Result<String, OpenError> {
-    crate::url::percent_decoded(text)
-}
-
-/// `text` with what has a meaning in URLs written as `%XX`.
-pub(super) fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, PATH).to_string()
+    crate::url::percent::percent_decoded(text)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::locks;
 use crate::schema::Table;
-use crate::url::PATH;
+use crate::url::percent::PATH;
 
 /// The oldest SQLite that rusqlite supports. What is compiled in is newer.
 const VERSION_MIN: (i32, &str) = (3_034_001, "3.34.1");

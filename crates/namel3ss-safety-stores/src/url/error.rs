@@ -6,7 +6,7 @@ use std::fmt;
 use namel3ss_safety::AdapterError;
 use namel3ss_safety::nearest::nearest;
 
-use super::{SCHEMES, first_folder, known, schemes};
+use super::schemes::{SCHEMES, known, schemes};
 use crate::schema::TableError;
 
 /// Why a URL names no dataset.
@@ -48,6 +48,11 @@ pub enum OpenError {
     Table(TableError),
     /// The adapter refused its arguments.
     Adapter(AdapterError),
+}
+
+/// The first folder of a relative path; empty for a path without one, and for an absolute one.
+pub(super) fn first_folder(path: &str) -> &str {
+    path.split_once('/').map_or("", |(folder, _)| folder)
 }
 
 impl fmt::Display for OpenError {

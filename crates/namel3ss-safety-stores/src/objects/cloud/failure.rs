@@ -10,13 +10,34 @@ use object_store::Error;
 use object_store::client::{HttpError, HttpErrorKind};
 
 use super::codes::{Heard, Meaning, code, meaning};
-use super::{Refused, settings};
+use super::settings;
 use crate::objects::place::Place;
 
 /// Where the metadata of a machine is asked for.
 const HOSTS: [&str; 3] = ["169.254.169.254", "169.254.170.2", "metadata.google.internal"];
 const NO_BUCKET: &str = "there is no such bucket, make it or mend the URL";
 const REFUSED: &str = "the store refuses these credentials, check them and what they permit";
+
+/// Why a request did not do what it should.
+pub(super) enum Refused {
+    /// There is no such object, or no such bucket.
+    NotFound(AdapterError),
+    Exists,
+    Denied(AdapterError),
+    /// The store can't do that.
+    Unsupported,
+    Other(AdapterError),
+}
+
+impl From<Refused> for AdapterError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::NotFound(error) | Refused::Denied(error) | Refused::Other(error) => error,
+            Refused::Exists => AdapterError::transient("write an object: another one was written"),
+            Refused::Unsupported => AdapterError::config("ask the store: it can't do that"),
+        }
+    }
+}
 
 /// A request that failed.
 #[derive(Clone, Copy, Debug)]

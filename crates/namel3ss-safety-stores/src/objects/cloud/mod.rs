@@ -27,7 +27,7 @@ use object_store::{
 pub(super) use self::settings::{takes, whereabouts};
 
 use self::codes::{Heard, Meaning};
-use self::failure::Failed;
+use self::failure::{Failed, Refused};
 use self::runtime::Runtime;
 use super::place::{Place, Root};
 #[cfg(feature = "delta")]
@@ -149,27 +149,6 @@ impl Cloud {
 }
 
 type Done<T> = Result<T, Refused>;
-
-/// Why a request did not do what it should.
-enum Refused {
-    /// There is no such object, or no such bucket.
-    NotFound(AdapterError),
-    Exists,
-    Denied(AdapterError),
-    /// The store can't do that.
-    Unsupported,
-    Other(AdapterError),
-}
-
-impl From<Refused> for AdapterError {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::NotFound(error) | Refused::Denied(error) | Refused::Other(error) => error,
-            Refused::Exists => AdapterError::transient("write an object: another one was written"),
-            Refused::Unsupported => AdapterError::config("ask the store: it can't do that"),
-        }
-    }
-}
 
 fn path(key: &str) -> Result<Path, Refused> {
     // Prefixes are checked when they are given, and all else in a key is ours.

@@ -17,14 +17,15 @@ use namel3ss_safety::{AdapterError, Durability, Seq, Timestamp};
 use self::build::{Built, build};
 use self::plan::{Chosen, plan};
 use self::source::Source;
+use super::adapter::{ObjectStoreAdapter, Rows, keep};
 #[cfg(unix)]
 use super::exchange::Exchange;
+use super::format::Format;
 use super::key::MERGED;
 use super::opened::Opened;
 use super::partition::{Partition, partitions};
 use super::place::Place;
 use super::store::{Created, Object, Store};
-use super::{Format, ObjectStoreAdapter, Rows, keep};
 use crate::ids::Ids;
 
 pub(super) use self::merged::ids;

@@ -10,8 +10,8 @@ use namel3ss_safety::conformance::{buffer, plain_event};
 use namel3ss_safety::{DatasetAdapter as _, JournalId, SafetyEvent};
 
 use super::*;
+use crate::objects::adapter::honours;
 use crate::objects::folder::Folder;
-use crate::objects::honours;
 use crate::objects::store::Body;
 
 type Before = Box<dyn FnOnce() + Send>;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::schema::DATE;
 use crate::objects::key::Day;
-use crate::url::percent_decoded;
+use crate::url::percent::percent_decoded;
 
 /// What statistics may leave out of a moment: Spark cuts milliseconds off.
 const CUT_MICROS: i64 = 999;

@@ -54,7 +54,8 @@ use super::cut::{Part, cut};
 use super::encode::check_memory;
 use super::format::{Compression, Format};
 use super::place::Root;
-use super::{open_store, probe};
+use super::probe;
+use super::stores::open_store;
 
 /// For how long one batch is tried while others keep committing before it.
 const CONTENDED_MAX: Duration = Duration::from_secs(60);

@@ -9,7 +9,8 @@ use namel3ss_safety::nearest::nearest;
 
 use super::log::FOLDER;
 use crate::objects::format::{Compression, Format};
-use crate::objects::place::{Place, Root, absolute};
+use crate::objects::place::{Place, Root};
+use crate::objects::url::absolute;
 
 /// What stands before the URL of what holds the table.
 pub(crate) const SCHEME: &str = "delta+";

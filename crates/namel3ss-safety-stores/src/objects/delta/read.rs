@@ -18,9 +18,9 @@ use super::place::DeltaPlace;
 use super::readable;
 use super::replay::replay;
 use super::runs::Stored;
-use crate::objects::open_store;
 use crate::objects::opened::{Opened, unread};
 use crate::objects::store::{Noting, Store as _};
+use crate::objects::stores::open_store;
 use crate::parquet::Rows;
 
 /// The most commits that one look takes in; the next one goes on.

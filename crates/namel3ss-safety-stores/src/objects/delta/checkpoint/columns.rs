@@ -13,6 +13,9 @@ use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Fields, Schema, SchemaRef};
 use serde_json::{Map, Value};
 
+/// Actions that are in memory at once, besides those of the commits since the last checkpoint.
+pub(super) const ROWS: usize = 4096;
+
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     use DataType::{Boolean, Int32, Int64, Utf8};
     let values = || {

@@ -37,6 +37,8 @@ PRELUDE = '''
 import asyncio, atexit, gc, json, os, signal, sys, threading, time
 from namel3ss.safety import *
 
+# A shell starts what runs in its background with it ignored, and everything that this starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 HOME = os.environ["NAMEL3SS_SAFETY_HOME"]
 RECOVERS = sys.argv[1:] == ["recover"]
 

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use namel3ss_safety::home::home;
+use namel3ss_safety::internal::home::home;
 use namel3ss_safety::{
     AdapterRegistry, Direction, Logged, SafetyAction, SafetyEvent, SafetyEventLogger, Severity,
 };

@@ -5,14 +5,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use namel3ss_safety::journal::frame::{self, Kind, Place};
-use namel3ss_safety::journal::header::{FileHeader, FileKind, HEADER_BYTES, SEAL_AT, Seal};
-use namel3ss_safety::journal::media::{Folder, MemoryFolder};
-use namel3ss_safety::journal::recovery::{self, Scan};
-use namel3ss_safety::journal::ring_state::CAPACITY_WORDS;
-use namel3ss_safety::journal::store::{ReadPlace, Store};
+use namel3ss_safety::internal::journal::frame::{self, Kind, Place};
+use namel3ss_safety::internal::journal::header::{
+    FileHeader, FileKind, HEADER_BYTES, SEAL_AT, Seal,
+};
+use namel3ss_safety::internal::journal::media::{Folder, MemoryFolder};
+use namel3ss_safety::internal::journal::recovery::{self, Scan};
+use namel3ss_safety::internal::journal::ring_state::CAPACITY_WORDS;
+use namel3ss_safety::internal::journal::store::{ReadPlace, Store};
 use namel3ss_safety::{
-    Durability, JournalId, MemoryAdapter, ReplayOptions, Seq, Timestamp, codec, replay_file,
+    Durability, JournalId, MemoryAdapter, ReplayOptions, Seq, Timestamp, internal::codec,
+    replay_file,
 };
 use namel3ss_safety_cli::{Io, run};
 use namel3ss_safety_stores::objects::delta;

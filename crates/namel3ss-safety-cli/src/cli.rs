@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use namel3ss_safety::nearest::nearest;
+use namel3ss_safety::internal::nearest::nearest;
 
 use crate::cmd;
 use crate::context::Context;

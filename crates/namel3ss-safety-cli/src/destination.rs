@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use namel3ss_safety::DatasetAdapter;
-use namel3ss_safety::home::{home, make_private};
+use namel3ss_safety::internal::home::{home, make_private};
 use namel3ss_safety_stores::OpenError;
 
 use crate::error::Error;

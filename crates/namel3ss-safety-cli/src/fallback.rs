@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use namel3ss_safety::sink::{FallbackFolder, default_fallback_path, usual_fallback_folders};
+use namel3ss_safety::internal::sink::{
+    FallbackFolder, default_fallback_path, usual_fallback_folders,
+};
 
 /// A folder that was looked into, or why not.
 pub(crate) type Looked = Result<FallbackFolder, (PathBuf, std::io::Error)>;

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use namel3ss_safety::home::home;
-use namel3ss_safety::logger::{Builder, OverflowStrategy};
-use namel3ss_safety::stats::SinkStats;
+use namel3ss_safety::SinkStats;
+use namel3ss_safety::internal::home::home;
 use namel3ss_safety::{
     AdapterRegistry, DatasetAdapter, Level, Notice, SafetyEvent, SafetyEventLogger,
 };
+use namel3ss_safety::{LoggerBuilder, OverflowStrategy};
 
 use crate::error::Error;
 use crate::journals::Fates;
@@ -18,7 +18,7 @@ use crate::style::Style;
 const BUFFER_SIZE: usize = 1000;
 
 /// A logger of `dataset` whose home is ours, with a sink for each adapter; one at least.
-pub(crate) fn builder(adapters: &[Arc<dyn DatasetAdapter>], dataset: &str) -> Builder {
+pub(crate) fn builder(adapters: &[Arc<dyn DatasetAdapter>], dataset: &str) -> LoggerBuilder {
     let registry = AdapterRegistry::default();
     if let Some(first) = adapters.first() {
         registry.register(dataset, first.clone());
@@ -36,7 +36,7 @@ pub(crate) fn builder(adapters: &[Arc<dyn DatasetAdapter>], dataset: &str) -> Bu
 }
 
 /// Makes it; what can be wrong came from the command line.
-pub(crate) fn build(builder: Builder) -> Result<SafetyEventLogger, Error> {
+pub(crate) fn build(builder: LoggerBuilder) -> Result<SafetyEventLogger, Error> {
     builder.build().map_err(|error| {
         let text = error.to_string();
         let text = match error.parameter() {

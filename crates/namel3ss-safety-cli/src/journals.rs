@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use namel3ss_safety::DropReason;
 use namel3ss_safety::JournalId;
-use namel3ss_safety::journal::DropReason;
-use namel3ss_safety::journal::account::{self, ACCOUNTS_NAME, Account, SinkAccount};
-use namel3ss_safety::journal::inspect::{self, Found, JournalInfo, SinkInfo};
-use namel3ss_safety::journal::recovery::{ASIDE_SUFFIX, RecoverError};
-use namel3ss_safety::register;
+use namel3ss_safety::internal::journal::account::{self, ACCOUNTS_NAME, Account, SinkAccount};
+use namel3ss_safety::internal::journal::inspect::{self, Found, JournalInfo, SinkInfo};
+use namel3ss_safety::internal::journal::recovery::{ASIDE_SUFFIX, RecoverError};
+use namel3ss_safety::internal::register;
 
 /// The folder within a home that holds all journals.
 pub(crate) const JOURNAL_NAME: &str = "journal";

@@ -34,7 +34,7 @@ mod shell;
 mod checks;
 mod cmd;
 
-pub use namel3ss_safety::redact;
+pub use namel3ss_safety::internal::redact;
 
 use std::ffi::OsString;
 

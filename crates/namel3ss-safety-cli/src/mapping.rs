@@ -2,8 +2,8 @@
 
 use std::str::FromStr;
 
-use namel3ss_safety::nearest::nearest;
-use namel3ss_safety::parse::{self, ActionWord, field_of};
+use namel3ss_safety::internal::nearest::nearest;
+use namel3ss_safety::internal::parse::{self, ActionWord, field_of};
 use namel3ss_safety::{FIELDS, SafetyAction};
 use namel3ss_safety_stores::read::check_field;
 use serde_json::{Map, Value};

@@ -10,7 +10,7 @@ use unicode_width::UnicodeWidthStr as _;
 use crate::error::Error;
 use crate::escape::{escape, escape_json, escape_lines};
 use crate::style::Style;
-use namel3ss_safety::redact::redact;
+use namel3ss_safety::internal::redact::redact;
 
 /// What standard output looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

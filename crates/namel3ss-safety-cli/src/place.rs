@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use namel3ss_safety::home::home;
+use namel3ss_safety::internal::home::home;
 use namel3ss_safety::{CsvAdapter, DatasetAdapter as _, JsonAdapter};
 #[cfg(feature = "delta")]
 use namel3ss_safety_stores::objects::delta::DeltaPlace;

@@ -1,7 +1,10 @@
 //! One event as a verb meets it: with its place in a journal, where that is known.
 
-use namel3ss_safety::adapter::ReadRow;
-use namel3ss_safety::{JournalId, SafetyEvent, Seq, codec, json};
+use namel3ss_safety::ReadRow;
+use namel3ss_safety::{
+    JournalId, SafetyEvent, Seq,
+    internal::{codec, json},
+};
 use serde_json::Value;
 
 use crate::out::Cell;

@@ -1,6 +1,6 @@
 //! Reads what an app binds, names and values, into a context.
 
-use namel3ss_safety::codec::{self, Payload};
+use namel3ss_safety::internal::codec::{self, Payload};
 use namel3ss_safety::{SafetyAction, Timestamp};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;

@@ -1,6 +1,6 @@
 //! Categories: a list of texts, or what else says which ones apply.
 
-use namel3ss_safety::codec::Texts;
+use namel3ss_safety::internal::codec::Texts;
 use pyo3::PyTypeInfo as _;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple};

@@ -12,13 +12,13 @@ pub(crate) fn command(py: Python<'_>, args: Vec<std::ffi::OsString>) -> u8 {
 /// The folder of journals and of the embedded dataset.
 #[pyfunction]
 pub(crate) fn home() -> std::path::PathBuf {
-    namel3ss_safety::home::home()
+    namel3ss_safety::internal::home::home()
 }
 
 /// The folder of fallback files where none was named.
 #[pyfunction]
 pub(crate) fn default_fallback_path() -> std::path::PathBuf {
-    namel3ss_safety::sink::default_fallback_path()
+    namel3ss_safety::internal::sink::default_fallback_path()
 }
 
 /// Sets whether the process is ending: then nothing new is given to adapters of Python's.

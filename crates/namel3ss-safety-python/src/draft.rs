@@ -1,15 +1,15 @@
 //! An event as it is about to be encoded: what the app's objects say, read in place, with every field
 //! brought to what the record knows.
 //!
-//! It reads by the rules of [`namel3ss_safety::parse::object`], which are for JSON. Nothing is refused:
+//! It reads by the rules of [`namel3ss_safety::internal::parse::object`], which are for JSON. Nothing is refused:
 //! what a field can't hold stands in the metadata, under the field's name, and [`Draft::remarks`] says
 //! so. **Nothing becomes `allow` by accident**: an action that is missing or unknown is an `alert`.
 
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 
-use namel3ss_safety::codec::{Entries, Head, Source, Texts};
-use namel3ss_safety::parse::{self, Remark};
+use namel3ss_safety::internal::codec::{Entries, Head, Source, Texts};
+use namel3ss_safety::internal::parse::{self, Remark};
 use namel3ss_safety::{Direction, FIELDS, SafetyAction, Timestamp};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyList, PyString};

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use namel3ss_safety::codec::Payload;
+use namel3ss_safety::internal::codec::Payload;
 use namel3ss_safety::{EventId, FIELDS, SafetyAction, Timestamp};
 use pyo3::IntoPyObjectExt as _;
 use pyo3::basic::CompareOp;

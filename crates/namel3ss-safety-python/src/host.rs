@@ -5,9 +5,12 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use namel3ss_safety::codec::Payload;
-use namel3ss_safety::parse::Remark;
-use namel3ss_safety::{SafetyEventLogger, notice, process};
+use namel3ss_safety::internal::codec::Payload;
+use namel3ss_safety::internal::parse::Remark;
+use namel3ss_safety::{
+    SafetyEventLogger,
+    internal::{notice, process},
+};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;

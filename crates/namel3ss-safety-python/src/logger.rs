@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use namel3ss_safety::stats::SinkStats;
+use namel3ss_safety::SinkStats;
 use namel3ss_safety::{
-    Builder, ConfigError, Durability, JournalKind, OverflowStrategy, SafetyEventLogger,
+    ConfigError, Durability, JournalKind, LoggerBuilder, OverflowStrategy, SafetyEventLogger,
 };
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
@@ -74,7 +74,7 @@ impl Logger {
                 .map_err(|_| wrong(format!("{name} is {value}: it takes {takes}")))
         };
         let backlog = positive("backlog_limit_bytes", backlog_limit_bytes, "bytes from 4096 on")?;
-        let builder: Builder = SafetyEventLogger::builder()
+        let builder: LoggerBuilder = SafetyEventLogger::builder()
             .target_dataset(target_dataset)
             .buffer_size(positive("buffer_size", buffer_size, "1 to 10000000 events")?)
             .flush_interval_seconds(flush_interval_seconds)
@@ -86,7 +86,7 @@ impl Logger {
             .pulls_notices()
             .backlog_limit_bytes(backlog as u64);
         let further = further.iter().map(|native| native.adapter.clone());
-        let logger = further.fold(builder, Builder::also_to).build().map_err(refused)?;
+        let logger = further.fold(builder, LoggerBuilder::also_to).build().map_err(refused)?;
         Ok(Self { host: Arc::new(Host::new(logger, disabled, autostart, strict)) })
     }
 

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use namel3ss_safety::parse::Remark;
+use namel3ss_safety::internal::parse::Remark;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 

@@ -1,6 +1,6 @@
 //! Moments: a `datetime` of Python's, or what else names one, as microseconds since 1970 in UTC.
 
-use namel3ss_safety::{Timestamp, parse};
+use namel3ss_safety::{Timestamp, internal::parse};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;

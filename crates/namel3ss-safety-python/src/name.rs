@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 
-use namel3ss_safety::{FIELDS, parse};
+use namel3ss_safety::{FIELDS, internal::parse};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};

@@ -1,6 +1,6 @@
 //! Rows as Python's own dicts: what Python adapters and `to_dict()` give.
 
-use namel3ss_safety::codec::{self, Payload};
+use namel3ss_safety::internal::codec::{self, Payload};
 use namel3ss_safety::{EventRef, FIELDS};
 use pyo3::IntoPyObjectExt as _;
 use pyo3::exceptions::PyValueError;

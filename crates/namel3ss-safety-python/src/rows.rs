@@ -1,6 +1,6 @@
 //! Rows that Python gives for a dataset, in no journal: a run of its own.
 
-use namel3ss_safety::codec::Payload;
+use namel3ss_safety::internal::codec::Payload;
 use namel3ss_safety::{EventId, JournalId, RowBuffer, Seq, Timestamp};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use namel3ss_safety::parse::{self, ActionWord};
+use namel3ss_safety::internal::parse::{self, ActionWord};
 use namel3ss_safety::{EventId, SafetyAction, Timestamp};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyFrozenSet, PyList, PySet, PyString, PyTuple};
@@ -91,7 +91,7 @@ fn other_action(
 /// The action whose word is nearly `word`.
 pub(crate) fn near_action(word: &str) -> Option<&'static str> {
     let words = SafetyAction::ALL.iter().map(|action| action.as_str());
-    namel3ss_safety::nearest::nearest(word.trim(), words)
+    namel3ss_safety::internal::nearest::nearest(word.trim(), words)
 }
 
 /// The action that a value names by the table of words, and what it is called there; `None` where it

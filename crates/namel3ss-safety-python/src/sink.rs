@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use namel3ss_safety::{Notice, Registry, SafetyEventSink, notice};
+use namel3ss_safety::{Notice, Registry, SafetyEventSink, internal::notice};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 

@@ -10,7 +10,10 @@
 //! | | an object as in metadata: what the event holds in another form |
 
 use namel3ss_safety::EventRef;
-use namel3ss_safety::{FIELDS, codec, parse};
+use namel3ss_safety::{
+    FIELDS,
+    internal::{codec, parse},
+};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use smallvec::SmallVec;

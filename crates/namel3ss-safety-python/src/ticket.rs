@@ -4,7 +4,10 @@
 
 use std::sync::{Arc, OnceLock};
 
-use namel3ss_safety::{FlushReport, process, sink};
+use namel3ss_safety::{
+    FlushReport,
+    internal::{process, sink},
+};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;

@@ -1,6 +1,9 @@
 //! Any value of Python's into a place of the codec's, and back.
 
-use namel3ss_safety::codec::{Entries, Items, Slot, ValueRef};
+use namel3ss_safety::{
+    ValueRef,
+    internal::codec::{Entries, Items, Slot},
+};
 use pyo3::PyTypeInfo as _;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use namel3ss_safety::{
     AdapterRegistry, DatasetAdapter, JournalId, JsonAdapter, RowBuffer, SafetyEvent,
-    SafetyEventLogger, Seq, Timestamp, codec, id,
+    SafetyEventLogger, Seq, Timestamp,
+    internal::{codec, id},
 };
 use namel3ss_safety_stores::SqliteAdapter;
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 #[cfg(feature = "parquet")]
 use std::fmt::Write as _;
 
-use namel3ss_safety::seqs::SeqSet;
+use namel3ss_safety::internal::seqs::SeqSet;
 use namel3ss_safety::{JournalId, Seq};
 
 /// A set of rows.

@@ -13,7 +13,7 @@ use std::future::Future;
 use std::io;
 use std::sync::{Arc, LazyLock};
 
-use namel3ss_safety::{PerProcess, process};
+use namel3ss_safety::{PerProcess, internal::process};
 use tokio::runtime::{Builder, Runtime};
 
 static RUNTIME: LazyLock<PerProcess<Option<Arc<Runtime>>>> =

@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-use namel3ss_safety::adapter::ReadError;
-use namel3ss_safety::nearest::nearest;
+use namel3ss_safety::ReadError;
+use namel3ss_safety::internal::nearest::nearest;
 
 /// A dialect of SQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use namel3ss_safety::{
     AdapterError, AdapterRegistry, Batch, DatasetAdapter, Delivery, Durability, Logged,
-    SafetyEvent, SafetyEventLogger, codec,
+    SafetyEvent, SafetyEventLogger, internal::codec,
 };
 
 mod shapes;

@@ -74,7 +74,16 @@ impl std::error::Error for ParseTimestampError {}
 impl std::str::FromStr for Timestamp {
     type Err = ParseTimestampError;
 
-    /// As [`crate::parse::moment_of_text`] does.
+    /// Without an offset a text is UTC. It reads
+    ///
+    /// - what `datetime.fromisoformat` of Python 3.14 reads: dates alone, without seconds, the basic
+    ///   form, week dates, `.123` and `,123`, `24:00`; with the offset also behind a space, and `UTC`;
+    /// - RFC 2822, and the form of Apache's logs (`01/Mar/2026:12:00:00 +0000`);
+    /// - numbers of seconds, milliseconds, microseconds or nanoseconds since 1970, by their size;
+    /// - what its `Display` writes for years that have more than four digits.
+    ///
+    /// Decimals beyond microseconds are cut. An error where there is no such moment, such as a 30th of
+    /// February, or a second 60.
     fn from_str(text: &str) -> Result<Self, ParseTimestampError> {
         crate::parse::moment_of_text(text).ok_or(ParseTimestampError)
     }
@@ -123,7 +132,7 @@ impl Clock for SystemClock {
 /// A clock that stands still until a test moves it; sleeping moves it.
 ///
 /// ```
-/// use namel3ss_safety::{Clock, ManualClock};
+/// use namel3ss_safety::internal::clock::{Clock, ManualClock};
 /// use std::time::Duration;
 /// let clock = ManualClock::default();
 /// clock.sleep(Duration::from_secs(60));

@@ -89,6 +89,18 @@ macro_rules! words {
 words! {
     /// What the guardrail did.
     ///
+    /// It is read without regard to case and surrounding space; `-` and a space within a word count
+    /// as `_`:
+    ///
+    /// | action | words |
+    /// | --- | --- |
+    /// | `allow` | allow, allowed, pass, passed, ok, safe, none, permit, permitted, proceed, approve, approved |
+    /// | `block` | block, blocked, deny, denied, reject, rejected, refuse, refused, intervened, guardrail_intervened, filtered, stop, stopped, forbidden |
+    /// | `redact` | redact, redacted, mask, masked, anonymize, anonymized, transform, transformed, replace, replaced, sanitize, sanitized (both also with s), scrub, scrubbed, modify, modified |
+    /// | `alert` | alert, flag, flagged, warn, warned, warning, review, escalate, escalated, audit, observe, observed, detect, detected, ask, require_approval, quarantine, quarantined |
+    /// | monitored | would_block (`block`), would_mask, would_redact (`redact`) |
+    /// | no decision | not_run, not_evaluated, not_executed, not_checked, not_applicable, not_configured, not_enabled, skip, skipped, disabled |
+    ///
     /// It has no default: an action that is missing or can't be read must not become `allow`.
     ///
     /// ```compile_fail,E0277
@@ -119,7 +131,7 @@ words! {
 impl FromStr for SafetyAction {
     type Err = UnknownWord;
 
-    /// By the table of [`parse::action`]. A word that says that no check ran is no action.
+    /// By the table at [`SafetyAction`]. A word that says that no check ran is no action.
     fn from_str(word: &str) -> Result<Self, UnknownWord> {
         let parsed = parse::action(word);
         if parsed.is_known() {
@@ -132,7 +144,8 @@ impl FromStr for SafetyAction {
 impl FromStr for Direction {
     type Err = UnknownWord;
 
-    /// By the words of [`parse::direction`].
+    /// Without regard to case and surrounding space: `input`, `request` or `prompt`; `output`,
+    /// `response` or `completion`.
     fn from_str(word: &str) -> Result<Self, UnknownWord> {
         parse::direction(word).ok_or_else(|| UnknownWord {
             what: "direction",
@@ -182,7 +195,7 @@ impl Severity {
 }
 
 impl From<&str> for Severity {
-    /// By [`parse::severity`].
+    /// A known word without regard to case and surrounding space; any other as it is.
     fn from(word: &str) -> Self {
         match parse::severity(word) {
             "none" => Self::None,
@@ -291,7 +304,22 @@ impl fmt::Display for NotAnObject {
 impl std::error::Error for NotAnObject {}
 
 impl SafetyEvent {
-    /// Reads an object as [`parse::object`] does, without its remarks.
+    /// Reads an object as an app or another program wrote it. Nothing is refused, and nothing becomes
+    /// `allow` by accident.
+    ///
+    /// - Keys are compared without regard to case and separators (`policyName`); a key that is a
+    ///   field's very name goes before one that is only like it.
+    /// - A field that is missing or null has its default, but for `action`: the event is an `alert`
+    ///   then.
+    /// - What does not fit its field goes to `metadata` under the field's name. Text takes texts,
+    ///   numbers and booleans; a number takes numbers and their texts, also `NaN`, `Infinity` and
+    ///   `-Infinity`; `timestamp` takes the texts that [`Timestamp`] reads, and
+    ///   numbers of seconds, milliseconds, microseconds or nanoseconds since 1970.
+    /// - `categories` takes a text, a list of texts or numbers, either also as JSON text, and an object
+    ///   of booleans, whose true keys they are. Of an object in a list it takes the `category`, `type`,
+    ///   `label`, `entity_type` or `name`, and the whole list is kept in `metadata` too.
+    /// - `metadata` takes an object, or the JSON text of one.
+    /// - Every other key goes to `metadata`. Where a name is taken there, `row.` and the name is used.
     ///
     /// # Errors
     /// If the value is no object.

@@ -5,7 +5,7 @@ use strsim::osa_distance;
 /// The nearest of `known` to `word`, if one is near enough to be what was meant.
 ///
 /// ```
-/// use namel3ss_safety::nearest::nearest;
+/// use namel3ss_safety::internal::nearest::nearest;
 /// assert_eq!(nearest("drop_oldst", ["drop_oldest", "block"]), Some("drop_oldest"));
 /// assert_eq!(nearest("xyzzy", ["drop_oldest", "block"]), None);
 /// ```
@@ -17,7 +17,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 /// they are. One mistake, or two in a word of more than eight letters.
 ///
 /// ```
-/// use namel3ss_safety::nearest::misspelling;
+/// use namel3ss_safety::internal::nearest::misspelling;
 /// assert_eq!(misspelling("actoin", ["action", "direction"]), Some("action"));
 /// assert_eq!(misspelling("section", ["action", "direction"]), None);
 /// ```

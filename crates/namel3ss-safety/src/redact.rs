@@ -11,7 +11,7 @@ const HIDDEN: &str = "***";
 /// `text` with the password of every URL in it, and the value of every `password=`, hidden.
 ///
 /// ```
-/// use namel3ss_safety::redact::redact;
+/// use namel3ss_safety::internal::redact::redact;
 /// assert_eq!(redact("open postgres://ann:s3cret@db/x: refused"), "open postgres://ann:***@db/x: refused");
 /// assert_eq!(redact("sqlite:///a.db"), "sqlite:///a.db");
 /// ```

@@ -1,67 +1,4 @@
-//! Safety events from [`tracing`] events, for applications that are instrumented with it.
-//!
-//! Events of the target `safety`, and of targets below it such as `safety::pii`, are logged; others
-//! are left alone. Records of the `log` crate count by their own target, where `tracing-log` passes
-//! them on.
-//!
-//! | field of the tracing event | becomes |
-//! | --- | --- |
-//! | one of the 17 names of a [`SafetyEvent`] | that field, as [`parse::object`] reads it |
-//! | the message | `reason`, unless there is a field `reason` |
-//! | the level, unless there is a field `severity` | `severity`: error `high`, warn `medium`, info `low`, debug and trace `none` |
-//! | any other | an entry of `metadata`, with its type |
-//!
-//! **Nothing becomes `allow` by accident**: an event without `action`, or with an unknown word for
-//! it, is an `alert`; the words are in the table of [`parse::action`]. `categories` takes words
-//! parted by commas (`"pii, email"`) or the debug form of a list (`?["pii", "email"]`), and may be
-//! repeated. `metadata` takes the text of a JSON object. What does not fit its field is kept in
-//! `metadata` under the field's name, and is never an error; the first of each kind is a notice of the
-//! logger (`misread`).
-//!
-//! `trace_id`, `session_id`, `user_id`, `app_name`, `chain_name`, `agent_name` and `policy_name`
-//! that an event lacks come from the spans around it, the innermost first, whatever their targets.
-//!
-//! # Filters
-//!
-//! The layer sees the spans and events that filters let through. A filter for the whole subscriber
-//! takes spans away from the layer too: with `warn,safety=trace` an info span, and with it its
-//! `trace_id`, is lost, unless the span's own target is `safety`. So give a filter to each *other*
-//! layer, and none to the subscriber:
-//!
-//! ```text
-//! registry().with(fmt::layer().with_filter(filter)).with(SafetyLayer::new(logger))
-//! ```
-//!
-//! A layer without a filter makes `tracing` build every event of the program. Where that costs too
-//! much, give this layer one that keeps all spans and its own events:
-//! `SafetyLayer::new(logger).with_filter(filter_fn(|it| it.is_span() || it.target().starts_with("safety")))`.
-//!
-//! ```
-//! use namel3ss_safety::tracing_layer::SafetyLayer;
-//! use namel3ss_safety::{AdapterRegistry, MemoryAdapter, SafetyAction, SafetyEventLogger};
-//! use std::{sync::Arc, time::Duration};
-//! use tracing_subscriber::layer::SubscriberExt as _;
-//!
-//! let home = tempfile::tempdir()?;
-//! let dataset = Arc::new(MemoryAdapter::default());
-//! let registry = AdapterRegistry::default();
-//! registry.register("safety_events", dataset.clone());
-//! let logger =
-//!     SafetyEventLogger::builder().adapter_registry(registry).home(home.path()).build()?;
-//! let logger = Arc::new(logger);
-//!
-//! let subscriber = tracing_subscriber::registry().with(SafetyLayer::new(logger.clone()));
-//! tracing::subscriber::with_default(subscriber, || {
-//!     let _span = tracing::info_span!("request", user_id = "u-7").entered();
-//!     tracing::warn!(target: "safety", action = "redact", policy_name = "pii", "e-mail found");
-//! });
-//!
-//! assert!(logger.stop(Some(Duration::from_secs(10))).complete);
-//! let event = dataset.rows()[0].event.clone();
-//! assert_eq!(event.action, SafetyAction::Redact);
-//! assert_eq!((event.user_id.as_deref(), event.reason.as_deref()), (Some("u-7"), Some("e-mail found")));
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
+//! Safety events from `tracing` events, for applications that are instrumented with it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -79,17 +16,81 @@ use crate::logger::SafetyEventLogger;
 use crate::parse;
 
 /// The target whose events, and those of targets below it, are logged.
-pub const TARGET: &str = "safety";
+const TARGET: &str = "safety";
 
 /// What an event takes from the spans around it.
 const INHERITED: [&str; 7] =
     ["trace_id", "session_id", "user_id", "app_name", "chain_name", "agent_name", "policy_name"];
 
-/// Logs the events of the target `safety`. See the [module](self).
+/// Safety events from [`tracing`] events, for applications that are instrumented with it.
+///
+/// Events of the target `safety`, and of targets below it such as `safety::pii`, are logged; others
+/// are left alone. Records of the `log` crate count by their own target, where `tracing-log` passes
+/// them on.
+///
+/// | field of the tracing event | becomes |
+/// | --- | --- |
+/// | one of the 17 names of a [`SafetyEvent`] | that field, as [`SafetyEvent::from_json`] reads it |
+/// | the message | `reason`, unless there is a field `reason` |
+/// | the level, unless there is a field `severity` | `severity`: error `high`, warn `medium`, info `low`, debug and trace `none` |
+/// | any other | an entry of `metadata`, with its type |
+///
+/// **Nothing becomes `allow` by accident**: an event without `action`, or with an unknown word for
+/// it, is an `alert`; the words are listed at [`SafetyAction`](crate::SafetyAction). `categories` takes words
+/// parted by commas (`"pii, email"`) or the debug form of a list (`?["pii", "email"]`), and may be
+/// repeated. `metadata` takes the text of a JSON object. What does not fit its field is kept in
+/// `metadata` under the field's name, and is never an error; the first of each kind is a notice of the
+/// logger (`misread`).
+///
+/// `trace_id`, `session_id`, `user_id`, `app_name`, `chain_name`, `agent_name` and `policy_name`
+/// that an event lacks come from the spans around it, the innermost first, whatever their targets.
 ///
 /// It waits only where [`SafetyEventLogger::log`] does, and may be used by an adapter that the same
 /// logger delivers to. **Limit:** under a subscriber that is set for a scope, `tracing` itself
 /// passes no event on that is emitted while the same thread is in the midst of another.
+///
+/// # Filters
+///
+/// The layer sees the spans and events that filters let through. A filter for the whole subscriber
+/// takes spans away from the layer too: with `warn,safety=trace` an info span, and with it its
+/// `trace_id`, is lost, unless the span's own target is `safety`. So give a filter to each *other*
+/// layer, and none to the subscriber:
+///
+/// ```text
+/// registry().with(fmt::layer().with_filter(filter)).with(SafetyLayer::new(logger))
+/// ```
+///
+/// A layer without a filter makes `tracing` build every event of the program. Where that costs too
+/// much, give this layer one that keeps all spans and its own events:
+/// `SafetyLayer::new(logger).with_filter(filter_fn(|it| it.is_span() || it.target().starts_with("safety")))`.
+///
+/// ```
+/// use namel3ss_safety::{
+///     AdapterRegistry, MemoryAdapter, SafetyAction, SafetyEventLogger, SafetyLayer,
+/// };
+/// use std::{sync::Arc, time::Duration};
+/// use tracing_subscriber::layer::SubscriberExt as _;
+///
+/// let home = tempfile::tempdir()?;
+/// let dataset = Arc::new(MemoryAdapter::default());
+/// let registry = AdapterRegistry::default();
+/// registry.register("safety_events", dataset.clone());
+/// let logger =
+///     SafetyEventLogger::builder().adapter_registry(registry).home(home.path()).build()?;
+/// let logger = Arc::new(logger);
+///
+/// let subscriber = tracing_subscriber::registry().with(SafetyLayer::new(logger.clone()));
+/// tracing::subscriber::with_default(subscriber, || {
+///     let _span = tracing::info_span!("request", user_id = "u-7").entered();
+///     tracing::warn!(target: "safety", action = "redact", policy_name = "pii", "e-mail found");
+/// });
+///
+/// assert!(logger.stop(Some(Duration::from_secs(10))).complete);
+/// let event = dataset.rows()[0].event.clone();
+/// assert_eq!(event.action, SafetyAction::Redact);
+/// assert_eq!((event.user_id.as_deref(), event.reason.as_deref()), (Some("u-7"), Some("e-mail found")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct SafetyLayer {
     logger: Arc<SafetyEventLogger>,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use namel3ss_safety::register;
+use namel3ss_safety::internal::register;
 
 use super::finding::Finding;
 use crate::journals::{self, Journal};

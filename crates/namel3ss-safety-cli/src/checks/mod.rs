@@ -14,7 +14,7 @@ use crate::exit::Exit;
 /// Looks at everything.
 pub(crate) fn all() -> Vec<Finding> {
     let mut findings = Vec::new();
-    let home = namel3ss_safety::home::home();
+    let home = namel3ss_safety::internal::home::home();
     environment::check(&home, &mut findings);
     home::check(&home, &mut findings);
     dataset::check(&mut findings);

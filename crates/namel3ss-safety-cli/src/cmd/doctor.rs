@@ -32,8 +32,8 @@ impl Doctor {
                     json!({
                         "grade": finding.grade.as_str(),
                         "check": finding.check,
-                        "text": namel3ss_safety::redact::redact(&finding.text),
-                        "remedy": finding.remedy.as_deref().map(namel3ss_safety::redact::redact),
+                        "text": namel3ss_safety::internal::redact::redact(&finding.text),
+                        "remedy": finding.remedy.as_deref().map(namel3ss_safety::internal::redact::redact),
                     })
                 })
                 .collect();
@@ -50,10 +50,10 @@ impl Doctor {
             context.out.line(&[
                 Cell::new(style, format!("{:<9}", finding.grade.as_str())),
                 Cell::new(Style::Bold, format!("{:<11}", finding.check)),
-                Cell::from(namel3ss_safety::redact::redact(&finding.text)),
+                Cell::from(namel3ss_safety::internal::redact::redact(&finding.text)),
             ])?;
             if let Some(remedy) = &finding.remedy {
-                let remedy = namel3ss_safety::redact::redact(remedy);
+                let remedy = namel3ss_safety::internal::redact::redact(remedy);
                 context
                     .out
                     .line(&[Cell::from(" ".repeat(21)), Cell::from(format!("-> {remedy}"))])?;

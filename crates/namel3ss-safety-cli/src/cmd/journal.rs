@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use namel3ss_safety::home::home;
-use namel3ss_safety::journal::inspect::JournalInfo;
+use namel3ss_safety::internal::home::home;
+use namel3ss_safety::internal::journal::inspect::JournalInfo;
 use serde_json::{Value, json};
 
 use crate::context::Context;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use clap::Args;
 use namel3ss_safety::DatasetAdapter;
-use namel3ss_safety::home::home;
-use namel3ss_safety::journal::inspect::JournalInfo;
+use namel3ss_safety::internal::home::home;
+use namel3ss_safety::internal::journal::inspect::JournalInfo;
 use serde_json::{Value, json};
 
 use crate::context::Context;

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use namel3ss_safety::home::home;
-use namel3ss_safety::sink::{FallbackFolder, ReplayError, ReplayOptions, replay_file};
+use namel3ss_safety::internal::home::home;
 use namel3ss_safety::{DatasetAdapter, Notice};
+use namel3ss_safety::{ReplayError, ReplayOptions, internal::sink::FallbackFolder, replay_file};
 use serde_json::{Value, json};
 
 use crate::context::Context;

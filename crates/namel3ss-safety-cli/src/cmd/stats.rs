@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use namel3ss_safety::SafetyAction;
-use namel3ss_safety::home::home;
-use namel3ss_safety::journal::account::Account;
-use namel3ss_safety::journal::slug;
+use namel3ss_safety::internal::home::home;
+use namel3ss_safety::internal::journal::account::Account;
+use namel3ss_safety::internal::journal::slug;
 use serde_json::{Value, json};
 
 use crate::cmd::journal;

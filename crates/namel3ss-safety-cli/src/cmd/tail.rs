@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use namel3ss_safety::nearest::nearest;
+use namel3ss_safety::internal::nearest::nearest;
 use namel3ss_safety::{JournalId, Seq, Timestamp};
 use namel3ss_safety_stores::read::{Condition, Filter, Op};
 

@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
-use namel3ss_safety::adapter::csv::uninert;
-use namel3ss_safety::parse::field_of;
+use namel3ss_safety::internal::adapter::csv::uninert;
+use namel3ss_safety::internal::parse::field_of;
 use serde_json::{Map, Value};
 
 use super::header::{Header, columns, sep_line};

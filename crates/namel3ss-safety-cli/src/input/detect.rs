@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::ValueEnum;
-use namel3ss_safety::parse::field_of;
+use namel3ss_safety::internal::parse::field_of;
 use serde_json::{Deserializer, Value};
 
 use super::envelope::{RECORD_SEPARATOR, is_cri};

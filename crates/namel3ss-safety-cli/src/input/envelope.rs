@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use namel3ss_safety::FIELDS;
-use namel3ss_safety::parse::field_of;
+use namel3ss_safety::internal::parse::field_of;
 use serde_json::{Map, Value};
 
 use super::scan::{ITEM_BYTES_MAX, Item};

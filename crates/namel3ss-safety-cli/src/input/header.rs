@@ -1,6 +1,6 @@
 //! The header of a CSV file: its names, and what stands between its cells.
 
-use namel3ss_safety::parse::field_of;
+use namel3ss_safety::internal::parse::field_of;
 
 /// What may stand between cells, the most usual first.
 const DELIMITERS: [u8; 4] = *b",;\t|";

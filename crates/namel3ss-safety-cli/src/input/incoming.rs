@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-use namel3ss_safety::process;
+use namel3ss_safety::internal::process;
 
 use super::bytes::Reader;
 use super::pieces::Batch;

@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use namel3ss_safety::home::home;
-use namel3ss_safety::journal::inspect;
-use namel3ss_safety::{JournalId, Seq, codec};
+use namel3ss_safety::internal::home::home;
+use namel3ss_safety::internal::journal::inspect;
+use namel3ss_safety::{JournalId, Seq, internal::codec};
 
 use super::{Each, Source};
 use crate::error::Error;

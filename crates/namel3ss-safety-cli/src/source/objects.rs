@@ -6,8 +6,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use namel3ss_safety::adapter::{ReadError, ReadRow};
 use namel3ss_safety::{AdapterError, Failure, Timestamp};
+use namel3ss_safety::{ReadError, ReadRow};
 #[cfg(feature = "delta")]
 use namel3ss_safety_stores::objects::delta;
 use namel3ss_safety_stores::objects::{Place, Reader};

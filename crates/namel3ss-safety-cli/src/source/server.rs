@@ -1,6 +1,6 @@
 //! A dataset in a table of a database server, read without writing anything to it.
 
-use namel3ss_safety::adapter::ReadError;
+use namel3ss_safety::ReadError;
 use namel3ss_safety_stores::server::{Reader, Server};
 
 use super::{Each, Source};

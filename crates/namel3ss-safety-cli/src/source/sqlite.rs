@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use namel3ss_safety::adapter::ReadError;
+use namel3ss_safety::ReadError;
 use namel3ss_safety_stores::Table;
 use namel3ss_safety_stores::sqlite::{Filter, read, read_immutable};
 

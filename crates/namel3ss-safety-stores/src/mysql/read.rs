@@ -1,7 +1,7 @@
 //! Rows of a MySQL or MariaDB table, for [`crate::server::Reader`].
 
 use mysql_async::{Conn, Row, Value as Sql};
-use namel3ss_safety::adapter::ReadError;
+use namel3ss_safety::ReadError;
 use serde_json::{Map, Number, Value};
 
 use crate::schema::{TABLES_TOLD, no_table};

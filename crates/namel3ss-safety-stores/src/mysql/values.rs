@@ -1,7 +1,7 @@
 //! Rows as values to be bound.
 
 use mysql_async::Value;
-use namel3ss_safety::{Batch, Timestamp, json};
+use namel3ss_safety::{Batch, Timestamp, internal::json};
 
 use crate::server::columns::{
     CATEGORIES, CONFIDENCE, Column, JOURNAL, LATENCY, METADATA, Matching, TIMESTAMP,

@@ -6,11 +6,11 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread::ScopedJoinHandle;
 
-use namel3ss_safety::adapter::{ReadError, ReadRow};
 use namel3ss_safety::{
     AdapterError, Batch, BatchId, Batching, DatasetAdapter, Delivery, Durability, Notice, Row, Seq,
-    process,
+    internal::process,
 };
+use namel3ss_safety::{ReadError, ReadRow};
 
 use super::compare::{self, Compared};
 use super::cut::{Part, cut};

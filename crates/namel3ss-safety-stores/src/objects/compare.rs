@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use namel3ss_safety::adapter::ReadRow;
+use namel3ss_safety::ReadRow;
 use namel3ss_safety::{AdapterError, Batch, JournalId, Row, Seq};
 
 /// The rows that are sent, by their ids, and what was found of them.

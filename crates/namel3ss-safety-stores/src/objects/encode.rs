@@ -4,8 +4,14 @@
 use std::io::Write as _;
 use std::io::{BufReader, Read};
 
-use namel3ss_safety::adapter::{ReadError, ReadRow, csv, json::Reader as JsonReader};
-use namel3ss_safety::{AdapterError, Batch, Row, json, memory};
+use namel3ss_safety::{
+    AdapterError, Batch, Row,
+    internal::{json, memory},
+};
+use namel3ss_safety::{
+    ReadError, ReadRow,
+    internal::adapter::{csv, json::Reader as JsonReader},
+};
 
 use super::format::{Compression, Format};
 

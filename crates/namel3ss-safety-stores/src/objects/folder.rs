@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use namel3ss_safety::AdapterError;
-use namel3ss_safety::limits::check_file_size;
+use namel3ss_safety::internal::limits::check_file_size;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 

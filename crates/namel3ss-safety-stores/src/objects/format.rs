@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use namel3ss_safety::AdapterError;
-use namel3ss_safety::nearest::nearest;
+use namel3ss_safety::internal::nearest::nearest;
 
 /// How rows look in an object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub enum Format {
     Json,
     /// One JSON object a line.
     Jsonl,
-    /// CSV with a header: see [`namel3ss_safety::adapter::csv`].
+    /// CSV with a header: see [`namel3ss_safety::internal::adapter::csv`].
     Csv,
 }
 

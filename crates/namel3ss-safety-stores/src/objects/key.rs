@@ -10,7 +10,7 @@
 
 use std::ops::Range;
 
-use namel3ss_safety::json::civil;
+use namel3ss_safety::internal::json::civil;
 use namel3ss_safety::{BatchId, JournalId, Seq, Timestamp};
 
 const DAY_MICROS: i64 = 86_400_000_000;

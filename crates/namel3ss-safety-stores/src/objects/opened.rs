@@ -1,7 +1,7 @@
 //! A Parquet object of which the footer is known, and whose row groups are fetched one by one.
 
+use namel3ss_safety::ReadError;
 use namel3ss_safety::Timestamp;
-use namel3ss_safety::adapter::ReadError;
 
 use super::store::Store;
 use crate::parquet::{Footer, Part, TAIL_BYTES};

@@ -7,8 +7,8 @@
 use std::collections::{HashSet, VecDeque};
 use std::vec::IntoIter;
 
-use namel3ss_safety::adapter::{ReadError, ReadRow};
 use namel3ss_safety::{AdapterError, Timestamp};
+use namel3ss_safety::{ReadError, ReadRow};
 
 use super::encode::decode;
 #[cfg(feature = "parquet")]

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use namel3ss_safety::adapter::make_folder;
-use namel3ss_safety::nearest::nearest;
+use namel3ss_safety::internal::adapter::make_folder;
+use namel3ss_safety::internal::nearest::nearest;
 use namel3ss_safety::{AdapterError, Batching};
 use percent_encoding::{AsciiSet, utf8_percent_encode};
 

@@ -9,7 +9,7 @@ use arrow_array::builder::{
 use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, DictionaryArray, Int32Array, RecordBatch, StringArray};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
-use namel3ss_safety::json::write_object_sorted;
+use namel3ss_safety::internal::json::write_object_sorted;
 use namel3ss_safety::{Direction, FIELDS, Row, SafetyAction};
 
 /// About what a text takes; longer ones make the column grow.

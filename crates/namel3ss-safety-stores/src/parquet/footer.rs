@@ -10,7 +10,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Fields, Schema};
 use bytes::{Buf as _, Bytes};
 use namel3ss_safety::Timestamp;
-use namel3ss_safety::adapter::{ReadError, ReadRow};
+use namel3ss_safety::{ReadError, ReadRow};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,

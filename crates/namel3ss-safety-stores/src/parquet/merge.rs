@@ -5,7 +5,7 @@ use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use arrow_select::interleave::interleave_record_batch;
-use namel3ss_safety::adapter::ReadError;
+use namel3ss_safety::ReadError;
 use namel3ss_safety::{JournalId, Seq};
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;

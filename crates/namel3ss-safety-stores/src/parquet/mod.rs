@@ -32,7 +32,7 @@ pub(crate) use self::merge::{KEYS, Key, Merger, keys, only};
 pub(crate) use self::read::{Rows, guarded};
 pub use self::write::encode;
 
-use namel3ss_safety::adapter::{ReadError, ReadRow};
+use namel3ss_safety::{ReadError, ReadRow};
 
 /// The rows of one Parquet file that [`encode`] made.
 ///

@@ -7,8 +7,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow_schema::DataType;
-use namel3ss_safety::adapter::{ReadError, ReadRow};
-use namel3ss_safety::{Direction, SafetyEvent, Seq, Severity, Timestamp, parse};
+use namel3ss_safety::{Direction, SafetyEvent, Seq, Severity, Timestamp, internal::parse};
+use namel3ss_safety::{ReadError, ReadRow};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use serde_json::Map;
 

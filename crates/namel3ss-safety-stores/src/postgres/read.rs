@@ -1,6 +1,6 @@
 //! Rows of a PostgreSQL table, for [`crate::server::Reader`].
 
-use namel3ss_safety::adapter::ReadError;
+use namel3ss_safety::ReadError;
 use serde_json::{Map, Value};
 
 use super::connect::Conn;

@@ -12,9 +12,9 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, TimestampMicrosecondType, UInt64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
-use namel3ss_safety::adapter::ReadRow;
-use namel3ss_safety::nearest::nearest;
-use namel3ss_safety::{Direction, FIELDS, SafetyEvent, Seq, Severity, Timestamp, parse};
+use namel3ss_safety::ReadRow;
+use namel3ss_safety::internal::nearest::nearest;
+use namel3ss_safety::{Direction, FIELDS, SafetyEvent, Seq, Severity, Timestamp, internal::parse};
 use serde_json::{Map, Value};
 
 use super::ScanError;

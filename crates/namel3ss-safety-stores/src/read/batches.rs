@@ -247,7 +247,7 @@ pub(crate) fn reversed(batch: &RecordBatch) -> Result<RecordBatch, ScanError> {
 
 #[cfg(test)]
 mod tests {
-    use namel3ss_safety::adapter::ReadRow;
+    use namel3ss_safety::ReadRow;
     use namel3ss_safety::conformance::plain_event;
     use std::time::{Duration, Instant};
 

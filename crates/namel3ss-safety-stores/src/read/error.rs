@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use namel3ss_safety::adapter::ReadError;
+use namel3ss_safety::ReadError;
 use namel3ss_safety::{AdapterError, Failure};
 
 /// Why a scan has failed. Messages follow "failed to", and hold no secret.

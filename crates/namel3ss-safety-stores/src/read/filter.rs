@@ -8,7 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow_schema::DataType;
-use namel3ss_safety::nearest::nearest;
+use namel3ss_safety::internal::nearest::nearest;
 use namel3ss_safety::{Direction, FIELDS, SafetyAction, SafetyEvent, Timestamp};
 use serde_json::{Map, Value};
 

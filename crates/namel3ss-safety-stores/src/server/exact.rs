@@ -10,8 +10,11 @@
 
 use std::borrow::Cow;
 
-use namel3ss_safety::codec::ValueRef;
-use namel3ss_safety::{FIELDS, Row, Timestamp, json, parse};
+use namel3ss_safety::ValueRef;
+use namel3ss_safety::{
+    FIELDS, Row, Timestamp,
+    internal::{json, parse},
+};
 use serde_json::{Map, Value};
 
 use super::columns::{CATEGORIES, CONFIDENCE, JOURNAL, LATENCY, METADATA, SEQ, TIMESTAMP, name};
@@ -316,9 +319,9 @@ pub(crate) fn restore(fields: &mut Map<String, Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use namel3ss_safety::adapter::ReadRow;
-    use namel3ss_safety::codec::{Entries, Head, Source, Texts};
+    use namel3ss_safety::ReadRow;
     use namel3ss_safety::conformance::{buffer, hostile_events, plain_event, same_event};
+    use namel3ss_safety::internal::codec::{Entries, Head, Source, Texts};
     use namel3ss_safety::{JournalId, RowBuffer, SafetyEvent, Seq};
     use serde_json::json;
 

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use namel3ss_safety::JournalId;
-use namel3ss_safety::adapter::{ReadError, ReadRow};
+use namel3ss_safety::{ReadError, ReadRow};
 use serde_json::{Map, Value};
 
 use super::address::{Kind, Server};

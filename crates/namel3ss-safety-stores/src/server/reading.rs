@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use namel3ss_safety::adapter::ReadError;
+use namel3ss_safety::ReadError;
 
 use super::address::Server;
 use super::problem::Problem;

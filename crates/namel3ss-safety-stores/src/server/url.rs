@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use namel3ss_safety::nearest::nearest;
+use namel3ss_safety::internal::nearest::nearest;
 
 use super::address::{Host, Kind, Secret, Server, SslMode};
 use crate::schema::Table;

@@ -29,8 +29,8 @@ use std::fs::symlink_metadata;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use namel3ss_safety::adapter::{make_folder, real_path};
-use namel3ss_safety::memory;
+use namel3ss_safety::internal::adapter::{make_folder, real_path};
+use namel3ss_safety::internal::memory;
 use namel3ss_safety::{
     AdapterError, Batch, DatasetAdapter, Delivery, Durability, Failure, PerProcess,
 };

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 
 use namel3ss_safety::Timestamp;
-use namel3ss_safety::adapter::{ReadError, ReadRow};
+use namel3ss_safety::{ReadError, ReadRow};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params_from_iter};
 use serde_json::{Map, Value};

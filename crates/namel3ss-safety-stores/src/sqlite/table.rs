@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use namel3ss_safety::{Batch, FIELDS, JournalId, Row, json};
+use namel3ss_safety::{Batch, FIELDS, JournalId, Row, internal::json};
 use rusqlite::types::{Null, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, Statement, ToSql};
 use serde_json::Value;

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use namel3ss_safety::AdapterError;
-use namel3ss_safety::nearest::nearest;
+use namel3ss_safety::internal::nearest::nearest;
 
 use super::schemes::{SCHEMES, known, schemes};
 use crate::schema::TableError;

@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use namel3ss_safety::codec::{Entries, Head, Source, Texts};
 use namel3ss_safety::conformance::{buffer, hostile_events, plain_event};
+use namel3ss_safety::internal::codec::{Entries, Head, Source, Texts};
 use namel3ss_safety::{JournalId, SafetyEvent, Seq};
 use namel3ss_safety_stores::open;
 

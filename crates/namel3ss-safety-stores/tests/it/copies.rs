@@ -11,13 +11,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use namel3ss_safety::adapter::{ReadRow, csv, json};
 use namel3ss_safety::conformance::plain_event;
-use namel3ss_safety::journal::media::DiskFolder;
-use namel3ss_safety::journal::{Journal, Options};
+use namel3ss_safety::internal::journal::media::DiskFolder;
+use namel3ss_safety::internal::journal::{Journal, Options};
 use namel3ss_safety::{
     AdapterError, AdapterRegistry, Batch, Batching, DatasetAdapter, Delivery, Failure, JournalId,
-    SafetyEvent, SafetyEventLogger, Seq, codec,
+    SafetyEvent, SafetyEventLogger, Seq, internal::codec,
+};
+use namel3ss_safety::{
+    ReadRow,
+    internal::adapter::{csv, json},
 };
 use namel3ss_safety_stores::open;
 

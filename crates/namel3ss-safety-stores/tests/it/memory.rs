@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use namel3ss_safety::adapter::json;
+use namel3ss_safety::internal::adapter::json;
 use namel3ss_safety::{
-    AdapterRegistry, DropReason, JournalId, SafetyEvent, SafetyEventLogger, Seq, memory,
+    AdapterRegistry, DropReason, JournalId, SafetyEvent, SafetyEventLogger, Seq, internal::memory,
 };
 use namel3ss_safety_stores::{objects, open};
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use namel3ss_safety::adapter::ReadRow;
+use namel3ss_safety::ReadRow;
 use namel3ss_safety::conformance::{Subject, buffer, copies, plain_event, run};
 use namel3ss_safety::{
     DatasetAdapter, Delivery, Durability, Failure, JournalId, RowBuffer, SafetyEvent, Seq,

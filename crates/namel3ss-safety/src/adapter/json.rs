@@ -24,7 +24,31 @@ const EXTENSIONS: [&str; 3] = ["json", "jsonl", "ndjson"];
 /// How far before the end of a foreign array its `]` is looked for.
 const CLOSER_WITHIN: u64 = 4096;
 
-/// A dataset in one JSON file. See [`crate::adapter::file_datasets`] for what it guarantees.
+/// A dataset in one JSON file.
+///
+/// What every dataset in one file guarantees, whether CSV, a JSON array or JSON lines:
+///
+/// - A batch is appended wholly or not at all, and once, however often it is sent: a hidden
+///   sidecar `.{name}.ledger` beside the file holds the committed length and the delivered seqs.
+///   **Limit:** our rows come from this library alone, on a local file system with `flock`.
+/// - No whole row is cut off, ours or another program's. Rows behind the committed length, which a
+///   crash, an older sidecar or another program leaves there, are read, and ours are entered. The
+///   rest of a row is cut off, kept in `.{name}.cut-YYYYMMDD`, and reported by a notice.
+/// - `durability="process"`: the rows are with the kernel. `"power"`: rows, sidecar and folder are
+///   synced before the insert returns.
+/// - A full disk, a read-only one and the like are errors that pass; the file stays valid.
+/// - Deleting, moving or replacing the file (a rotation) is noticed at the next batch, which begins
+///   a new file; what was delivered into the old one is not delivered again.
+/// - Without its sidecar a file is taken as it is: nothing is deleted, a last line without its end is
+///   given one, and rows of ours in it are entered.
+/// - The 4,096 runs of seqs that were used last are remembered (a journal without holes has one); a
+///   replay of an older one is looked up in the file. **Limit:** not in those that stood there before.
+/// - A row whose (`journal_id`, `seq`) another event has, by its `event_id` and `timestamp`, is reported
+///   as [`IdsTaken`](crate::Failure::IdsTaken): copies of a process number their events alike. **Limit:**
+///   rows farther than 64 MiB from the file's end, or in a file that stood there before, count as stored.
+/// - A file may have several names: a hard link, or the mount of a file into a container.
+/// - A missing folder is made, once, when the dataset is opened. It and new files are their owner's alone; a
+///   symbolic link in place of the file is refused.
 ///
 /// ```
 /// use namel3ss_safety::{DatasetAdapter, JournalId, JsonAdapter, RowBuffer, SafetyEvent, Seq};
@@ -36,7 +60,7 @@ const CLOSER_WITHIN: u64 = 4096;
 /// rows.push_event(Seq(1), &event);
 /// adapter.insert(&rows.batch()).unwrap();
 /// adapter.insert(&rows.batch()).unwrap(); // a retry is stored once
-/// let read: Vec<_> = namel3ss_safety::adapter::json::read(&path).unwrap().map(Result::unwrap).collect();
+/// let read: Vec<_> = adapter.rows().unwrap().map(Result::unwrap).collect();
 /// assert_eq!(read.len(), 1);
 /// assert_eq!(read[0].event, event);
 /// ```
@@ -61,6 +85,16 @@ impl JsonAdapter {
     #[must_use]
     pub fn path(&self) -> &Path {
         self.file.path()
+    }
+
+    /// Reads the file's rows back, one in memory at a time, also those that other programs wrote.
+    ///
+    /// # Errors
+    /// If the file can't be opened; an item says what is wrong with its row.
+    pub fn rows(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<ReadRow, ReadError>> + use<>, ReadError> {
+        read(self.path())
     }
 }
 

@@ -15,7 +15,6 @@ mod settle;
 mod compare;
 pub mod csv;
 pub mod json;
-pub mod file_datasets;
 
 use std::fmt;
 use std::time::Duration;

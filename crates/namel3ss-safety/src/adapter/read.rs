@@ -18,8 +18,8 @@ pub struct ReadRow {
 }
 
 impl ReadRow {
-    /// From a row as [`crate::Row::write_json`] writes it, or as a table of somebody's own holds it:
-    /// see [`crate::parse::stored_row`]. Metadata may be JSON text.
+    /// From a row as [`crate::Row::write_json`] writes it, or as a table of somebody's own holds it.
+    /// Metadata may be JSON text.
     ///
     /// # Errors
     /// If the value is no object.

@@ -23,7 +23,7 @@ impl Starved {
 /// Appends the payload of `event` to `out`: never more than [`PAYLOAD_BYTES_MAX`] bytes.
 ///
 /// ```
-/// use namel3ss_safety::{codec, SafetyEvent};
+/// use namel3ss_safety::{internal::codec, SafetyEvent};
 /// let event = SafetyEvent::default();
 /// let mut payload = Vec::new();
 /// codec::encode(&event, &mut payload);

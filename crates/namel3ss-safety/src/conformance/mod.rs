@@ -3,7 +3,7 @@
 //!
 //! ```
 //! use namel3ss_safety::MemoryAdapter;
-//! use namel3ss_safety::adapter::ReadRow;
+//! use namel3ss_safety::ReadRow;
 //! use namel3ss_safety::conformance::{Subject, run};
 //! use std::sync::Arc;
 //! run(|| {

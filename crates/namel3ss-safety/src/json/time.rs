@@ -9,7 +9,7 @@ const DAY_SECONDS: i64 = 86_400;
 /// Writes moments, and remembers the last one's second.
 ///
 /// ```
-/// use namel3ss_safety::{Timestamp, json::Times};
+/// use namel3ss_safety::{Timestamp, internal::json::Times};
 /// let mut times = Times::default();
 /// let mut out = Vec::new();
 /// times.write(Timestamp::from_micros(1_500_000), &mut out);

@@ -69,7 +69,7 @@ pub enum JournalKind {
     Unmapped,
     /// In memory: they go with the process.
     Memory,
-    /// In a file under this folder; not beside [`Builder::home`](super::Builder::home).
+    /// In a file under this folder; not beside [`LoggerBuilder::home`](super::LoggerBuilder::home).
     Folder(PathBuf),
 }
 

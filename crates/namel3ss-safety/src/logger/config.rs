@@ -57,7 +57,7 @@ const ADAPTER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
 /// Collects what a logger is told; made by [`SafetyEventLogger::builder`].
 #[derive(Debug)]
-pub struct Builder {
+pub struct LoggerBuilder {
     dataset: Option<String>,
     buffer_size: usize,
     flush_interval_seconds: f64,
@@ -92,7 +92,7 @@ enum Fallback {
     Path(PathBuf),
 }
 
-impl Default for Builder {
+impl Default for LoggerBuilder {
     fn default() -> Self {
         Self {
             dataset: None,
@@ -124,7 +124,7 @@ impl Default for Builder {
     }
 }
 
-impl Builder {
+impl LoggerBuilder {
     /// The dataset's name; default `safety_events`.
     #[must_use]
     pub fn target_dataset(mut self, name: impl Into<String>) -> Self {
@@ -180,8 +180,8 @@ impl Builder {
         self
     }
 
-    /// The folder that holds `journal/`, and the [register](crate::register) of folders in use
-    /// outside it; default [`crate::home::home`]. Beside [`JournalKind::Folder`] it is an error.
+    /// The folder that holds `journal/`, and the register of folders in use
+    /// outside it; default `$NAMEL3SS_SAFETY_HOME`, else the user's state folder. Beside [`JournalKind::Folder`] it is an error.
     #[must_use]
     pub fn home(mut self, path: impl Into<PathBuf>) -> Self {
         self.home = Some(path.into());
@@ -189,7 +189,7 @@ impl Builder {
     }
 
     /// Where batches go that the dataset won't take; default
-    /// [`crate::sink::default_fallback_path`].
+    /// `/tmp/namel3ss_safety_fallback`; outside Unix in the system's temporary folder.
     #[must_use]
     pub fn fallback_path(mut self, path: impl Into<PathBuf>) -> Self {
         self.fallback = Fallback::Path(path.into());
@@ -323,7 +323,7 @@ impl Builder {
 
     /// Says that the host will call [`SafetyEventLogger::notices`] now and then. Otherwise critical
     /// notices go to stderr until its first call, unless a subscriber of `tracing` reads them. What the
-    /// logger says while it is dropped: see [`take_left`](crate::notice::take_left).
+    /// logger says while it is dropped: see [`take_left`](crate::take_left).
     #[must_use]
     pub fn pulls_notices(mut self) -> Self {
         self.pulls_notices = true;

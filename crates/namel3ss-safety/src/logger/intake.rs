@@ -16,7 +16,6 @@ use crate::notice::Level;
 
 /// What became of an event; there is no error, by design.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a dropped event is lost"]
 pub enum Logged {
     /// It is in a file: it survives the process.
     Journaled(Seq),

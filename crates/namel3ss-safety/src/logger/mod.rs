@@ -32,7 +32,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 pub use self::choices::{ConfigError, JournalKind, OverflowStrategy};
-pub use self::config::Builder;
+pub use self::config::LoggerBuilder;
 pub use self::intake::Logged;
 pub use self::live::after_restore;
 
@@ -111,8 +111,8 @@ const SCRATCH_BYTES_MAX: usize = 64 << 10;
 impl SafetyEventLogger {
     /// Says how the logger is made.
     #[must_use]
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> LoggerBuilder {
+        LoggerBuilder::default()
     }
 
     fn new(config: Config) -> Self {
@@ -256,7 +256,7 @@ impl SafetyEventLogger {
     }
 
     /// Starts delivering; the first event does so too, unless the logger was built with
-    /// [`autostart(false)`](Builder::autostart). It can't fail: without a thread, `flush` and `stop`
+    /// [`autostart(false)`](LoggerBuilder::autostart). It can't fail: without a thread, `flush` and `stop`
     /// deliver.
     pub fn start(&self) {
         self.shared().start();
@@ -291,7 +291,7 @@ impl SafetyEventLogger {
 
     /// `flush`, then ends the workers. A second call does no harm. An event that is logged after the
     /// call began starts the logger again, unless it was built with
-    /// [`autostart(false)`](Builder::autostart): then it stays in the journal for the next `start`,
+    /// [`autostart(false)`](LoggerBuilder::autostart): then it stays in the journal for the next `start`,
     /// `flush` or run. A `start` that comes while this waits is not undone by it. **Give it a timeout**:
     /// as [`flush`](Self::flush), it waits for an adapter that hangs.
     pub fn stop(&self, timeout: Option<Duration>) -> FlushReport {

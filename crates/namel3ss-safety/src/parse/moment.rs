@@ -43,7 +43,7 @@ const NANOS_MAX: i128 = MICROS_MAX * 1_000;
 /// magnitude says; `None` where it is too large for each.
 ///
 /// ```
-/// use namel3ss_safety::parse::moment_of_int;
+/// use namel3ss_safety::internal::parse::moment_of_int;
 /// let same = [1_668_535_199, 1_668_535_199_000, 1_668_535_199_000_000, 1_668_535_199_000_000_000];
 /// for number in same {
 ///     assert_eq!(moment_of_int(number).unwrap().to_string(), "2022-11-15T17:59:59.000000Z");
@@ -85,16 +85,7 @@ pub fn moment_of_float(number: f64) -> Option<Timestamp> {
     Some(Timestamp::from_micros(micros.round() as i64))
 }
 
-/// The moment that a text names; without an offset it is UTC. It reads
-///
-/// - what `datetime.fromisoformat` of Python 3.14 reads: dates alone, without seconds, the basic
-///   form, week dates, `.123` and `,123`, `24:00`; with the offset also behind a space, and `UTC`;
-/// - RFC 2822, and the form of Apache's logs (`01/Mar/2026:12:00:00 +0000`);
-/// - numbers, as [`moment_of_int`] and [`moment_of_float`] do;
-/// - what [`Timestamp`]'s `Display` writes for years that have more than four digits.
-///
-/// Decimals beyond microseconds are cut. `None` where there is no such moment, such as a 30th of
-/// February, or a second 60.
+/// The moment that a text names, as [`Timestamp`] reads it.
 #[must_use]
 pub fn moment_of_text(text: &str) -> Option<Timestamp> {
     let text = text.trim();

@@ -10,24 +10,12 @@ const METADATA: &str = "metadata";
 /// How many characters of a misspelt key a remark shows.
 const KEY_CHARS_MAX: usize = 40;
 
-/// Reads an object as an app or another program wrote it.
-///
-/// - Keys are compared without regard to case and separators (`policyName`); a key that is a
-///   field's very name goes before one that is only like it.
-/// - A field that is missing or null has its default, but for `action`: the event is an `alert`
-///   then, with [`Remark::NoAction`].
-/// - What does not fit its field goes to `metadata` under the field's name. Text takes texts,
-///   numbers and booleans; a number takes numbers and their texts, also `NaN`, `Infinity` and
-///   `-Infinity`; `timestamp` takes what [`moment`] reads.
-/// - `categories` takes a text, a list of texts or numbers, either also as JSON text, and an object
-///   of booleans, whose true keys they are. Of an object in a list it takes the `category`, `type`,
-///   `label`, `entity_type` or `name`, and the whole list is kept in `metadata` too.
-/// - `metadata` takes an object, or the JSON text of one.
-/// - Every other key goes to `metadata`. Where a name is taken there, `row.` and the name is used.
+/// Reads an object as an app or another program wrote it: see [`SafetyEvent::from_json`], which gives
+/// no remarks. A missing action is [`Remark::NoAction`].
 ///
 /// ```
 /// use namel3ss_safety::SafetyAction;
-/// use namel3ss_safety::parse::{Remark, object};
+/// use namel3ss_safety::internal::parse::{Remark, object};
 /// let serde_json::Value::Object(fields) = serde_json::json!({
 ///     "Action": "guardrail_intervened", "confidence": "HIGH", "rule": 7,
 /// }) else { unreachable!() };

@@ -40,20 +40,12 @@ impl ActionWord {
 const WORD_BYTES_MAX: usize = 24;
 
 /// What the word of an action means, without regard to case and surrounding space; `-` and a space
-/// within a word count as `_`.
-///
-/// | action | words |
-/// | --- | --- |
-/// | `allow` | allow, allowed, pass, passed, ok, safe, none, permit, permitted, proceed, approve, approved |
-/// | `block` | block, blocked, deny, denied, reject, rejected, refuse, refused, intervened, guardrail_intervened, filtered, stop, stopped, forbidden |
-/// | `redact` | redact, redacted, mask, masked, anonymize, anonymized, transform, transformed, replace, replaced, sanitize, sanitized (both also with s), scrub, scrubbed, modify, modified |
-/// | `alert` | alert, flag, flagged, warn, warned, warning, review, escalate, escalated, audit, observe, observed, detect, detected, ask, require_approval, quarantine, quarantined |
-/// | monitored | would_block (`block`), would_mask, would_redact (`redact`) |
-/// | no decision | not_run, not_evaluated, not_executed, not_checked, not_applicable, not_configured, not_enabled, skip, skipped, disabled |
+/// within a word count as `_`. The table is at [`SafetyAction`]; a monitored word is stored with
+/// `metadata.mode = "monitor"`, and one that says that no check ran is no decision.
 ///
 /// ```
 /// use namel3ss_safety::SafetyAction;
-/// use namel3ss_safety::parse::{ActionWord, action};
+/// use namel3ss_safety::internal::parse::{ActionWord, action};
 /// assert_eq!(action(" Blocked "), ActionWord::Decided(SafetyAction::Block));
 /// assert_eq!(action("would_mask"), ActionWord::Monitored(SafetyAction::Redact));
 /// assert_eq!(action("skipped"), ActionWord::NoDecision);
@@ -132,7 +124,7 @@ pub(super) fn near_action(word: &str) -> Option<&'static str> {
 /// regard to case and surrounding space, else the app's own word, unchanged.
 ///
 /// ```
-/// use namel3ss_safety::parse::severity;
+/// use namel3ss_safety::internal::parse::severity;
 /// assert_eq!(severity(" HIGH"), "high");
 /// assert_eq!(severity("Sev-2"), "Sev-2");
 /// ```
@@ -180,7 +172,7 @@ pub fn direction(word: &str) -> Option<Direction> {
 /// [`FIELDS`].
 ///
 /// ```
-/// use namel3ss_safety::{FIELDS, parse::field_of};
+/// use namel3ss_safety::{FIELDS, internal::parse::field_of};
 /// assert_eq!(field_of("policyName").map(|at| FIELDS[at]), Some("policy_name"));
 /// assert_eq!(field_of("policy"), None);
 /// ```
@@ -201,7 +193,7 @@ pub fn field_of(key: &str) -> Option<usize> {
 /// are swapped; two such mistakes in a name of more than eight letters.
 ///
 /// ```
-/// use namel3ss_safety::parse::misspelt_field;
+/// use namel3ss_safety::internal::parse::misspelt_field;
 /// assert_eq!(misspelt_field("actoin"), Some("action"));
 /// assert_eq!(misspelt_field("duration"), None);
 /// ```

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use namel3ss_safety::adapter::{self, ReadRow};
 use namel3ss_safety::conformance::{Subject, buffer, copies, plain_event, run};
 use namel3ss_safety::{
     AdapterError, CsvAdapter, DatasetAdapter, Failure, JournalId, JsonAdapter, MemoryAdapter,
     RowBuffer, SafetyEvent, Seq,
 };
+use namel3ss_safety::{ReadRow, internal::adapter};
 
 pub(crate) const FILES: [&str; 3] = ["safety.csv", "safety.json", "safety.jsonl"];
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use namel3ss_safety::{DropReason, Level, Logged, Notices, OverflowStrategy, SafetyEvent};
+use namel3ss_safety::{
+    DropReason, Level, Logged, OverflowStrategy, SafetyEvent, internal::notice::Notices,
+};
 
 use crate::support::{Dataset, Place, adds_up, builder, event, numbers, until};
 

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use namel3ss_safety::conformance::plain_event;
-use namel3ss_safety::journal::media::{DiskFolder, Folder};
-use namel3ss_safety::journal::{Journal, Options};
+use namel3ss_safety::internal::journal::media::{DiskFolder, Folder};
+use namel3ss_safety::internal::journal::{Journal, Options};
 use namel3ss_safety::{
     AdapterError, AdapterRegistry, Batch, DatasetAdapter, Delivery, JournalId, SafetyEventLogger,
-    Seq, codec,
+    Seq, internal::codec,
 };
 
 use crate::children::this_binary;

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use namel3ss_safety::journal::media::{Folder, MemoryFolder};
+use namel3ss_safety::internal::journal::media::{Folder, MemoryFolder};
 
 use crate::damage::subject;
 use crate::recovery::{Recovered, recover};

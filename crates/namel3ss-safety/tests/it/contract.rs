@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use namel3ss_safety::conformance::{buffer, hostile_events, same_event};
-use namel3ss_safety::journal::recovery::RecoverError;
+use namel3ss_safety::internal::journal::recovery::RecoverError;
 use namel3ss_safety::{
     AdapterError, AdapterRegistry, Batch, Batching, DatasetAdapter, Delivery, DropReason,
-    Durability, Failure, JournalKind, Level, Logged, ManualClock, MemoryAdapter, OverflowStrategy,
-    SafetyAction, SafetyEvent, SafetyEventLogger, SafetyEventSink, Seq, register,
+    Durability, Failure, JournalKind, Level, Logged, MemoryAdapter, OverflowStrategy, SafetyAction,
+    SafetyEvent, SafetyEventLogger, SafetyEventSink, Seq,
+    internal::{clock::ManualClock, register},
 };
 
 use crate::children::this_binary;
@@ -716,7 +717,7 @@ fn a_sink_of_ones_own_is_used_as_it_is() {
 
 #[test]
 fn wrong_arguments_say_what_is_wrong_and_what_would_be_right() {
-    let check = |builder: namel3ss_safety::Builder, parameter: &str, parts: &[&str]| {
+    let check = |builder: namel3ss_safety::LoggerBuilder, parameter: &str, parts: &[&str]| {
         let error = builder.build().unwrap_err();
         assert_eq!(error.parameter(), parameter);
         let text = error.to_string();
@@ -755,7 +756,8 @@ fn wrong_arguments_say_what_is_wrong_and_what_would_be_right() {
 /// and a flush said `complete`.
 #[test]
 fn a_set_up_without_a_dataset_is_refused() {
-    let refused = |builder: namel3ss_safety::Builder| builder.build().unwrap_err().to_string();
+    let refused =
+        |builder: namel3ss_safety::LoggerBuilder| builder.build().unwrap_err().to_string();
     let new = SafetyEventLogger::builder;
     assert_eq!(
         refused(new()),
@@ -871,7 +873,7 @@ fn a_folder_for_journals_beside_a_home_is_a_mistake() {
 #[test]
 fn a_lost_memory_journal_is_said() {
     let (place, dataset) = (Place::new(), Dataset::dead());
-    let notices = Arc::new(namel3ss_safety::Notices::default());
+    let notices = Arc::new(namel3ss_safety::internal::notice::Notices::default());
     let logger = builder(dataset).home(place.home()).no_fallback().notices(notices.clone());
     let logger = logger.journal(JournalKind::Memory).build().unwrap();
     (1..=3).for_each(|n| _ = logger.log(&event(n)));

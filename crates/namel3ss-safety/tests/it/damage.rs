@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use namel3ss_safety::conformance::plain_event;
-use namel3ss_safety::journal::frame::{self, Kind, Place};
-use namel3ss_safety::journal::header::{FileHeader, FileKind, HEADER_BYTES, SEAL_AT, Seal};
-use namel3ss_safety::journal::media::{DiskFolder, Folder, MemoryFolder};
-use namel3ss_safety::journal::segment::{Step, Walk};
-use namel3ss_safety::journal::{Journal, Options};
+use namel3ss_safety::internal::journal::frame::{self, Kind, Place};
+use namel3ss_safety::internal::journal::header::{
+    FileHeader, FileKind, HEADER_BYTES, SEAL_AT, Seal,
+};
+use namel3ss_safety::internal::journal::media::{DiskFolder, Folder, MemoryFolder};
+use namel3ss_safety::internal::journal::segment::{Step, Walk};
+use namel3ss_safety::internal::journal::{Journal, Options};
 use namel3ss_safety::{
-    AdapterRegistry, Durability, JournalId, MemoryAdapter, SafetyEventLogger, Seq, Timestamp, codec,
+    AdapterRegistry, Durability, JournalId, MemoryAdapter, SafetyEventLogger, Seq, Timestamp,
+    internal::codec,
 };
 use proptest::prelude::*;
 

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use namel3ss_safety::conformance::plain_event;
-use namel3ss_safety::stats::{SinkStats, Stats};
 use namel3ss_safety::{
-    AdapterError, Builder, DropReason, Failure, JournalKind, Logged, MemoryAdapter,
+    AdapterError, DropReason, Failure, JournalKind, Logged, LoggerBuilder, MemoryAdapter,
     OverflowStrategy, SafetyEvent, SafetyEventLogger,
 };
+use namel3ss_safety::{SinkStats, Stats};
 
 use crate::support::{Dataset, Place, adds_up, event, fallback_rows, numbers, until};
 
@@ -23,7 +23,7 @@ pub(crate) fn healthy(identity: &str) -> Arc<Dataset> {
     Dataset::named(identity, |_| Ok(()))
 }
 
-pub(crate) fn several(place: &Place, datasets: &[&Arc<Dataset>]) -> Builder {
+pub(crate) fn several(place: &Place, datasets: &[&Arc<Dataset>]) -> LoggerBuilder {
     let builder = place.builder(datasets[0]).max_retries(1);
     datasets[1..].iter().fold(builder, |builder, dataset| builder.also_to((*dataset).clone()))
 }
@@ -171,7 +171,7 @@ fn big(n: u64) -> SafetyEvent {
     SafetyEvent { reason: Some("r".repeat(2000)), ..event(n) }
 }
 
-fn small(place: &Place, datasets: &[&Arc<Dataset>]) -> Builder {
+fn small(place: &Place, datasets: &[&Arc<Dataset>]) -> LoggerBuilder {
     several(place, datasets)
         .no_fallback()
         .buffer_size(4)
@@ -296,7 +296,7 @@ fn fallback_files_are_each_sinks_own_and_replayed_to_it() {
 #[test]
 fn the_same_destination_twice_is_said_at_once() {
     let (place, one) = (Place::new(), healthy("one"));
-    let wrong = |builder: Builder| {
+    let wrong = |builder: LoggerBuilder| {
         let error = builder.build().unwrap_err();
         assert_eq!(error.parameter(), "also_to");
         error.to_string()

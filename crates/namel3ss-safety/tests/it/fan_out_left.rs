@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use namel3ss_safety::journal::inspect;
+use namel3ss_safety::internal::journal::inspect;
 
 use crate::adapters::open;
 use crate::fan_out::{dead, healthy, several};

@@ -6,13 +6,13 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use namel3ss_safety::adapter::ReadRow;
+use namel3ss_safety::ReadRow;
 use namel3ss_safety::conformance::{hostile_events, plain_event};
-use namel3ss_safety::journal::cursor::{Cursor, CursorState};
-use namel3ss_safety::journal::inspect;
-use namel3ss_safety::journal::media::{DiskFolder, Folder};
-use namel3ss_safety::journal::{Journal, Options};
-use namel3ss_safety::{Durability, JournalId, RowBuffer, SafetyEvent, Seq, codec};
+use namel3ss_safety::internal::journal::cursor::{Cursor, CursorState};
+use namel3ss_safety::internal::journal::inspect;
+use namel3ss_safety::internal::journal::media::{DiskFolder, Folder};
+use namel3ss_safety::internal::journal::{Journal, Options};
+use namel3ss_safety::{Durability, JournalId, RowBuffer, SafetyEvent, Seq, internal::codec};
 
 use crate::recovery::{Recovered, recover};
 

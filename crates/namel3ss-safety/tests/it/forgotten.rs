@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use namel3ss_safety::{
-    AdapterError, Builder, DropReason, JournalKind, Level, Notices, OverflowStrategy,
+    AdapterError, DropReason, JournalKind, Level, LoggerBuilder, OverflowStrategy,
+    internal::notice::Notices,
 };
 
 use crate::healthy::Gate;
@@ -18,7 +19,7 @@ const CHILD: &str = "N3_SAFETY_TEST_FORGOTTEN";
 const BOUND: Duration = Duration::from_secs(2);
 
 /// Logs ten events and forgets the logger; what it said.
-fn forget(builder: Builder) -> Vec<namel3ss_safety::Notice> {
+fn forget(builder: LoggerBuilder) -> Vec<namel3ss_safety::Notice> {
     let notices = Arc::new(Notices::default());
     let logger = builder.notices(notices.clone()).build().unwrap();
     (1..=10).for_each(|n| _ = logger.log(&event(n)));
@@ -40,7 +41,7 @@ fn lost(notices: &[namel3ss_safety::Notice]) -> Vec<String> {
 #[test]
 fn a_journal_in_memory_is_delivered_while_its_logger_is_dropped() {
     let place = Place::new();
-    let starts: [fn(Builder) -> Builder; 3] = [
+    let starts: [fn(LoggerBuilder) -> LoggerBuilder; 3] = [
         |builder| builder,
         // Never started: it has no worker yet.
         |builder| builder.autostart(false),
@@ -171,7 +172,7 @@ fn its_last_words_outlive_it() {
     if let Ok(how) = std::env::var(CHILD) {
         let place = Place::new();
         if how == "kept" {
-            namel3ss_safety::notice::keep_left();
+            namel3ss_safety::internal::notice::keep_left();
         }
         let mut builder = builder(Dataset::dead()).home(place.home()).no_fallback();
         if how != "nobody" {
@@ -180,10 +181,10 @@ fn its_last_words_outlive_it() {
         let logger = builder.journal(JournalKind::Memory).build().unwrap();
         (1..=10).for_each(|n| _ = logger.log(&event(n)));
         drop(logger);
-        let left = lost(&namel3ss_safety::notice::take_left());
+        let left = lost(&namel3ss_safety::internal::notice::take_left());
         assert_eq!(left.len(), usize::from(how != "nobody"), "{left:?}");
         assert!(left.iter().all(|text| text.starts_with("10 events")), "{left:?}");
-        assert!(namel3ss_safety::notice::take_left().is_empty());
+        assert!(namel3ss_safety::internal::notice::take_left().is_empty());
         return;
     }
     for (how, heard) in [("nobody", true), ("pulled", true), ("kept", false)] {

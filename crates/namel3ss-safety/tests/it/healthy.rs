@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use namel3ss_safety::journal::media::{Fault, MemoryFolder};
+use namel3ss_safety::internal::journal::media::{Fault, MemoryFolder};
 use namel3ss_safety::{
-    AdapterError, Batch, DatasetAdapter, Delivery, Failure, Level, ManualClock, MemoryAdapter,
-    Notice, OverflowStrategy, SafetyEventLogger,
+    AdapterError, Batch, DatasetAdapter, Delivery, Failure, Level, MemoryAdapter, Notice,
+    OverflowStrategy, SafetyEventLogger, internal::clock::ManualClock,
 };
 
 use crate::life::fork;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use namel3ss_safety::journal::media::DiskFolder;
+use namel3ss_safety::internal::journal::media::DiskFolder;
 use namel3ss_safety::{
     AdapterError, Batch, DatasetAdapter, Delivery, JournalId, Logged, MemoryAdapter,
     SafetyEventLogger,
@@ -420,7 +420,7 @@ fn an_event_that_is_cut_is_counted_and_said() {
     let mut large = event(1);
     large.reason = Some("x".repeat(300 << 10));
     (1..=3).for_each(|_| _ = logger.log(&large));
-    let _ = logger.log_payload(&namel3ss_safety::codec::Payload::of(&large));
+    let _ = logger.log_payload(&namel3ss_safety::internal::codec::Payload::of(&large));
     let _ = logger.log(&event(2));
     assert!(logger.flush(Some(Duration::from_secs(20))).complete);
     assert_eq!((logger.stats().cut, logger.stats().total_flushed), (4, 5));

@@ -18,8 +18,8 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use namel3ss_safety::conformance::plain_event;
-use namel3ss_safety::journal::Options;
-use namel3ss_safety::sink::DESTINATION_NAME;
+use namel3ss_safety::internal::journal::Options;
+use namel3ss_safety::internal::sink::DESTINATION_NAME;
 use namel3ss_safety::{
     AdapterError, AdapterRegistry, Batch, DatasetAdapter, Delivery, Durability, JournalKind,
     JsonAdapter, Level, Logged, OverflowStrategy, ReplayOptions, SafetyEventLogger, replay_file,

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use namel3ss_safety::{Batching, Logged, ManualClock, SafetyEvent, SafetyEventLogger};
+use namel3ss_safety::{
+    Batching, Logged, SafetyEvent, SafetyEventLogger, internal::clock::ManualClock,
+};
 
 use crate::adapters::{open, read};
 use crate::children::this_binary;

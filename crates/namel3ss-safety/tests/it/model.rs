@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use namel3ss_safety::journal::cursor::Cursor;
-use namel3ss_safety::journal::media::{Fault, Folder, MemoryFolder};
-use namel3ss_safety::journal::store::ReadPlace;
-use namel3ss_safety::journal::{self, recovery};
-use namel3ss_safety::sink::DESTINATION_NAME;
-use namel3ss_safety::stats::SinkStats;
+use namel3ss_safety::SinkStats;
+use namel3ss_safety::internal::journal::cursor::Cursor;
+use namel3ss_safety::internal::journal::media::{Fault, Folder, MemoryFolder};
+use namel3ss_safety::internal::journal::store::ReadPlace;
+use namel3ss_safety::internal::journal::{self, recovery};
+use namel3ss_safety::internal::sink::DESTINATION_NAME;
 use namel3ss_safety::{
     AdapterError, AdapterRegistry, Batch, Batching, DatasetAdapter, Delivery, DropReason,
-    Durability, Failure, JournalId, Logged, ManualClock, OverflowStrategy, RowBuffer, SafetyEvent,
-    SafetyEventLogger, Seq,
+    Durability, Failure, JournalId, Logged, OverflowStrategy, RowBuffer, SafetyEvent,
+    SafetyEventLogger, Seq, internal::clock::ManualClock,
 };
 use proptest::prelude::*;
 

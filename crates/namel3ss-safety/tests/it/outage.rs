@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use namel3ss_safety::{AdapterError, Level, Logged, ManualClock, SafetyEventLogger};
+use namel3ss_safety::{
+    AdapterError, Level, Logged, SafetyEventLogger, internal::clock::ManualClock,
+};
 
 use crate::support::{Dataset, Place, adds_up, builder, event, until};
 
@@ -122,7 +124,7 @@ fn where_no_place_can_be_written_the_loss_is_said_with_its_number() {
     // A file where each of the folders should be.
     std::fs::write(place.home(), "").unwrap();
     std::fs::write(place.fallback(), "").unwrap();
-    let notices = Arc::new(namel3ss_safety::Notices::default());
+    let notices = Arc::new(namel3ss_safety::internal::notice::Notices::default());
     let builder = builder(dataset.clone()).home(place.home()).fallback_path(place.fallback());
     let logger = builder.notices(notices.clone()).build().unwrap();
     for n in 1..=7 {

@@ -8,16 +8,17 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use namel3ss_safety::conformance::plain_event;
-use namel3ss_safety::journal::cursor::Cursor;
-use namel3ss_safety::journal::frame::{self, Kind, Place};
-use namel3ss_safety::journal::header::{FileHeader, FileKind};
-use namel3ss_safety::journal::media::{Fault, Folder, MemoryFolder};
-use namel3ss_safety::journal::recovery::{self, RecoverError};
-use namel3ss_safety::journal::store::ReadPlace;
-use namel3ss_safety::journal::{Journal, Options};
+use namel3ss_safety::internal::journal::cursor::Cursor;
+use namel3ss_safety::internal::journal::frame::{self, Kind, Place};
+use namel3ss_safety::internal::journal::header::{FileHeader, FileKind};
+use namel3ss_safety::internal::journal::media::{Fault, Folder, MemoryFolder};
+use namel3ss_safety::internal::journal::recovery::{self, RecoverError};
+use namel3ss_safety::internal::journal::store::ReadPlace;
+use namel3ss_safety::internal::journal::{Journal, Options};
 use namel3ss_safety::{
     AdapterError, AdapterRegistry, Batch, DatasetAdapter, Delivery, Durability, JournalId, Level,
-    Logged, Notices, SafetyEventLogger, Seq, Timestamp, codec,
+    Logged, SafetyEventLogger, Seq, Timestamp,
+    internal::{codec, notice::Notices},
 };
 
 use crate::scripted_folder::{Decide, Decided};
@@ -40,7 +41,7 @@ pub(crate) fn recover(folder: Arc<dyn Folder>) -> Recovered {
     };
     let settled = scan.settle(&folder, Durability::Process).expect("a healthy folder");
     let store = settled.store;
-    let shown = |damage: namel3ss_safety::journal::store::Damage| {
+    let shown = |damage: namel3ss_safety::internal::journal::store::Damage| {
         format!("{}: {}", damage.file, damage.what)
     };
     recovered.damage.extend(settled.damage.into_iter().map(shown));

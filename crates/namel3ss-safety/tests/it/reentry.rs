@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock, Weak, mpsc};
 use std::time::Duration;
 
 use namel3ss_safety::{
-    AdapterError, AdapterRegistry, Batch, Builder, DatasetAdapter, Delivery, MemoryAdapter,
+    AdapterError, AdapterRegistry, Batch, DatasetAdapter, Delivery, LoggerBuilder, MemoryAdapter,
     OverflowStrategy, SafetyEvent, SafetyEventLogger,
 };
 
@@ -98,7 +98,7 @@ fn an_adapter_that_logs_while_the_backlog_is_full_ends() {
 }
 
 /// A logger into `dataset` with a small backlog.
-fn into_memory(home: &Path, dataset: &Arc<MemoryAdapter>) -> Builder {
+fn into_memory(home: &Path, dataset: &Arc<MemoryAdapter>) -> LoggerBuilder {
     let registry = AdapterRegistry::default();
     registry.register("safety_events", dataset.clone());
     let builder = SafetyEventLogger::builder().adapter_registry(registry).home(home);

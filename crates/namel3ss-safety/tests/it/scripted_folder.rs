@@ -6,7 +6,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use namel3ss_safety::journal::media::{Folder, Mapping, MediumFile, MemoryFolder};
+use namel3ss_safety::internal::journal::media::{Folder, Mapping, MediumFile, MemoryFolder};
 
 /// What becomes of a call; each is as ever unless a test says otherwise.
 pub(crate) trait Decide: Debug + Send + Sync + 'static {

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use namel3ss_safety::sink::DESTINATION_NAME;
+use namel3ss_safety::internal::sink::DESTINATION_NAME;
 use namel3ss_safety::{
-    AdapterError, AdapterRegistry, Batch, Batching, Builder, DatasetAdapter, Delivery, JournalId,
-    SafetyEvent, SafetyEventLogger, Stats,
+    AdapterError, AdapterRegistry, Batch, Batching, DatasetAdapter, Delivery, JournalId,
+    LoggerBuilder, SafetyEvent, SafetyEventLogger, Stats,
 };
 
 type Script = dyn FnMut(&Batch<'_>) -> Result<(), AdapterError> + Send;
@@ -124,7 +124,7 @@ impl Place {
     }
 
     /// A logger to `dataset` with fallback files.
-    pub(crate) fn builder(&self, dataset: &Arc<Dataset>) -> Builder {
+    pub(crate) fn builder(&self, dataset: &Arc<Dataset>) -> LoggerBuilder {
         builder(dataset.clone()).home(self.home()).fallback_path(self.fallback())
     }
 
@@ -142,7 +142,7 @@ impl Place {
 }
 
 /// A logger to `dataset`, quick to give up.
-pub(crate) fn builder(dataset: Arc<dyn DatasetAdapter>) -> Builder {
+pub(crate) fn builder(dataset: Arc<dyn DatasetAdapter>) -> LoggerBuilder {
     let registry = AdapterRegistry::default();
     registry.register("safety_events", dataset);
     SafetyEventLogger::builder()

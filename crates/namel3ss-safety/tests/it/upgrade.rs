@@ -6,12 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use namel3ss_safety::journal::cursor::Cursor;
-use namel3ss_safety::journal::media::{DiskFolder, Folder};
-use namel3ss_safety::journal::{Journal, Options};
+use namel3ss_safety::internal::journal::cursor::Cursor;
+use namel3ss_safety::internal::journal::media::{DiskFolder, Folder};
+use namel3ss_safety::internal::journal::{Journal, Options};
 use namel3ss_safety::{
     AdapterError, Batch, DatasetAdapter, Delivery, Durability, JournalId, JsonAdapter, RowBuffer,
-    Seq, codec,
+    Seq, internal::codec,
 };
 
 use crate::support::{Dataset, builder, event};
@@ -154,7 +154,7 @@ fn a_journal_under_the_fallback_path_is_delivered() {
     let folder = logger.journal_folder().unwrap();
     assert!(folder.starts_with(home.join("journal/safety_events")), "{}", folder.display());
     // What is outside the home is found by its register.
-    assert_eq!(namel3ss_safety::register::folders(&home).unwrap(), [fallback]);
+    assert_eq!(namel3ss_safety::internal::register::folders(&home).unwrap(), [fallback]);
 }
 
 /// A further sink's files had a folder of their own, which said where they go.

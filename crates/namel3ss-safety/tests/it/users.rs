@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use namel3ss_safety::{Builder, DropReason, Level, Logged, SafetyEvent, SafetyEventLogger, Stats};
+use namel3ss_safety::{
+    DropReason, Level, Logged, LoggerBuilder, SafetyEvent, SafetyEventLogger, Stats,
+};
 
 use crate::adapters::{open, read};
 use crate::support::{Place, adds_up, builder, event, until};
@@ -96,7 +98,7 @@ fn dataset(folder: &Path) -> PathBuf {
 }
 
 /// As root's server is made: its home is root's.
-fn server(folder: &Path) -> Builder {
+fn server(folder: &Path) -> LoggerBuilder {
     builder(open(&dataset(folder))).home(folder.join("home")).no_fallback().buffer_size(50)
 }
 

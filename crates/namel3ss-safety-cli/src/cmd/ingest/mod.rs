@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
-use namel3ss_safety::parse::{self, Remark, field_of};
+use namel3ss_safety::internal::parse::{self, Remark, field_of};
 use namel3ss_safety::{DatasetAdapter, FIELDS, SafetyEvent};
 use serde_json::{Map, Value};
 

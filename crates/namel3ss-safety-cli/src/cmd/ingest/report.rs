@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use indicatif::ProgressBar;
-use namel3ss_safety::parse::Remark;
-use namel3ss_safety::stats::SinkStats;
+use namel3ss_safety::SinkStats;
+use namel3ss_safety::internal::parse::Remark;
 use serde_json::{Value, json};
 
 use crate::context::Context;

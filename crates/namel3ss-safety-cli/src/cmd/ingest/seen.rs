@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use namel3ss_safety::SafetyAction;
-use namel3ss_safety::parse::{self, ActionWord, field_of};
+use namel3ss_safety::internal::parse::{self, ActionWord, field_of};
 use serde_json::{Map, Value};
 
 use crate::shell::shell;

@@ -135,7 +135,7 @@ impl Heard {
 
     /// From the `Date` of an answer.
     pub(super) fn set_date(&self, date: &str) {
-        let theirs = namel3ss_safety::parse::moment_of_text(date);
+        let theirs = namel3ss_safety::internal::parse::moment_of_text(date);
         self.with(|told| told.clocks = theirs.map(|theirs| (theirs, Timestamp::now())));
     }
 

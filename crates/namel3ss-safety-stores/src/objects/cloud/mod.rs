@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use namel3ss_safety::{AdapterError, Durability, Level, Notice, Notices, PerProcess, Timestamp};
+use namel3ss_safety::{
+    AdapterError, Durability, Level, Notice, PerProcess, Timestamp, internal::notice::Notices,
+};
 use object_store::path::Path;
 use object_store::{
     Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload,

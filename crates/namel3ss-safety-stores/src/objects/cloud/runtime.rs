@@ -10,7 +10,7 @@ use std::io;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use namel3ss_safety::process;
+use namel3ss_safety::internal::process;
 
 /// How much longer the caller waits than the work may take, for the thread to say so.
 const GRACE: Duration = Duration::from_secs(5);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use namel3ss_safety::adapter::ReadError;
+use namel3ss_safety::ReadError;
 
 use super::merged::NOTE;
 use super::plan::Chosen;

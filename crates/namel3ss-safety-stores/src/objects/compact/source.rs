@@ -1,7 +1,7 @@
 //! What is known about an object before it is merged: its rows, their times, where its groups lie.
 
+use namel3ss_safety::ReadError;
 use namel3ss_safety::Timestamp;
-use namel3ss_safety::adapter::ReadError;
 
 use super::merged;
 use crate::ids::Ids;

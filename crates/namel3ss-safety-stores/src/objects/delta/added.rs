@@ -1,8 +1,8 @@
 //! A data file as its table's log tells of it: where it lies, and what its rows can be, so that it
 //! need not be opened to know that.
 
+use namel3ss_safety::ReadError;
 use namel3ss_safety::Timestamp;
-use namel3ss_safety::adapter::ReadError;
 use serde_json::Value;
 
 use super::schema::DATE;

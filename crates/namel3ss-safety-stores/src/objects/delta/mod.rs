@@ -40,7 +40,7 @@ use std::time::{Duration, Instant};
 
 use namel3ss_safety::{
     AdapterError, Batch, Batching, DatasetAdapter, Delivery, Durability, Failure, JournalId, Level,
-    Notice, Notices, Row, Seq, Timestamp,
+    Notice, Row, Seq, Timestamp, internal::notice::Notices,
 };
 use serde_json::{Value, json};
 

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use namel3ss_safety::AdapterError;
-use namel3ss_safety::nearest::nearest;
+use namel3ss_safety::internal::nearest::nearest;
 
 use super::log::FOLDER;
 use crate::objects::format::{Compression, Format};

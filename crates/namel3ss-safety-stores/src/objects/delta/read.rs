@@ -8,8 +8,8 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use namel3ss_safety::adapter::{ReadError, ReadRow};
 use namel3ss_safety::{AdapterError, Timestamp};
+use namel3ss_safety::{ReadError, ReadRow};
 use serde_json::Value;
 
 use super::added::Added;

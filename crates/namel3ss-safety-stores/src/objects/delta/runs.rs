@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use namel3ss_safety::JournalId;
-use namel3ss_safety::seqs::SeqSet;
+use namel3ss_safety::internal::seqs::SeqSet;
 use serde_json::Value;
 
 /// What a table's transaction ids say.

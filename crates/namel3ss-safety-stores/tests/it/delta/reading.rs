@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use namel3ss_safety::adapter::ReadError;
+use namel3ss_safety::ReadError;
 use namel3ss_safety::conformance::{buffer, plain_event};
 use namel3ss_safety::{Failure, JournalId, SafetyAction, SafetyEvent, Timestamp};
 use namel3ss_safety_stores::objects::delta::{DeltaPlace, Reader};

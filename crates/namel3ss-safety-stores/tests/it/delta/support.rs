@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use namel3ss_safety::adapter::ReadRow;
+use namel3ss_safety::ReadRow;
 use namel3ss_safety_stores::objects::delta;
 use serde_json::Value;
 

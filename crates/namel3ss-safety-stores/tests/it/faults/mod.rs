@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use namel3ss_safety::adapter::ReadRow;
+use namel3ss_safety::ReadRow;
 use namel3ss_safety::{AdapterRegistry, Logged, SafetyEvent, SafetyEventLogger};
 use namel3ss_safety_stores::open;
 

@@ -1,6 +1,6 @@
 //! What the tests of every store share.
 
-use namel3ss_safety::adapter::ReadRow;
+use namel3ss_safety::ReadRow;
 use namel3ss_safety::conformance::{Subject, buffer, copies, plain_event, run};
 use namel3ss_safety::{JournalId, RowBuffer, SafetyEvent};
 use namel3ss_safety_stores::{objects, open};

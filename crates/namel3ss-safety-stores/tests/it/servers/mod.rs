@@ -7,9 +7,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use namel3ss_safety::adapter::{ReadError, ReadRow};
 use namel3ss_safety::conformance::{buffer, plain_event};
 use namel3ss_safety::{DatasetAdapter, JournalId, RowBuffer, SafetyEvent};
+use namel3ss_safety::{ReadError, ReadRow};
 use namel3ss_safety_stores::server::Reader;
 use namel3ss_safety_stores::url::{Target, parse};
 use serde_json::Value;

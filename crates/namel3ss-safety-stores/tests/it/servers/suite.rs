@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use namel3ss_safety::adapter::ReadError;
+use namel3ss_safety::ReadError;
 use namel3ss_safety::conformance::{Subject, buffer, hostile_events, plain_event, run, same_event};
 use namel3ss_safety::{
     AdapterError, AdapterRegistry, Delivery, Failure, JournalId, SafetyEvent, SafetyEventLogger,

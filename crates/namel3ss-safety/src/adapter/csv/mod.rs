@@ -65,7 +65,7 @@ fn is_number(column: usize) -> bool {
     matches!(column, 14 | 15 | SEQ)
 }
 
-/// A dataset in one CSV file. See [`crate::adapter::file_datasets`] for what it guarantees.
+/// A dataset in one CSV file. It guarantees what [`JsonAdapter`](crate::JsonAdapter) does.
 #[derive(Debug)]
 pub struct CsvAdapter {
     pub(in crate::adapter) file: FileDataset<Csv>,
@@ -85,6 +85,16 @@ impl CsvAdapter {
     #[must_use]
     pub fn path(&self) -> &Path {
         self.file.path()
+    }
+
+    /// Reads the file's rows back, one in memory at a time, also those that other programs wrote.
+    ///
+    /// # Errors
+    /// If the file can't be opened; an item says what is wrong with its row.
+    pub fn rows(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<ReadRow, ReadError>> + use<>, ReadError> {
+        read(self.path())
     }
 }
 
@@ -167,9 +177,10 @@ fn write_number(n: f64, out: &mut Vec<u8>) {
 /// let mut rows = RowBuffer::new(JournalId::generate());
 /// let event = SafetyEvent { reason: Some("=HYPERLINK(1)".into()), ..SafetyEvent::default() };
 /// rows.push_event(Seq(1), &event);
-/// CsvAdapter::new(&path).unwrap().insert(&rows.batch()).unwrap();
+/// let adapter = CsvAdapter::new(&path).unwrap();
+/// adapter.insert(&rows.batch()).unwrap();
 /// assert!(std::fs::read_to_string(&path).unwrap().contains(",'=HYPERLINK(1),"));
-/// let row = namel3ss_safety::adapter::csv::read(&path).unwrap().next().unwrap().unwrap();
+/// let row = adapter.rows().unwrap().next().unwrap().unwrap();
 /// assert_eq!(row.event, event);
 /// ```
 pub fn read(path: impl AsRef<Path>) -> Result<Reader<File>, ReadError> {

@@ -7,7 +7,7 @@ mod at_once;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use namel3ss_safety::adapter::ReadRow;
+use namel3ss_safety::ReadRow;
 use namel3ss_safety::conformance::{buffer, hostile_events, plain_event};
 use namel3ss_safety::{DatasetAdapter, Failure, JournalId, RowBuffer, SafetyEvent, Timestamp};
 use namel3ss_safety_stores::objects::{CompactOptions, CompactedDay, Place, compact};

@@ -68,7 +68,6 @@ __all__ = [
     "get_global_logger",
     "guard",
     "log_safety_event",
-    "safety_events",
     "set_global_logger",
 ]
 
@@ -84,7 +83,7 @@ def __getattr__(name: str) -> object:
         from namel3ss.safety.handler import SafetyLogHandler
 
         return SafetyLogHandler
-    # A plugin of pytest's, which need not be installed.
+    # A plugin of pytest's, which need not be installed: so it is not in `__all__`.
     if name == "safety_events":
         from namel3ss.safety._pytest import safety_events
 

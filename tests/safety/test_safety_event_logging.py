@@ -1017,8 +1017,11 @@ class TestPackage:
             _ = package.nonsense
 
     def test_all_of_it_is_imported_without_pytest(self) -> None:
-        code = "import sys; sys.modules['pytest'] = None\nfrom namel3ss.safety import *\nSafetyEvent()"
-        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        code = (
+            "import sys; sys.modules['pytest'] = None\nfrom namel3ss.safety import *\nSafetyEvent()"
+        )
+        command = [sys.executable, "-c", code]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert ran.returncode == 0, ran.stderr
 
     def test_there_is_no_init_of_namel3ss(self) -> None:

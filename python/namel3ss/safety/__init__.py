@@ -39,7 +39,7 @@ from namel3ss.safety.runtime import SafetyAction, SafetyViolation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from namel3ss.safety._pytest import safety_events
+    from namel3ss.safety._pytest import safety_events as safety_events
     from namel3ss.safety.handler import SafetyLogHandler
 
 __all__ = [
@@ -85,7 +85,7 @@ def __getattr__(name: str) -> object:
         return SafetyLogHandler
     # A plugin of pytest's, which need not be installed: so it is not in `__all__`.
     if name == "safety_events":
-        from namel3ss.safety._pytest import safety_events
+        from namel3ss.safety._pytest import safety_events as safety_events
 
         return safety_events
     text = f"module {__name__!r} has no attribute {name!r}"

@@ -1,6 +1,5 @@
 //! One event as a verb meets it: with its place in a journal, where that is known.
 
-use namel3ss_safety::ReadRow;
 use namel3ss_safety::{
     JournalId, SafetyEvent, Seq,
     internal::{codec, json},
@@ -18,12 +17,6 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// From a row as a dataset stores it: the 17 fields, `journal_id`, `seq`.
-    pub(crate) fn from_row(row: Value) -> Result<Self, String> {
-        let row = ReadRow::from_json(row).map_err(|e| e.to_string())?;
-        Ok(Self { event: row.event, place: row.id })
-    }
-
     /// The row as JSON text, in the order of the fields.
     pub(crate) fn to_json(&self) -> String {
         let mut payload = Vec::new();

@@ -30,7 +30,7 @@ impl Tally {
     /// Counts a dataset by reading it, a page in memory at a time.
     pub(crate) fn of(place: &Place) -> Result<Self, Error> {
         let mut tally = Self::default();
-        let mut source = source::open(place);
+        let mut source = source::open(place)?;
         let mut unreadable = source.poll(&mut |record| {
             tally.record(&record);
             Ok(())

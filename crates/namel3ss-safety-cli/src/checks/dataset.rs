@@ -119,9 +119,11 @@ fn checkpoints(place: &Place, table: &delta::DeltaPlace, findings: &mut Vec<Find
 fn readable(place: &Place, remedy: &str, findings: &mut Vec<Finding>) {
     // Reading ends at the first row: this is about whether it can be read at all.
     let stop = |_| Err(crate::Error::BrokenPipe);
-    let mut source = source::open(place);
-    source.only_newest(1);
-    match source.poll(&mut { stop }) {
+    let read = source::open(place).and_then(|mut source| {
+        source.only_newest(1);
+        source.poll(&mut { stop })
+    });
+    match read {
         Ok(_) | Err(crate::Error::BrokenPipe) => {}
         Err(error) if error.to_string().contains("no table") => {
             findings.push(Finding::note("dataset", "its table is made at the first delivery"));

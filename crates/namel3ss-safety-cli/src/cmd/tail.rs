@@ -27,6 +27,8 @@ const JOURNALS_EVERY: Duration = Duration::from_secs(1);
 const JOURNALS_SHARE: u32 = 10;
 /// The most events that are remembered because they were shown before they were delivered.
 const SHOWN_MAX: usize = 100_000;
+/// The most events that are looked at for what an empty result says.
+const LOOKED_AT_MAX: u32 = 100_000;
 /// The most values of a field that are remembered for "did you mean".
 const VALUES_MAX: usize = 1000;
 
@@ -94,11 +96,8 @@ struct Found {
     /// The last events that match.
     stored: VecDeque<Record>,
     waiting: VecDeque<Record>,
-    /// Events that were looked at, and rows that could not be read.
-    all: u64,
+    /// Rows that could not be read.
     unreadable: u64,
-    /// What the fields of the filters hold.
-    values: Vec<BTreeSet<String>>,
     /// What the dataset lacks to be whole.
     lacks: Option<String>,
     /// Why there is no dataset.
@@ -128,10 +127,14 @@ impl Tail {
                 return Err(Error::usage(text));
             }
         };
-        let mut source = source::open(&place);
+        let mut source = source::open(&place)?;
         let lines = self.lines.unwrap_or(if self.since.is_some() { usize::MAX } else { LINES });
-        if wanted.conditions().is_empty() && self.since.is_none() {
-            source.only_newest(u32::try_from(lines).unwrap_or(u32::MAX));
+        let takes_all = wanted.conditions().is_empty() && self.since.is_none();
+        let is_filtered = source.only_matching(&wanted.filter);
+        if let Ok(lines) = u32::try_from(lines)
+            && (takes_all || is_filtered)
+        {
+            source.only_newest(lines);
         }
         if let Some(since) = self.since {
             source.only_since(since);
@@ -153,7 +156,7 @@ impl Tail {
         if self.follow {
             wanted.follow(context, &mut *source, journals.as_mut(), &mut found, shown)?;
         } else if found.stored.is_empty() && found.waiting.is_empty() && lines > 0 {
-            wanted.tell_nothing(context, &place, &found);
+            wanted.tell_nothing(context, &place)?;
         }
         context.out.flush()?;
         if found.unreadable > 0 {
@@ -187,8 +190,7 @@ impl Wanted {
         journals: Option<&mut Journals>,
         lines: usize,
     ) -> Result<Found, Error> {
-        let mut found =
-            Found { values: vec![BTreeSet::new(); self.conditions().len()], ..Found::default() };
+        let mut found = Found::default();
         let keep = |kept: &mut VecDeque<Record>, record| {
             if kept.len() >= lines {
                 kept.pop_front();
@@ -199,27 +201,17 @@ impl Wanted {
         };
         // What is delivered meanwhile is found in the dataset: look there last.
         if let Some(journals) = journals {
-            let (mut waiting, mut all) = (VecDeque::new(), 0);
             found.unreadable += journals.poll(&mut |record| {
-                all += 1;
                 if self.shows(&record) {
-                    keep(&mut waiting, record);
+                    keep(&mut found.waiting, record);
                 }
                 Ok(())
             })?;
-            (found.waiting, found.all) = (waiting, all);
         }
         let mut take = |record: Record| {
-            found.all += 1;
             if let Some((journal, seq)) = record.place {
                 let last = found.delivered.entry(journal).or_default();
                 *last = seq.max(*last);
-            }
-            for (condition, values) in self.conditions().iter().zip(&mut found.values) {
-                if condition.op() == Op::Is && values.len() < VALUES_MAX {
-                    let texts = condition.texts(&record.event);
-                    values.extend(texts.into_iter().take(VALUES_MAX - values.len()));
-                }
             }
             if self.shows(&record) {
                 keep(&mut found.stored, record);
@@ -292,21 +284,44 @@ impl Wanted {
         Ok(())
     }
 
-    /// An empty result says why it is one.
-    fn tell_nothing(&self, context: &mut Context, place: &Place, found: &Found) {
+    /// An empty result says why it is one, and what the last events of the dataset hold instead.
+    fn tell_nothing(&self, context: &mut Context, place: &Place) -> Result<(), Error> {
         if self.conditions().is_empty() && self.since.is_none() {
-            return context.err.note(&format!("hint: there are no events in {}", place.shown()));
+            context.err.note(&format!("hint: there are no events in {}", place.shown()));
+            return Ok(());
         }
-        let near = self.conditions().iter().zip(&found.values).find_map(|(condition, values)| {
+        let (mut all, mut values) = (0, vec![BTreeSet::new(); self.conditions().len()]);
+        let mut take = |record: Record| {
+            all += 1;
+            for (condition, values) in self.conditions().iter().zip(&mut values) {
+                if condition.op() == Op::Is && values.len() < VALUES_MAX {
+                    let texts = condition.texts(&record.event);
+                    values.extend(texts.into_iter().take(VALUES_MAX - values.len()));
+                }
+            }
+            Ok(())
+        };
+        let mut source = source::open(place)?;
+        source.only_newest(LOOKED_AT_MAX);
+        // What waits is something to choose from as well; what can't be read was reported.
+        let read = source.poll(&mut take);
+        if let Some(identity) = place.identity() {
+            Journals::waiting_for(&identity).poll(&mut take)?;
+        }
+        if !matches!(read, Err(Error::NotThere { .. })) {
+            read?;
+        }
+        let near = self.conditions().iter().zip(&values).find_map(|(condition, values)| {
             let (field, value) = (condition.field(), condition.value());
             let near = nearest(value, values.iter().map(String::as_str))?;
             (near != value).then(|| format!(": did you mean {field}={near}?"))
         });
-        let text = match found.all {
+        let text = match all {
             0 => format!("hint: there are no events to choose from in {}", place.shown()),
             all => format!("hint: none of {all} events matches{}", near.unwrap_or_default()),
         };
         context.err.note(&text);
+        Ok(())
     }
 }
 

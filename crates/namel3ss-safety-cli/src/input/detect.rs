@@ -6,8 +6,8 @@ use clap::ValueEnum;
 use namel3ss_safety::internal::parse::field_of;
 use serde_json::{Deserializer, Value};
 
-use super::envelope::{RECORD_SEPARATOR, is_cri};
-use super::header::{Header, sep_line};
+use namel3ss_safety_stores::read::scanner::envelope::{RECORD_SEPARATOR, is_cri};
+use namel3ss_safety_stores::read::scanner::header::{Header, sep_line};
 
 /// How much is looked at to tell the formats apart.
 pub(super) const PEEK_BYTES: usize = 64 << 10;

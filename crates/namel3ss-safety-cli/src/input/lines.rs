@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 
-use super::envelope::Envelope;
-use super::scan::{ITEM_BYTES_MAX, Item, Scanner};
+use namel3ss_safety_stores::read::scanner::envelope::Envelope;
+use namel3ss_safety_stores::read::scanner::item::{ITEM_BYTES_MAX, Item, Scanner};
 
 pub(super) struct Lines {
     envelope: Envelope,

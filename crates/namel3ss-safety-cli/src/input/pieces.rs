@@ -4,11 +4,12 @@ use std::io::{self, Cursor, Read};
 use std::path::Path;
 
 use super::bytes::{CHUNK_BYTES, Reader, peek};
-use super::csv::Csv;
 use super::detect::{self, Format, PEEK_BYTES};
-use super::objects::Objects;
-use super::scan::{Item, Scanner};
-use super::{envelope, header, lines, text, unpack};
+use super::{lines, text, unpack};
+use namel3ss_safety_stores::read::scanner::csv::Csv;
+use namel3ss_safety_stores::read::scanner::item::{Item, Scanner};
+use namel3ss_safety_stores::read::scanner::objects::Objects;
+use namel3ss_safety_stores::read::scanner::{envelope, header};
 
 /// The most names that are kept in their order.
 const KEYS_MAX: usize = 256;

@@ -1,17 +1,20 @@
 //! Datasets and journals as something to read: from the beginning, and on from where one was.
 
-mod file;
 mod journals;
 #[cfg(any(feature = "object", feature = "parquet"))]
 mod objects;
+mod scanned;
 mod server;
 mod sqlite;
 
 use std::time::Duration;
 
 use namel3ss_safety::Timestamp;
+use namel3ss_safety_stores::Target;
+use namel3ss_safety_stores::read::{Filter, open_target};
 
 pub(crate) use self::journals::Journals;
+use self::scanned::Scanned;
 
 use crate::error::Error;
 use crate::place::Place;
@@ -37,6 +40,11 @@ pub(crate) trait Source {
     /// Rows of earlier events need not be given, if that is less work.
     fn only_since(&mut self, _moment: Timestamp) {}
 
+    /// Has it give only what the filter matches; whether it does, and counts the newest of those.
+    fn only_matching(&mut self, _filter: &Filter) -> bool {
+        false
+    }
+
     /// How long to wait between two looks.
     fn pause(&self) -> Duration {
         Duration::from_millis(200)
@@ -44,10 +52,10 @@ pub(crate) trait Source {
 }
 
 /// Opens a place. Nothing need be there yet: `tail -f` waits for it.
-pub(crate) fn open(place: &Place) -> Box<dyn Source> {
-    match place {
-        Place::Csv(path) => Box::new(file::Growing::csv(path)),
-        Place::Json(path) => Box::new(file::Growing::json(path)),
+pub(crate) fn open(place: &Place) -> Result<Box<dyn Source>, Error> {
+    Ok(match place {
+        Place::Csv(path) => scanned(&Target::Csv(path.clone()))?,
+        Place::Json(path) => scanned(&Target::Json(path.clone()))?,
         Place::Sqlite { path, table, immutable } => {
             Box::new(sqlite::Rows::new(path, table, *immutable))
         }
@@ -57,5 +65,12 @@ pub(crate) fn open(place: &Place) -> Box<dyn Source> {
         #[cfg(feature = "delta")]
         Place::Delta(place) => Box::new(objects::Objects::table(place)),
         Place::Journals(path) => Box::new(Journals::new(path)),
+    })
+}
+
+fn scanned(target: &Target) -> Result<Box<dyn Source>, Error> {
+    match open_target(target) {
+        Ok(reader) => Ok(Box::new(Scanned::new(reader))),
+        Err(error) => Err(Error::usage(error.to_string())),
     }
 }

@@ -57,14 +57,15 @@ impl Batches {
             return Err(ScanError::Invalid(text.to_owned()));
         }
         scan.check_deadline()?;
-        let resumed = scan.after.take().map(Position::take::<Resumed>).transpose()?;
-        let (after, given) = resumed.map_or((None, None), |r| (Some(r.raw), r.given));
+        let after = scan.after.take();
+        let resumed = after.as_ref().map(Position::state::<Resumed>).transpose()?;
+        let (after, given) =
+            resumed.map_or((None, None), |r| (Some(r.raw.clone()), r.given.clone()));
         let ids = Columns::only(["journal_id", "seq", "timestamp"]);
         let raw = raw(Scan {
             columns: scan.columns | scan.filter.columns() | ids,
-            filter: scan.filter.clone(),
             after,
-            ..scan
+            ..scan.clone()
         })?;
         let given = (!raw.is_unique()).then(|| given.unwrap_or_default());
         let last = (scan.newest_first && !raw.is_newest_first()).then(Last::default);
@@ -85,7 +86,7 @@ impl Batches {
             return None;
         }
         let raw = self.raw.position()?;
-        Some(Position::new(Resumed { raw, given: self.given.take() }))
+        Some(Position::new(Resumed { raw, given: self.given.clone() }))
     }
 
     /// What the dataset lacks at its end, though nobody is writing to it.
@@ -123,7 +124,8 @@ impl Batches {
 
     /// What is to be given next; `None` at the end.
     fn step(&mut self) -> Result<Option<RecordBatch>, ScanError> {
-        while self.left > 0 && !self.ended {
+        // Its last rows are known, and where a later scan goes on, once all were looked at.
+        while (self.left > 0 || self.last.is_some()) && !self.ended {
             self.scan.check_deadline().inspect_err(|_| (self.ended, self.left) = (true, 0))?;
             let Some(batch) = self.raw.next_batch()? else {
                 self.ended = true;

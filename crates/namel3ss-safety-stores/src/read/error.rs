@@ -25,10 +25,7 @@ impl ScanError {
     /// The same with `read`, the dataset's name and a colon before its message.
     #[must_use]
     pub fn of(self, identity: &str) -> Self {
-        let about = |text: String| {
-            let text = text.strip_prefix("read the dataset: ").unwrap_or(&text);
-            format!("read {identity}: {text}")
-        };
+        let about = |text: String| format!("read {identity}: {text}");
         match self {
             Self::NotThere(text) => Self::NotThere(about(text)),
             Self::Config(text) => Self::Config(about(text)),

@@ -18,6 +18,10 @@ mod filter;
 mod error;
 mod batch;
 mod batches;
+#[doc(hidden)]
+pub mod scanner;
+mod file;
+mod open;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -29,6 +33,7 @@ pub use self::batch::{Builder, Columns, rows, schema};
 pub use self::batches::Batches;
 pub use self::error::ScanError;
 pub use self::filter::{Condition, Filter, Op, check_field};
+pub use self::open::{open_reader, open_target};
 pub use self::scan::{Position, Scan};
 
 /// A dataset, or the events that wait in journals, as something to read. Changes nothing.

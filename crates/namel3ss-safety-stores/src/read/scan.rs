@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 use namel3ss_safety::Timestamp;
@@ -10,7 +11,7 @@ use super::{Columns, Filter, ScanError};
 
 /// Which rows of a dataset are wanted; by default all, with all columns, in the order in which the dataset
 /// stores them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Scan {
     /// The columns of the batches; by default all.
     pub columns: Columns,
@@ -58,20 +59,21 @@ impl Scan {
 
 /// How far a scan has read, for a later one that goes on there. Only the dataset that made it understands
 /// it, and it holds nothing open.
-pub struct Position(Box<dyn Any + Send>);
+#[derive(Clone)]
+pub struct Position(Arc<dyn Any + Send + Sync>);
 
 impl Position {
     /// A store's own state.
-    pub fn new<T: Any + Send>(state: T) -> Self {
-        Self(Box::new(state))
+    pub fn new<T: Any + Send + Sync>(state: T) -> Self {
+        Self(Arc::new(state))
     }
 
     /// The state that [`Self::new`] was given.
     ///
     /// # Errors
     /// [`ScanError::Invalid`] for the position of another kind of dataset.
-    pub fn take<T: Any + Send>(self) -> Result<T, ScanError> {
-        self.0.downcast().map(|state| *state).map_err(|_| {
+    pub fn state<T: Any + Send + Sync>(&self) -> Result<&T, ScanError> {
+        self.0.downcast_ref().ok_or_else(|| {
             ScanError::Invalid("go on from the position: it is of another dataset".to_owned())
         })
     }

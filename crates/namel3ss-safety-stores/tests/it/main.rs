@@ -1,5 +1,7 @@
 //! Datasets with drivers, through their public interface.
 
+#[cfg(feature = "read")]
+mod read;
 mod copies;
 #[cfg(all(target_os = "linux", feature = "delta", feature = "postgres", feature = "mysql"))]
 mod copies_cost;

@@ -24,7 +24,7 @@ impl Known {
         // What is delivered meanwhile is found in the dataset: look there last.
         Journals::waiting_for(identity)
             .poll(&mut |record| known.insert(&record.event.event_id).map(drop))?;
-        let read = source::open(place).poll(&mut |record| {
+        let read = source::open(place)?.poll(&mut |record| {
             known.insert(&record.event.event_id)?;
             Ok(())
         });

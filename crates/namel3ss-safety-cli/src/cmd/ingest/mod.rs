@@ -13,6 +13,7 @@ use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use namel3ss_safety::internal::parse::{self, Remark, field_of};
 use namel3ss_safety::{DatasetAdapter, FIELDS, SafetyEvent};
+use namel3ss_safety_stores::read::scanner::item::Item;
 use serde_json::{Map, Value};
 
 use self::known::Known;
@@ -23,7 +24,7 @@ use crate::destination;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::feed::{Fed, Feed};
-use crate::input::{Format, Incoming, Item, Next, Options, Reader};
+use crate::input::{Format, Incoming, Next, Options, Reader};
 use crate::mapping::{Mapping, Mappings, Meaning};
 use crate::place::{self, Place};
 use crate::progress::{self, Unit};

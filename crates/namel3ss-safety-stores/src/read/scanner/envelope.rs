@@ -7,11 +7,11 @@ use namel3ss_safety::FIELDS;
 use namel3ss_safety::internal::parse::field_of;
 use serde_json::{Map, Value};
 
-use super::scan::{ITEM_BYTES_MAX, Item};
+use super::item::{ITEM_BYTES_MAX, Item};
 use super::value::parse_all;
 
 /// RFC 7464 begins each record with this.
-pub(super) const RECORD_SEPARATOR: u8 = 0x1e;
+pub const RECORD_SEPARATOR: u8 = 0x1e;
 /// How many envelopes there may be around a record.
 const DEPTH_MAX: usize = 8;
 /// What a container runtime or its collector adds to a line, and nobody looks for in an event.
@@ -19,15 +19,15 @@ const ADDED: [&str; 7] = ["stream", "time", "attrs", "logtag", "_p", "date", "pa
 
 /// Takes records out of their envelopes. Pieces of a line that a container runtime has split wait
 /// for the rest.
-#[derive(Debug, Default)]
-pub(crate) struct Envelope {
+#[derive(Clone, Debug, Default)]
+pub struct Envelope {
     /// Keys that a mapping looks for: what stands under one of them is no envelope.
     kept: Vec<String>,
     /// The split line of standard output, and the one of standard error.
     split: [Option<Split>; 2],
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Split {
     line: u64,
     text: Vec<u8>,
@@ -60,17 +60,17 @@ fn cri(line: &[u8]) -> Option<Cri<'_>> {
 }
 
 /// Whether a line is one of a container runtime.
-pub(super) fn is_cri(line: &[u8]) -> bool {
+pub fn is_cri(line: &[u8]) -> bool {
     cri(line).is_some()
 }
 
 impl Envelope {
-    pub(super) fn new(kept: Vec<String>) -> Self {
+    pub fn new(kept: Vec<String>) -> Self {
         Self { kept, ..Self::default() }
     }
 
     /// The records of one line of text.
-    pub(super) fn line(&mut self, line: u64, text: &[u8], found: &mut VecDeque<Item>) {
+    pub fn line(&mut self, line: u64, text: &[u8], found: &mut VecDeque<Item>) {
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
         let text = text.trim_ascii().strip_prefix(&[RECORD_SEPARATOR]).unwrap_or(text).trim_ascii();
         if text.is_empty() {
@@ -122,7 +122,7 @@ impl Envelope {
     }
 
     /// The records in one value.
-    pub(super) fn value(&mut self, line: u64, value: Value, found: &mut VecDeque<Item>) {
+    pub fn value(&mut self, line: u64, value: Value, found: &mut VecDeque<Item>) {
         self.open(line, value, None, 0, found);
     }
 
@@ -176,7 +176,7 @@ impl Envelope {
     }
 
     /// Whether records may stand under this key: not where a field or a mapping takes it.
-    pub(super) fn may_wrap(&self, key: &str) -> bool {
+    pub fn may_wrap(&self, key: &str) -> bool {
         field_of(key).is_none() && !self.kept.iter().any(|kept| kept == key)
     }
 
@@ -220,7 +220,7 @@ impl Envelope {
     }
 
     /// The input has ended: a split line has no rest.
-    pub(super) fn finish(&mut self, found: &mut VecDeque<Item>) {
+    pub fn finish(&mut self, found: &mut VecDeque<Item>) {
         for stream in 0..self.split.len() {
             if let Some(split) = self.split[stream].take() {
                 self.json(split.line, split.text.trim_ascii(), split.time.as_deref(), found);

@@ -4,27 +4,27 @@ use serde_json::Value;
 
 /// The longest line, object or CSV record that is read: what is longer is counted as bad. An event
 /// is cut at 256 KiB, so nothing of value is that long.
-pub(crate) const ITEM_BYTES_MAX: usize = 64 << 20;
+pub const ITEM_BYTES_MAX: usize = 64 << 20;
 
 /// One row of the input.
-#[derive(Debug)]
-pub(crate) struct Item {
+#[derive(Clone, Debug)]
+pub struct Item {
     /// The line on which it begins, from 1.
-    pub(crate) line: u64,
+    pub line: u64,
     /// The row, or what is wrong with it.
-    pub(crate) value: Result<Value, String>,
+    pub value: Result<Value, String>,
     /// The time that its envelope names.
-    pub(crate) time: Option<String>,
+    pub time: Option<String>,
 }
 
 impl Item {
-    pub(super) fn bad(line: u64, wrong: String) -> Self {
+    pub fn bad(line: u64, wrong: String) -> Self {
         Self { line, value: Err(wrong), time: None }
     }
 }
 
 /// Finds rows in bytes that come in pieces.
-pub(crate) trait Scanner: Send {
+pub trait Scanner: Send {
     /// Takes more bytes.
     fn push(&mut self, bytes: &[u8]);
 
@@ -35,8 +35,8 @@ pub(crate) trait Scanner: Send {
     fn finish(&mut self);
 }
 
-/// One that goes on in a file that grows.
-pub(crate) trait Follow: Scanner {
+/// One that goes on in a file that grows. A copy goes on there as well.
+pub trait Follow: Scanner + Clone + Sync + 'static {
     /// Just behind the last whole row, as an offset in the file.
     fn whole(&self) -> u64;
 

@@ -9,16 +9,17 @@ use namel3ss_safety::internal::parse::field_of;
 use serde_json::{Map, Value};
 
 use super::header::{Header, columns, sep_line};
-use super::scan::{Follow, ITEM_BYTES_MAX, Item, Scanner};
+use super::item::{Follow, ITEM_BYTES_MAX, Item, Scanner};
 
 /// The most cells of a record; a header of more names nothing that anybody wants to read.
 const CELLS_MAX: usize = 4096;
 /// So much of the input is looked at for the end of the header.
 const HEADER_BYTES_MAX: usize = 64 << 10;
-#[derive(Debug)]
-pub(crate) struct Csv {
+#[derive(Clone, Debug)]
+pub struct Csv {
     /// Made when the header's first line is there.
     reader: Option<Reader>,
+    delimiter: u8,
     /// What came before.
     head: Vec<u8>,
     /// Names that a mapping looks for.
@@ -65,6 +66,7 @@ impl Default for Csv {
         let line = Line { number: 1, after_cr: false };
         Self {
             reader: None,
+            delimiter: b',',
             head: Vec::new(),
             wanted: Vec::new(),
             names: None,
@@ -88,13 +90,18 @@ impl Default for Csv {
 
 impl Csv {
     /// The records of a dataset of ours, which makes its cells inert whatever its header.
-    pub(crate) fn of_dataset() -> Self {
+    pub fn of_dataset() -> Self {
         Self { inert: true, ..Self::default() }
     }
 
     /// The records of an input, in whose header a mapping looks for some names.
-    pub(super) fn of_input(wanted: Vec<String>) -> Self {
+    pub fn of_input(wanted: Vec<String>) -> Self {
         Self { wanted, ..Self::default() }
+    }
+
+    /// A reader at the beginning of a record.
+    fn at_a_record(&self) -> Reader {
+        ReaderBuilder::new().delimiter(self.delimiter).build()
     }
 
     /// The header's first line is there, or all there is: finds what stands between the cells.
@@ -110,7 +117,8 @@ impl Csv {
         });
         self.line.pass(&head[..skipped]);
         self.seen += skipped as u64;
-        self.reader = Some(ReaderBuilder::new().delimiter(delimiter).build());
+        self.delimiter = delimiter;
+        self.reader = Some(self.at_a_record());
         self.feed(&head[skipped..]);
     }
 
@@ -242,9 +250,8 @@ impl Follow for Csv {
             // The header was not whole: its beginning is pushed again.
             self.reader = None;
         }
-        if let Some(reader) = &mut self.reader {
-            reader.reset();
-        }
+        // A new one: a copy of csv-core's own reader has lost its tables.
+        self.reader = self.reader.take().map(|_| self.at_a_record());
         self.head.clear();
         (self.cells_used, self.ends_used) = (0, 0);
         (self.too_long, self.quoted) = (false, false);

@@ -13,15 +13,15 @@ use std::ops::Range;
 use serde_json::Value;
 
 use super::envelope::{Envelope, RECORD_SEPARATOR};
-use super::scan::{Follow, ITEM_BYTES_MAX, Item, Scanner};
+use super::item::{Follow, ITEM_BYTES_MAX, Item, Scanner};
 use super::value::parse;
 
 /// An object with a longer list as its first key is an envelope, whatever comes behind the list:
 /// an event of that size would be cut.
 const LIST_BYTES_MAX: usize = 1 << 20;
 
-#[derive(Debug)]
-pub(crate) struct Objects {
+#[derive(Clone, Debug)]
+pub struct Objects {
     /// For records in envelopes; a dataset's rows are in none.
     envelope: Option<Envelope>,
     found: VecDeque<Item>,
@@ -43,7 +43,7 @@ pub(crate) struct Objects {
 }
 
 /// The list that the first key of the outermost object holds.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 enum List {
     /// There is none, or it is no list of objects.
     #[default]
@@ -130,7 +130,7 @@ impl Follow for Objects {
 
 impl Objects {
     /// The objects in whatever is around them.
-    pub(super) fn in_envelopes(envelope: Envelope) -> Self {
+    pub fn in_envelopes(envelope: Envelope) -> Self {
         Self { envelope: Some(envelope), ..Self::default() }
     }
 

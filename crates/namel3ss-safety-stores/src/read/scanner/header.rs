@@ -7,16 +7,16 @@ const DELIMITERS: [u8; 4] = *b",;\t|";
 
 /// What stands between the cells of a header, and the cells.
 #[derive(Debug)]
-pub(super) struct Header {
-    pub(super) delimiter: u8,
+pub struct Header {
+    pub delimiter: u8,
     /// Their names, for telling the format; quoted ones without their quotes.
-    pub(super) names: Vec<String>,
+    pub names: Vec<String>,
 }
 
 impl Header {
     /// Of a header's first line: the delimiter that gives most fields that are known, then the one
     /// that gives most cells.
-    pub(super) fn of(line: &[u8], is_known: impl Fn(&str) -> bool) -> Self {
+    pub fn of(line: &[u8], is_known: impl Fn(&str) -> bool) -> Self {
         let split = |delimiter: u8| -> Vec<String> {
             let mut quoted = false;
             line.split(|byte| {
@@ -34,7 +34,7 @@ impl Header {
 }
 
 /// The delimiter that Excel's first line names, and how long that line is, with its end.
-pub(super) fn sep_line(start: &[u8]) -> Option<(u8, usize)> {
+pub fn sep_line(start: &[u8]) -> Option<(u8, usize)> {
     let end = start.iter().position(|b| *b == b'\n').map_or(start.len(), |at| at + 1);
     let line = start[..end].trim_ascii_end();
     let line = line.strip_prefix(b"\"").and_then(|l| l.strip_suffix(b"\"")).unwrap_or(line);
@@ -53,7 +53,7 @@ pub(super) fn sep_line(start: &[u8]) -> Option<(u8, usize)> {
 }
 
 /// The names of the columns, from the beginning of an input.
-pub(super) fn names_of(start: &[u8]) -> Vec<String> {
+pub fn names_of(start: &[u8]) -> Vec<String> {
     let start = &start[sep_line(start).map_or(0, |(_, length)| length)..];
     let mut lines = start.split(|b| matches!(b, b'\r' | b'\n'));
     let line = lines.find(|line| !line.is_empty()).unwrap_or_default();
@@ -62,7 +62,7 @@ pub(super) fn names_of(start: &[u8]) -> Vec<String> {
 
 /// The names of the columns; a name that is there already gets a number, so that no cell hides
 /// another.
-pub(super) fn columns<'c>(cells: impl Iterator<Item = &'c [u8]>) -> Vec<String> {
+pub fn columns<'c>(cells: impl Iterator<Item = &'c [u8]>) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for cell in cells {
         let name = String::from_utf8_lossy(cell).trim().to_owned();

@@ -5,7 +5,7 @@ use serde_json::{Deserializer, Value};
 use super::repair;
 
 /// One JSON value, or why it is none: without the text around it, which is not ours to print.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Value, String> {
+pub fn parse(bytes: &[u8]) -> Result<Value, String> {
     match serde_json::from_slice(bytes) {
         Ok(value) => Ok(value),
         // Python writes what JSON has not; the rest of the row is good.
@@ -16,7 +16,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Value, String> {
 }
 
 /// One JSON value or several, one behind the other.
-pub(super) fn parse_all(bytes: &[u8]) -> Result<Vec<Value>, String> {
+pub fn parse_all(bytes: &[u8]) -> Result<Vec<Value>, String> {
     let first = match parse(bytes) {
         Ok(value) => return Ok(vec![value]),
         Err(wrong) => wrong,
@@ -26,7 +26,7 @@ pub(super) fn parse_all(bytes: &[u8]) -> Result<Vec<Value>, String> {
     values.collect::<Result<_, _>>().map_err(|_| first)
 }
 
-pub(super) fn wrong_json(error: &serde_json::Error) -> String {
+pub fn wrong_json(error: &serde_json::Error) -> String {
     let text = error.to_string();
     // The line within the row is always 1: only the column says something.
     match text.split_once(" at line ") {

@@ -1,0 +1,34 @@
+//! The reader of what a URL names.
+
+use super::DatasetReader;
+use super::file::FileReader;
+use super::scanner::csv::Csv;
+use super::scanner::objects::Objects;
+use crate::url::{self, OpenError, Target};
+
+/// The reader of the dataset at `url`, as [`crate::open`] takes it. Nothing is opened before the first scan,
+/// and nothing need be there yet.
+///
+/// # Errors
+/// As [`crate::open`]'s.
+pub fn open_reader(url: &str) -> Result<Box<dyn DatasetReader>, OpenError> {
+    open_target(&url::parse(url)?)
+}
+
+/// The reader of a dataset that is known.
+///
+/// # Errors
+/// If this build can't read it.
+pub fn open_target(target: &Target) -> Result<Box<dyn DatasetReader>, OpenError> {
+    Ok(match target {
+        Target::Csv(path) => Box::new(FileReader::<Csv>::new(path)),
+        Target::Json(path) => Box::new(FileReader::<Objects>::new(path)),
+        Target::Sqlite { .. } => return Err(OpenError::NotInThisBuild { scheme: "sqlite" }),
+        Target::Postgres(_) => return Err(OpenError::NotInThisBuild { scheme: "postgresql" }),
+        Target::Mysql(_) => return Err(OpenError::NotInThisBuild { scheme: "mysql" }),
+        #[cfg(any(feature = "object", feature = "parquet"))]
+        Target::Objects(_) => return Err(OpenError::NotInThisBuild { scheme: "objects" }),
+        #[cfg(feature = "delta")]
+        Target::Delta(_) => return Err(OpenError::NotInThisBuild { scheme: "delta" }),
+    })
+}

@@ -39,8 +39,8 @@ pub struct CursorState {
     pub dropped: [u64; DropReason::ALL.len()],
     /// Events that were dropped before they got a seq (they are counted in `dropped` too).
     pub unsequenced: u64,
-    /// Behind the batch that is on its way: the first seq that was dropped, and the next one that was
-    /// not; (0, 0) if none was. What is delivered goes on there.
+    /// Behind what is settled and the batch that is on its way: the first seq that was dropped, and the
+    /// next one that was not; (0, 0) if none was. What is delivered goes on there.
     pub skip: (Seq, Seq),
 }
 
@@ -238,10 +238,13 @@ impl Cursor {
     /// Takes everything from `from` to `last`; false if somebody else took some of it meanwhile.
     #[must_use]
     pub fn take(&self, from: Seq, last: Seq) -> bool {
+        // First, so that whoever saves sees it together with the front: what lies between both would be
+        // written down as dropped.
+        let before = self.on_its_way.swap(last.0, Ordering::AcqRel);
         let (from, next) = (from.0, last.0 + 1);
         let taken = self.front.compare_exchange(from, next, Ordering::AcqRel, Ordering::Acquire);
-        if taken.is_ok() {
-            self.on_its_way.store(last.0, Ordering::Release);
+        if taken.is_err() {
+            self.on_its_way.store(before, Ordering::Release);
         }
         taken.is_ok()
     }
@@ -280,10 +283,11 @@ impl Cursor {
     pub fn save(&self, change: impl FnOnce(&mut CursorState)) -> io::Result<()> {
         let mut saved = self.lock();
         change(&mut saved.state);
-        let (acked, last) = (saved.state.acked, Seq(self.on_its_way.load(Ordering::Acquire)));
         let front = self.front();
-        if last > acked && front > last.next() {
-            saved.state.skip = (last.next(), front);
+        let (acked, last) = (saved.state.acked, self.on_its_way());
+        let first = last.max(acked).next();
+        if front > first {
+            saved.state.skip = (first, front);
         } else if saved.state.skip.0 <= acked {
             saved.state.skip = (Seq(0), Seq(0));
         }
@@ -304,10 +308,13 @@ impl Cursor {
     /// With `Power`, if storage does not confirm it.
     pub fn written(&self, durability: Durability) -> io::Result<CursorState> {
         let saved = self.lock();
-        if let (Durability::Power, Some(file)) = (durability, &saved.file) {
+        let (written, file) = (saved.written, saved.file.clone());
+        // Storage may hang, and others want to know meanwhile how far it is.
+        drop(saved);
+        if let (Durability::Power, Some(file)) = (durability, file) {
             file.sync()?;
         }
-        Ok(saved.written)
+        Ok(written)
     }
 
     fn lock(&self) -> MutexGuard<'_, Saved> {
@@ -330,6 +337,22 @@ mod tests {
         assert_eq!((reopened.state().acked, reopened.front()), (Seq(9), Seq(10)));
         folder.edit(&cursor_name("safety_events"), |bytes| bytes[20] ^= 1);
         assert_eq!(Cursor::open(&folder, "safety_events").unwrap().state().acked, Seq(5));
+    }
+
+    /// A worker was at a batch of another journal: what was dropped of this one was counted, and the next
+    /// run delivered it all the same.
+    #[test]
+    fn what_was_dropped_while_no_batch_is_on_its_way_is_passed_over_in_the_next_run() {
+        let folder = MemoryFolder::default();
+        let cursor = Cursor::open(&folder, "s").unwrap();
+        assert_eq!(cursor.take_before(Seq(6)), 5);
+        cursor.save(|state| state.dropped[0] = 5).unwrap();
+        let next = Cursor::open(&folder, "s").unwrap();
+        assert_eq!(next.skip_dropped(Seq(9)), Seq(9));
+        assert_eq!(next.front(), Seq(6));
+        assert!(cursor.take(Seq(6), Seq(8)));
+        cursor.save(|state| state.acked = Seq(5)).unwrap();
+        assert_eq!(cursor.state().skip, (Seq(0), Seq(0)));
     }
 
     #[test]

@@ -105,7 +105,7 @@ pub(super) fn handed_over(shared: &Arc<Shared>) -> FlushReport {
         return itself(shared);
     }
     let _urging = Counted::new(&shared.urging);
-    let targets: Vec<Target> = shared.lanes().map(|lane| (lane.index, lane.handed())).collect();
+    let targets: Vec<Target> = shared.lanes().map(|lane| (lane.index, lane.dispatched())).collect();
     let begun = shared.begun(None);
     let branches: Vec<_> = shared.branches.iter().collect();
     shared.report(&begun, &deliver(shared, &branches, &targets, None))

@@ -167,7 +167,7 @@ impl Shared {
         let beyond = patience == Patience::Overfill && lane.buffered() >= lane.buffer_size;
         if beyond && lane.overflow == OverflowStrategy::Block && !self.has_worker() {
             // Who waits for this delivers what was buffered before, and not this event.
-            lane.hand_over(lane.journal.last());
+            lane.dispatch(lane.journal.last());
         }
         match lane.journal.append(payload) {
             Ok(seq) => {
@@ -305,8 +305,7 @@ impl Shared {
         }
         let _ = lane.journal.try_drain(lane.acked().next());
         keeper::gate(self, lane);
-        if !lane.keeps_buffer() && self.life.is_started() {
-            keeper::hand(lane);
+        if self.life.is_started() && lane.dispatch_due(true) {
             self.call_workers();
         }
     }

@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 use super::branch::Branch;
 use super::lane::{Gate, Lane};
 use super::limits::Backlog;
+use super::reader::Reader;
 use super::report::Saying;
 use super::shared::Shared;
 use super::worker::save_dropped;
 use crate::batch::Durability;
-use crate::id::Seq;
 use crate::notice::Level;
 
 const BUSY: Duration = Duration::from_millis(1);
@@ -134,7 +134,7 @@ pub(super) fn gate(shared: &Shared, lane: &Lane) {
         // The buffer is no backlog, however large: while nothing is handed over, it can be. What is
         // behind a full buffer is one, though: on a busy machine nobody may come to hand it over.
         let is_backlog =
-            lane.handed() >= reader.cursor.front() || lane.buffered() > config.buffer_size;
+            reader.dispatched() >= reader.cursor.front() || lane.buffered() > config.buffer_size;
         let at_limit = is_backlog && backlog.is_full();
         gate.full |= at_limit;
         gate.wait = gate.wait.max(backlog.wait());
@@ -196,14 +196,13 @@ fn has_work(shared: &Shared, lane: &Lane) -> bool {
     if lane.journal.is_failing() {
         return false;
     }
-    let buffered = lane.buffered();
     let flushing = shared.flushing.load(Ordering::SeqCst) > 0;
-    let started = shared.life.is_started();
-    (flushing && buffered > 0)
-        || (started
-            && !lane.keeps_buffer()
-            && (buffered >= shared.config.buffer_size
-                || (lane.journal.is_closed() && buffered > 0)))
+    let (last, closed) = (lane.journal.last().0, lane.journal.is_closed());
+    let least = if flushing || closed { 1 } else { shared.config.buffer_size };
+    let is_due = |reader: &Reader| {
+        (flushing || !reader.keeps_buffer()) && last >= reader.unbuffered() + least
+    };
+    (flushing || shared.life.is_started()) && lane.readers.iter().any(is_due)
 }
 
 /// Whether there is something new for the workers.
@@ -216,41 +215,23 @@ fn hand_over(shared: &Shared, lane: &Lane, watch: &mut Watch, now: Instant) -> b
     let since = *watch.buffered_since.get_or_insert(now);
     let flushing = shared.flushing.load(Ordering::SeqCst) > 0;
     let started = shared.life.is_started();
-    let keeps = lane.keeps_buffer();
-    if !flushing && (!started || keeps) {
-        // Those who are not behind are not held up by one who is.
-        if started && lane.is_apart() {
-            lane.hand_ahead(lane.journal.drained());
-        }
-        // A full backlog still shrinks by what the workers have.
-        return keeps;
-    }
-    let due = now.saturating_duration_since(since) >= shared.config.flush_interval;
-    if !(flushing
-        || due
-        || lane.journal.is_closed()
-        || lane.is_pressed()
-        || buffered >= shared.config.buffer_size)
-    {
+    if !flushing && !started {
         return false;
     }
-    hand(lane);
-    watch.buffered_since = None;
-    true
+    let due = flushing
+        || now.saturating_duration_since(since) >= shared.config.flush_interval
+        || lane.journal.is_closed()
+        || lane.is_pressed()
+        || buffered >= shared.config.buffer_size;
+    if due && !lane.readers.iter().any(Reader::keeps_buffer) {
+        watch.buffered_since = None;
+    }
+    if flushing { lane.dispatch(lane.journal.drained()) } else { lane.dispatch_due(due) }
 }
 
-/// Hands over everything that readers can have.
-pub(super) fn hand(lane: &Lane) -> Seq {
-    let seq = lane.journal.drained();
-    lane.hand_over(seq);
-    seq
-}
-
-/// Hands everything over; with what one worker hands over it calls the others, who may have looked
-/// before.
+/// Dispatches everything; the others are called too, who may have looked before.
 pub(super) fn hand_by_worker(shared: &Shared, branch: &Branch, lane: &Lane) {
-    let before = lane.handed();
-    if hand(lane) > before {
+    if lane.dispatch(lane.journal.drained()) {
         shared.call_others(branch);
     }
 }

@@ -51,10 +51,9 @@ pub(super) struct Lane {
     user: AtomicU32,
     /// How far its end is.
     stage: AtomicU8,
-    /// Everything up to here has been handed to the workers.
-    handed: AtomicU64,
-    /// And up to here to those whose own backlog is not at the limit.
-    handed_ahead: AtomicU64,
+    /// From this seq on the buffer of some destination is full: all that `log()` looks at, however many
+    /// destinations there are.
+    full_from: AtomicU64,
     life: Arc<Life>,
     /// Set while every event must be looked at: not started, the backlog at its limit, or braked.
     /// It may be set for a moment too long, and is never unset too early.
@@ -115,8 +114,7 @@ impl Lane {
             own: Counters::default(),
             user: AtomicU32::new(effective_user()),
             stage: AtomicU8::default(),
-            handed: AtomicU64::new(0),
-            handed_ahead: AtomicU64::new(0),
+            full_from: AtomicU64::new(config.buffer_size),
             life,
             gated: AtomicBool::new(true),
             gating: Mutex::default(),
@@ -141,7 +139,7 @@ impl Lane {
     /// Whether the buffer is full with this event.
     #[inline]
     pub(super) fn fills(&self, seq: Seq) -> bool {
-        seq.0.wrapping_sub(self.handed.load(Ordering::Relaxed)) >= self.buffer_size
+        seq.0 >= self.full_from.load(Ordering::Relaxed)
     }
 
     /// Held by callers at a full buffer, one at a time.
@@ -211,10 +209,10 @@ impl Lane {
         self.journal.last().0.saturating_sub(self.acked().0)
     }
 
-    /// Accepted events that were not handed over yet.
+    /// Accepted events that are not dispatched to every destination yet.
     pub(super) fn buffered(&self) -> u64 {
-        let done = self.handed.load(Ordering::Acquire).max(self.front().0 - 1);
-        self.journal.last().0.saturating_sub(done)
+        let unbuffered = self.readers.iter().map(Reader::unbuffered).min().unwrap_or(0);
+        self.journal.last().0.saturating_sub(unbuffered)
     }
 
     /// As users see it: a full buffer counts as handed over when there is a worker to take it.
@@ -223,31 +221,37 @@ impl Lane {
         if self.is_shut() { buffered.min(self.buffer_size) } else { buffered % self.buffer_size }
     }
 
-    /// Everything up to here has been handed to the worker.
-    pub(super) fn handed(&self) -> Seq {
-        Seq(self.handed.load(Ordering::Acquire))
+    /// Everything up to here is dispatched to every destination.
+    pub(super) fn dispatched(&self) -> Seq {
+        self.readers.iter().map(Reader::dispatched).min().unwrap_or_default()
     }
 
-    /// Everything up to here has been handed to this reader's worker.
-    pub(super) fn handed_to(&self, reader: &Reader) -> Seq {
-        let ahead = Seq(self.handed_ahead.load(Ordering::Acquire));
-        if reader.is_full() { self.handed() } else { self.handed().max(ahead) }
+    /// Dispatches everything up to `seq` to one destination; whether some of it is new to it.
+    pub(super) fn dispatch_to(&self, reader: &Reader, seq: Seq) -> bool {
+        let is_new = reader.dispatch(seq);
+        if is_new {
+            self.full_from.fetch_max(self.dispatched().0 + self.buffer_size, Ordering::AcqRel);
+            self.wake_waiting();
+        }
+        is_new
     }
 
-    /// While the backlog of one sink is at the limit: hands everything up to `seq` to the others.
-    pub(super) fn hand_ahead(&self, seq: Seq) {
-        self.handed_ahead.fetch_max(seq.0, Ordering::AcqRel);
+    /// Dispatches everything up to `seq` to every destination; whether some of it is new to one.
+    pub(super) fn dispatch(&self, seq: Seq) -> bool {
+        self.readers.iter().fold(false, |new, reader| self.dispatch_to(reader, seq) | new)
     }
 
-    /// Whether a sink's backlog is at the limit while another's is not.
-    pub(super) fn is_apart(&self) -> bool {
-        self.is_backlog_full() && !self.readers.iter().all(Reader::is_full)
-    }
-
-    /// Hands everything up to `seq` to the workers.
-    pub(super) fn hand_over(&self, seq: Seq) {
-        self.handed.fetch_max(seq.0, Ordering::AcqRel);
-        self.wake_waiting();
+    /// Dispatches what segments hold: to all where the buffer is due, and at once to those who are not
+    /// behind where others are at the limit of their backlog. Whether the workers have something to do.
+    pub(super) fn dispatch_due(&self, due: bool) -> bool {
+        let drained = self.journal.drained();
+        let dispatch = |called: bool, reader: &Reader| {
+            // A full backlog still shrinks by what its worker has.
+            let calls = reader.keeps_buffer()
+                || ((due || self.is_backlog_full()) && self.dispatch_to(reader, drained));
+            called | calls
+        };
+        self.readers.iter().fold(false, dispatch)
     }
 
     /// Whether the buffer can't be handed over: the logger may not start, or the backlog is at its
@@ -320,12 +324,6 @@ impl Lane {
     /// Whether what gathers goes out at once.
     pub(super) fn is_pressed(&self) -> bool {
         self.readers.iter().any(Reader::is_pressed)
-    }
-
-    /// Whether the buffer stays a buffer, because the backlog is at its limit. Where the workers have
-    /// nothing left it is handed over all the same: nothing else could make the backlog smaller.
-    pub(super) fn keeps_buffer(&self) -> bool {
-        self.is_backlog_full() && self.handed() >= self.front()
     }
 
     pub(super) fn is_backlog_full(&self) -> bool {

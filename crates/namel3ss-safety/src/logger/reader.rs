@@ -1,8 +1,9 @@
 //! One sink's reading of a lane: how far it is, and what is counted of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::id::Seq;
 use crate::journal::DropReason;
 use crate::journal::cursor::Cursor;
 use crate::stats::SinkCounters;
@@ -15,6 +16,8 @@ pub(super) struct Reader {
     counters: Arc<SinkCounters>,
     /// Of this journal alone.
     own: SinkCounters,
+    /// The dispatch watermark: its worker may take what is up to here.
+    dispatched: AtomicU64,
     /// Nothing more is accepted for it unless something else goes.
     full: AtomicBool,
     /// What gathers for it goes out at once.
@@ -27,6 +30,7 @@ impl Reader {
             cursor: Arc::new(cursor),
             counters,
             own: SinkCounters::default(),
+            dispatched: AtomicU64::new(0),
             full: AtomicBool::default(),
             pressed: AtomicBool::default(),
         }
@@ -41,6 +45,27 @@ impl Reader {
     /// Events of this journal that the sink will not have, by reason.
     pub(super) fn dropped(&self) -> [u64; DropReason::ALL.len()] {
         self.own.dropped()
+    }
+
+    /// The dispatch watermark: its worker may take what is up to here.
+    pub(super) fn dispatched(&self) -> Seq {
+        Seq(self.dispatched.load(Ordering::Acquire))
+    }
+
+    /// Moves the dispatch watermark up to `seq`; whether it was below.
+    pub(super) fn dispatch(&self, seq: Seq) -> bool {
+        self.dispatched.fetch_max(seq.0, Ordering::AcqRel) < seq.0
+    }
+
+    /// The last seq that is not in its buffer any more: it was dispatched, or dropped.
+    pub(super) fn unbuffered(&self) -> u64 {
+        self.dispatched().0.max(self.cursor.front().0 - 1)
+    }
+
+    /// Whether its buffer stays a buffer, because its backlog is at the limit. Where its worker has
+    /// nothing left it is dispatched all the same: nothing else could make the backlog smaller.
+    pub(super) fn keeps_buffer(&self) -> bool {
+        self.is_full() && self.dispatched() >= self.cursor.front()
     }
 
     /// Whether nothing more is accepted for it unless something else goes.

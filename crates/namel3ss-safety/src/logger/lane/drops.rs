@@ -57,20 +57,11 @@ impl Lane {
         for reader in self.dropping() {
             let first = Seq(next.0 - reader.cursor.take_before(next));
             reader.give_up(DropReason::DropOldest, self.events_in(first, next));
+            self.make_up(reader, first, next);
             from = from.min(first);
         }
         if from == next {
             return 0;
-        }
-        // What was dropped of the backlog is made up for by the buffer: else the buffer would stay
-        // over its size, and every further event would push out one more than the one before.
-        let handed = self.handed();
-        if handed >= from {
-            let of_backlog = handed.0.min(next.0 - 1) + 1 - from.0;
-            // Never beyond the last event: on a full disk one event pushes out many, and a mark
-            // ahead of what was logged once hid the events that came after from the worker.
-            let handed = (handed.0 + of_backlog).min(last.0);
-            self.handed.fetch_max(handed, Ordering::AcqRel);
         }
         let (reason, seqs) = (DropReason::DropOldest, (from, Seq(next.0 - 1)));
         if let Some(merged) = &self.merged {
@@ -81,6 +72,19 @@ impl Lane {
             self.journal.push_gap(Gap { reason, events, seqs, at: Timestamp::now() });
         }
         events
+    }
+
+    /// Dispatches as many of the buffer as were dropped of the backlog: else the buffer would stay over
+    /// its size, and every further event would push out one more than the one before.
+    fn make_up(&self, reader: &Reader, first: Seq, next: Seq) {
+        let dispatched = reader.dispatched();
+        if first < next && dispatched >= first {
+            let of_backlog = dispatched.0.min(next.0 - 1) + 1 - first.0;
+            // Never beyond the last event: on a full disk one event pushes out many, and a mark
+            // ahead of what was logged once hid the events that came after from the worker.
+            let upto = (dispatched.0 + of_backlog).min(self.journal.last().0);
+            self.dispatch_to(reader, Seq(upto));
+        }
     }
 
     /// Gives up for good what only memory has, because the logger goes; how many events that were.
@@ -119,8 +123,8 @@ impl Lane {
     /// Those for whom the oldest events are dropped: of several, where it is for the sake of the
     /// backlog, those whose own is at the limit.
     fn dropping(&self) -> impl Iterator<Item = &Reader> {
-        let apart = self.is_apart();
-        self.readers.iter().filter(move |reader| !apart || reader.is_full())
+        let some_full = self.readers.iter().any(Reader::is_full);
+        self.readers.iter().filter(move |reader| !some_full || reader.is_full())
     }
 
     /// Forgets the voids before `front`: nobody will ask for them any more.

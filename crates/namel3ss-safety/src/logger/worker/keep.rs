@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Flight, Origin, Worker};
 use crate::logger::branch::Branch;
 use crate::logger::keeper;
+use crate::logger::reader::Reader;
 use crate::logger::report::Saying;
 use crate::logger::shared::Shared;
 
@@ -26,10 +27,6 @@ impl Worker {
             let _ = lane.journal.try_drain(lane.acked().next());
             keeper::gate(shared, lane);
             let started = shared.life.is_started();
-            if started && lane.is_apart() {
-                lane.hand_ahead(lane.journal.drained());
-                shared.call_others(branch);
-            }
             let buffered = lane.buffered();
             if buffered == 0 {
                 self.buffered_since.remove(&lane.index);
@@ -41,8 +38,10 @@ impl Worker {
                 || waited >= config.flush_interval
                 || lane.journal.is_closed()
                 || lane.is_pressed();
-            if due && !lane.keeps_buffer() && started {
-                keeper::hand_by_worker(shared, branch, lane);
+            if started && lane.dispatch_due(due) {
+                shared.call_others(branch);
+            }
+            if due && started && !lane.readers.iter().any(Reader::keeps_buffer) {
                 self.buffered_since.remove(&lane.index);
             }
         }

@@ -395,11 +395,11 @@ impl Worker {
         settle_dropped(shared, branch, lane);
         // Nothing more comes to it.
         let closed = lane.journal.is_closed();
-        let mut upto = lane.handed_to(reader).min(lane.journal.drained());
+        let mut upto = reader.dispatched().min(lane.journal.drained());
         if closed && upto < reader.cursor.front() && (flushing || shared.life.is_started()) {
             let _ = lane.journal.try_drain(lane.acked().next());
             keeper::hand_by_worker(shared, branch, lane);
-            upto = lane.handed_to(reader).min(lane.journal.drained());
+            upto = reader.dispatched().min(lane.journal.drained());
         }
         let front = reader.cursor.front();
         if upto < front {

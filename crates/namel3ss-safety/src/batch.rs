@@ -6,7 +6,6 @@ use std::ops::Range;
 use crate::clock::Timestamp;
 use crate::codec::{self, DecodeError, EventRef, Source};
 use crate::id::{BatchId, JournalId, Seq};
-use crate::json;
 use crate::memory;
 
 /// How much a storage call must survive before it returns.
@@ -41,12 +40,7 @@ pub struct Row<'a> {
     pub event: EventRef<'a>,
 }
 
-impl Row<'_> {
-    /// Appends the row as one JSON object: the 17 fields, `journal_id`, `seq`.
-    pub fn write_json(&self, out: &mut Vec<u8>) {
-        json::write_row(self, out);
-    }
-}
+impl Row<'_> {}
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {

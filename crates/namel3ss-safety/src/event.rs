@@ -1,13 +1,11 @@
 //! The record: what one guardrail decided about one input or output of a model.
 
 use std::fmt;
-use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::id::new_event_id;
-use crate::parse;
 
 /// The names of a row's 17 fields, in the order in which every dataset stores them.
 pub const FIELDS: [&str; 17] = [
@@ -33,9 +31,9 @@ pub const FIELDS: [&str; 17] = [
 /// What a word was not one of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownWord {
-    what: &'static str,
-    word: String,
-    known: &'static [&'static str],
+    pub(crate) what: &'static str,
+    pub(crate) word: String,
+    pub(crate) known: &'static [&'static str],
 }
 
 impl fmt::Display for UnknownWord {
@@ -61,7 +59,7 @@ macro_rules! words {
         impl $name {
             /// Every value, in the order of their codes.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-            const WORDS: &'static [&'static str] = &[$($word),+];
+            pub(crate) const WORDS: &'static [&'static str] = &[$($word),+];
 
             /// The word that datasets store.
             #[must_use]
@@ -128,33 +126,6 @@ words! {
     Output = 1 "output",
 }
 
-impl FromStr for SafetyAction {
-    type Err = UnknownWord;
-
-    /// By the table at [`SafetyAction`]. A word that says that no check ran is no action.
-    fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        let parsed = parse::action(word);
-        if parsed.is_known() {
-            return Ok(parsed.action());
-        }
-        Err(UnknownWord { what: "action", word: word.to_owned(), known: Self::WORDS })
-    }
-}
-
-impl FromStr for Direction {
-    type Err = UnknownWord;
-
-    /// Without regard to case and surrounding space: `input`, `request` or `prompt`; `output`,
-    /// `response` or `completion`.
-    fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        parse::direction(word).ok_or_else(|| UnknownWord {
-            what: "direction",
-            word: word.to_owned(),
-            known: Self::WORDS,
-        })
-    }
-}
-
 /// How bad it was: one of five known words, or the app's own.
 ///
 /// ```
@@ -190,20 +161,6 @@ impl Severity {
             Self::High => "high",
             Self::Critical => "critical",
             Self::Other(word) => word,
-        }
-    }
-}
-
-impl From<&str> for Severity {
-    /// A known word without regard to case and surrounding space; any other as it is.
-    fn from(word: &str) -> Self {
-        match parse::severity(word) {
-            "none" => Self::None,
-            "low" => Self::Low,
-            "medium" => Self::Medium,
-            "high" => Self::High,
-            "critical" => Self::Critical,
-            other => Self::Other(other.to_owned()),
         }
     }
 }
@@ -302,39 +259,3 @@ impl fmt::Display for NotAnObject {
 }
 
 impl std::error::Error for NotAnObject {}
-
-impl SafetyEvent {
-    /// Reads an object as an app or another program wrote it. Nothing is refused, and nothing becomes
-    /// `allow` by accident.
-    ///
-    /// - Keys are compared without regard to case and separators (`policyName`); a key that is a
-    ///   field's very name goes before one that is only like it.
-    /// - A field that is missing or null has its default, but for `action`: the event is an `alert`
-    ///   then.
-    /// - What does not fit its field goes to `metadata` under the field's name. Text takes texts,
-    ///   numbers and booleans; a number takes numbers and their texts, also `NaN`, `Infinity` and
-    ///   `-Infinity`; `timestamp` takes the texts that [`Timestamp`] reads, and
-    ///   numbers of seconds, milliseconds, microseconds or nanoseconds since 1970.
-    /// - `categories` takes a text, a list of texts or numbers, either also as JSON text, and an object
-    ///   of booleans, whose true keys they are. Of an object in a list it takes the `category`, `type`,
-    ///   `label`, `entity_type` or `name`, and the whole list is kept in `metadata` too.
-    /// - `metadata` takes an object, or the JSON text of one.
-    /// - Every other key goes to `metadata`. Where a name is taken there, `row.` and the name is used.
-    ///
-    /// # Errors
-    /// If the value is no object.
-    ///
-    /// ```
-    /// use namel3ss_safety::{SafetyAction, SafetyEvent};
-    /// let value = serde_json::json!({"action": "Blocked", "rule": 7});
-    /// let event = SafetyEvent::from_json(value).unwrap();
-    /// assert_eq!(event.action, SafetyAction::Block);
-    /// assert_eq!(event.metadata["rule"], 7);
-    /// ```
-    pub fn from_json(value: Value) -> Result<Self, NotAnObject> {
-        match value {
-            Value::Object(fields) => Ok(parse::object(fields).event),
-            _ => Err(NotAnObject),
-        }
-    }
-}

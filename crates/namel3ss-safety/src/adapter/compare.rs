@@ -7,25 +7,16 @@
 
 use std::collections::HashMap;
 
-use super::AdapterError;
 use super::disk::read_at;
+use super::error::AdapterError;
 use super::file::{FileDataset, Format, Open};
 use crate::batch::Batch;
-use crate::clock::Timestamp;
 use crate::seqs::SeqSet;
 
-/// How far before the committed end rows are compared: 64 MiB.
-pub(super) const COMPARED_BYTES_MAX: u64 = 64 << 20;
 /// Within how many bytes a row begins; one of ours has at most some 1.5 MiB.
 const ROW_BEGINS_WITHIN: usize = 2 << 20;
 /// How many lines are looked at for that: in CSV, a cell may have many.
 const LINES_TRIED_MAX: usize = 1024;
-
-/// By what an event is told from another one with its id.
-pub(super) struct Identity {
-    pub(super) event_id: String,
-    pub(super) timestamp: Timestamp,
-}
 
 impl<F: Format> FileDataset<F> {
     /// The positions of those rows of `batch`, of the ones that are `stored`, in place of which the file
@@ -86,9 +77,9 @@ impl<F: Format> FileDataset<F> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::adapter::{CsvAdapter, DatasetAdapter, Failure, JsonAdapter};
     use crate::batch::RowBuffer;
+    use crate::clock::Timestamp;
     use crate::event::SafetyEvent;
     use crate::id::{JournalId, Seq};
 

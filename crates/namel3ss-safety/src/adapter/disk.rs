@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{AdapterError, Failure};
+use super::error::{AdapterError, Failure};
 use crate::limits::check_file_size;
 
 /// How long to wait for another process that is writing to the same dataset.

@@ -16,13 +16,14 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::compare::{COMPARED_BYTES_MAX, Identity};
+use super::dataset::Delivery;
 use super::disk::{FileId, Writes, append_at, lock, make_folder, open, real_path, sync_folder};
+use super::error::AdapterError;
 use super::ledger::Ledger;
 use super::per_process::PerProcess;
 use super::tail::Walked;
-use super::{AdapterError, Delivery};
 use crate::batch::{Batch, Durability, Row};
+use crate::clock::Timestamp;
 use crate::id::{BatchId, JournalId, Seq};
 use crate::json;
 use crate::memory;
@@ -45,6 +46,15 @@ const BUFFER_BYTES_KEPT: usize = 4 << 20;
 pub(super) const EXACTLY_ONCE: Delivery = Delivery::ExactlyOnce {
     condition: "our rows come from this library alone, on a local file system",
 };
+
+/// How far before the committed end rows are compared: 64 MiB.
+pub(super) const COMPARED_BYTES_MAX: u64 = 64 << 20;
+
+/// By what an event is told from another one with its id.
+pub(super) struct Identity {
+    pub(super) event_id: String,
+    pub(super) timestamp: Timestamp,
+}
 
 /// How rows look in a file.
 pub(super) trait Format: fmt::Debug + Clone + Send {

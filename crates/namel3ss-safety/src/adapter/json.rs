@@ -8,12 +8,13 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::compare::Identity;
+use super::dataset::{DatasetAdapter, Delivery};
 use super::disk::{Section, read_at};
-use super::file::{EXACTLY_ONCE, FileDataset, Format};
+use super::error::AdapterError;
+use super::file::{EXACTLY_ONCE, FileDataset, Format, Identity};
 use super::read::row_id;
+use super::read::{ReadError, ReadRow};
 use super::tail::{Plain, ROW_BYTES_MAX, Walked, walk_lines};
-use super::{AdapterError, DatasetAdapter, Delivery, ReadError, ReadRow};
 use crate::batch::{Batch, Row};
 use crate::id::{JournalId, Seq};
 use crate::json::{Around, write_rows};

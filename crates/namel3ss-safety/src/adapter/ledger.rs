@@ -33,9 +33,9 @@
 use std::fs::File;
 use std::io;
 
-use super::AdapterError;
 use super::delivered::{Delivered, RUNS_MAX};
 use super::disk::{FileId, read_at, write_at};
+use super::error::AdapterError;
 use crate::id::JournalId;
 
 const MAGIC: [u8; 8] = *b"n3ledger";

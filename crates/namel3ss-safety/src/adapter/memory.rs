@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Mutex;
 
-use super::{AdapterError, DatasetAdapter, Delivery};
+use super::dataset::{DatasetAdapter, Delivery};
+use super::error::AdapterError;
 use crate::batch::Batch;
 use crate::event::SafetyEvent;
 use crate::id::{JournalId, Seq};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::DatasetAdapter;
+use super::dataset::DatasetAdapter;
 
 /// Finds an adapter by the dataset's name; [`AdapterRegistry`] is the usual one.
 pub trait Registry: fmt::Debug + Send + Sync {

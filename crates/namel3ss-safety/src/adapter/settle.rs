@@ -10,8 +10,8 @@
 
 use std::io;
 
-use super::AdapterError;
 use super::disk::{read_at, write_at};
+use super::error::AdapterError;
 use super::file::{FileDataset, Format, Open};
 use super::ledger::{MARK_BYTES_MAX, Mark};
 use super::tail::{Found, ROW_BYTES_MAX, content_end, keep};

@@ -7,8 +7,8 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::AdapterError;
 use super::disk::{Section, Writes, open, read_at};
+use super::error::AdapterError;
 use crate::clock::Timestamp;
 use crate::id::{JournalId, Seq};
 use crate::seqs::SeqSet;

@@ -1,7 +1,7 @@
 //! An event that borrows its texts from a payload.
 
+use super::layout::{DEPTH_MAX, FIXED_BYTES, SEVERITY_OTHER, TEXTS};
 use super::value::{Categories, ObjectRef, Reader};
-use super::{DEPTH_MAX, FIXED_BYTES, SEVERITY_OTHER, TEXTS};
 use crate::clock::Timestamp;
 use crate::event::{Direction, SafetyAction, SafetyEvent, Severity};
 

@@ -5,69 +5,21 @@
 //! `"truncated": true` in its metadata. Non-finite numbers are kept as they are here; JSON writes
 //! them as the texts `NaN`, `Infinity` and `-Infinity`.
 
-mod source;
+mod layout;
 mod encode;
+mod payload;
 mod event_ref;
 mod value;
 
-use std::fmt;
-
-pub use self::encode::{Entries, Items, Slot, Texts, encode, encode_into, encode_object};
+pub use self::encode::{
+    Entries, Head, Items, Slot, Source, Texts, encode, encode_into, encode_object,
+};
 pub(crate) use self::encode::{Starved, encode_into_noting};
 pub use self::event_ref::EventRef;
-pub use self::source::{Head, Payload, Source};
+pub use self::layout::{DEPTH_MAX, DecodeError, PAYLOAD_BYTES_MAX, VERSION};
+pub use self::payload::Payload;
 pub(crate) use self::value::RawValue;
 pub use self::value::{ArrayRef, Categories, ObjectRef, ValueRef};
-
-/// The first byte of a payload: the layout's major version. A reader refuses any other.
-pub const VERSION: u8 = 1;
-/// The most that one event takes: 256 KiB.
-pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
-/// How deep metadata may nest; what is deeper is stored as null and marked as truncated.
-pub const DEPTH_MAX: usize = 64;
-
-/// Bytes before the first text.
-const FIXED_BYTES: usize = 32;
-/// The code of a severity that is the app's own word.
-const SEVERITY_OTHER: u8 = 7;
-/// How many optional texts there are; bit 8 of the presence word is the severity's own word.
-const TEXTS: usize = 8;
-
-mod tag {
-    pub(super) const NULL: u8 = 0;
-    pub(super) const FALSE: u8 = 1;
-    pub(super) const TRUE: u8 = 2;
-    pub(super) const INT: u8 = 3;
-    pub(super) const UINT: u8 = 4;
-    pub(super) const FLOAT: u8 = 5;
-    pub(super) const NUMBER: u8 = 6;
-    pub(super) const STRING: u8 = 7;
-    pub(super) const ARRAY: u8 = 8;
-    pub(super) const OBJECT: u8 = 9;
-}
-
-/// Why bytes are no payload of ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DecodeError {
-    /// Another major version: a newer library wrote it.
-    Version(u8),
-    /// The bytes do not follow the layout.
-    Malformed,
-}
-
-impl fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Version(v) => {
-                write!(f, "decode an event of payload version {v}: this library reads {VERSION}")
-            }
-            Self::Malformed => f.write_str("decode an event: its bytes do not follow the layout"),
-        }
-    }
-}
-
-impl std::error::Error for DecodeError {}
 
 /// Reads a payload, borrowing every text from it. Everything is checked here, once.
 ///

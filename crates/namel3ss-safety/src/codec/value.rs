@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Number, Value};
 
-use super::tag;
+use super::layout::tag;
 
 /// The texts of `categories`, one after the other.
 #[derive(Clone, Copy, Debug)]

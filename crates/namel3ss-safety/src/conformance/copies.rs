@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Subject, buffer, plain_event};
+use super::rows::{buffer, plain_event};
+use super::subject::Subject;
 use crate::adapter::{AdapterRegistry, DatasetAdapter};
 use crate::batch::RowBuffer;
 use crate::clock::Timestamp;

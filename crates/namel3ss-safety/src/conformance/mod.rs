@@ -5,8 +5,7 @@
 //! use namel3ss_safety::MemoryAdapter;
 //! use namel3ss_safety::ReadRow;
 //! use namel3ss_safety::conformance::{Subject, run};
-//! use std::sync::Arc;
-//! run(|| {
+//! //! run(|| {
 //!     let memory = Arc::new(MemoryAdapter::default());
 //!     let rows = memory.clone();
 //!     Subject::new(memory, move || {
@@ -15,82 +14,19 @@
 //! });
 //! ```
 
+mod subject;
 mod misbehaving;
 mod rows;
 mod copies;
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
-
 pub use self::copies::copies;
 pub use self::misbehaving::{FailAlways, FailOnRow, FailTimes, Slow, StoresButReportsFailure};
 pub use self::rows::{buffer, hostile_events, plain_event, same_event};
+pub use self::subject::Subject;
 
-use crate::adapter::{DatasetAdapter, Delivery, Failure, ReadRow};
+use crate::adapter::{DatasetAdapter as _, Failure};
 use crate::batch::{Durability, RowBuffer};
 use crate::id::{JournalId, Seq};
-
-type Reopen = dyn Fn() -> Arc<dyn DatasetAdapter>;
-
-/// One empty dataset, an adapter that stores into it, and a way to read it back.
-pub struct Subject {
-    adapter: Arc<dyn DatasetAdapter>,
-    read: Box<dyn Fn() -> Vec<ReadRow>>,
-    reopen: Option<Box<Reopen>>,
-}
-
-impl fmt::Debug for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subject").field("adapter", &self.adapter).finish_non_exhaustive()
-    }
-}
-
-impl Subject {
-    /// `read` gives all rows of the dataset, in any order.
-    pub fn new(
-        adapter: Arc<dyn DatasetAdapter>,
-        read: impl Fn() -> Vec<ReadRow> + 'static,
-    ) -> Self {
-        Self { adapter, read: Box::new(read), reopen: None }
-    }
-
-    /// `reopen` makes another adapter of the same dataset, as another process would.
-    #[must_use]
-    pub fn reopened_by(mut self, reopen: impl Fn() -> Arc<dyn DatasetAdapter> + 'static) -> Self {
-        self.reopen = Some(Box::new(reopen));
-        self
-    }
-
-    fn exactly_once(&self) -> bool {
-        matches!(self.adapter.delivery(), Delivery::ExactlyOnce { .. })
-    }
-
-    fn insert(&self, rows: &RowBuffer) {
-        self.adapter.insert(&rows.batch()).expect("a healthy dataset takes a batch");
-    }
-
-    /// That the dataset holds the seqs of each journal: once each, or at least once each.
-    fn holds(&self, what: &str, expected: &[(JournalId, &[std::ops::RangeInclusive<u64>])]) {
-        let mut times: BTreeMap<(JournalId, Seq), u32> = BTreeMap::new();
-        for row in (self.read)() {
-            let id = row.id.expect("every row carries its journal and seq");
-            *times.entry(id).or_default() += 1;
-        }
-        let wanted: Vec<(JournalId, Seq)> = expected
-            .iter()
-            .flat_map(|(id, runs)| runs.iter().flat_map(|run| run.clone().map(|s| (*id, Seq(s)))))
-            .collect();
-        for id in &wanted {
-            assert!(times.contains_key(id), "{what}: {id:?} is missing");
-        }
-        assert_eq!(times.len(), wanted.len(), "{what}: there are rows that nobody sent");
-        if self.exactly_once() {
-            let twice: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
-            assert!(twice.is_empty(), "{what}: stored more than once: {twice:?}");
-        }
-    }
-}
 
 /// Runs every check, each on a dataset of its own.
 ///

@@ -1,6 +1,6 @@
 //! Objects with sorted keys: the same content is the same text, whoever logged it.
 
-use super::{write_float, write_object, write_text, write_unsigned};
+use super::write::{write_float, write_object, write_text, write_unsigned};
 use crate::codec::{ArrayRef, ObjectRef, RawValue, ValueRef};
 
 /// Appends `metadata` as one JSON object with sorted keys, in the objects within it as well. Of two

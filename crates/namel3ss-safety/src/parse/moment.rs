@@ -3,7 +3,25 @@
 use chrono::{DateTime, Days, FixedOffset, NaiveDate, NaiveDateTime, Utc};
 use serde_json::{Number, Value};
 
-use crate::clock::Timestamp;
+use crate::clock::{ParseTimestampError, Timestamp};
+
+impl std::str::FromStr for Timestamp {
+    type Err = ParseTimestampError;
+
+    /// Without an offset a text is UTC. It reads
+    ///
+    /// - what `datetime.fromisoformat` of Python 3.14 reads: dates alone, without seconds, the basic
+    ///   form, week dates, `.123` and `,123`, `24:00`; with the offset also behind a space, and `UTC`;
+    /// - RFC 2822, and the form of Apache's logs (`01/Mar/2026:12:00:00 +0000`);
+    /// - numbers of seconds, milliseconds, microseconds or nanoseconds since 1970, by their size;
+    /// - what its `Display` writes for years that have more than four digits.
+    ///
+    /// Decimals beyond microseconds are cut. An error where there is no such moment, such as a 30th of
+    /// February, or a second 60.
+    fn from_str(text: &str) -> Result<Self, ParseTimestampError> {
+        moment_of_text(text).ok_or(ParseTimestampError)
+    }
+}
 
 /// The moment that a JSON value names: a number ([`moment_of_float`]), a text ([`moment_of_text`]),
 /// or MongoDB's `{"$date": …}`, whose numbers are milliseconds. `None` where there is no such

@@ -2,9 +2,11 @@
 
 use serde_json::{Map, Value};
 
+use super::moment::moment;
+use super::remark::{Parsed, Remark};
 use super::words::near_action;
-use super::{ActionWord, Parsed, Remark, action, direction, field_of, misspelt_field, moment};
-use crate::event::{Direction, FIELDS, SafetyEvent, Severity};
+use super::words::{ActionWord, action, direction, field_of, misspelt_field};
+use crate::event::{Direction, FIELDS, NotAnObject, SafetyEvent, Severity};
 
 const METADATA: &str = "metadata";
 /// How many characters of a misspelt key a remark shows.
@@ -294,5 +296,41 @@ impl Fitting {
         let categories = flags.iter().filter_map(is_true).collect();
         let misfit = !flags.values().all(Value::is_boolean);
         (categories, misfit.then_some(Value::Object(flags)))
+    }
+}
+
+impl SafetyEvent {
+    /// Reads an object as an app or another program wrote it. Nothing is refused, and nothing becomes
+    /// `allow` by accident.
+    ///
+    /// - Keys are compared without regard to case and separators (`policyName`); a key that is a
+    ///   field's very name goes before one that is only like it.
+    /// - A field that is missing or null has its default, but for `action`: the event is an `alert`
+    ///   then.
+    /// - What does not fit its field goes to `metadata` under the field's name. Text takes texts,
+    ///   numbers and booleans; a number takes numbers and their texts, also `NaN`, `Infinity` and
+    ///   `-Infinity`; `timestamp` takes the texts that [`Timestamp`] reads, and
+    ///   numbers of seconds, milliseconds, microseconds or nanoseconds since 1970.
+    /// - `categories` takes a text, a list of texts or numbers, either also as JSON text, and an object
+    ///   of booleans, whose true keys they are. Of an object in a list it takes the `category`, `type`,
+    ///   `label`, `entity_type` or `name`, and the whole list is kept in `metadata` too.
+    /// - `metadata` takes an object, or the JSON text of one.
+    /// - Every other key goes to `metadata`. Where a name is taken there, `row.` and the name is used.
+    ///
+    /// # Errors
+    /// If the value is no object.
+    ///
+    /// ```
+    /// use namel3ss_safety::{SafetyAction, SafetyEvent};
+    /// let value = serde_json::json!({"action": "Blocked", "rule": 7});
+    /// let event = SafetyEvent::from_json(value).unwrap();
+    /// assert_eq!(event.action, SafetyAction::Block);
+    /// assert_eq!(event.metadata["rule"], 7);
+    /// ```
+    pub fn from_json(value: Value) -> Result<Self, NotAnObject> {
+        match value {
+            Value::Object(fields) => Ok(object(fields).event),
+            _ => Err(NotAnObject),
+        }
     }
 }

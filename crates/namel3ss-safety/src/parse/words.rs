@@ -1,6 +1,8 @@
 //! The table of words: actions, severities, directions, and the names of fields.
 
-use crate::event::{Direction, FIELDS, SafetyAction};
+use std::str::FromStr;
+
+use crate::event::{Direction, FIELDS, SafetyAction, Severity, UnknownWord};
 use crate::nearest::{misspelling, nearest};
 
 /// What the word of an action means.
@@ -200,6 +202,47 @@ pub fn field_of(key: &str) -> Option<usize> {
 #[must_use]
 pub fn misspelt_field(key: &str) -> Option<&'static str> {
     if FIELDS.contains(&key) { None } else { misspelling(key, FIELDS) }
+}
+
+impl FromStr for SafetyAction {
+    type Err = UnknownWord;
+
+    /// By the table at [`SafetyAction`]. A word that says that no check ran is no action.
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        let parsed = action(word);
+        if parsed.is_known() {
+            return Ok(parsed.action());
+        }
+        Err(UnknownWord { what: "action", word: word.to_owned(), known: Self::WORDS })
+    }
+}
+
+impl FromStr for Direction {
+    type Err = UnknownWord;
+
+    /// Without regard to case and surrounding space: `input`, `request` or `prompt`; `output`,
+    /// `response` or `completion`.
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        direction(word).ok_or_else(|| UnknownWord {
+            what: "direction",
+            word: word.to_owned(),
+            known: Self::WORDS,
+        })
+    }
+}
+
+impl From<&str> for Severity {
+    /// A known word without regard to case and surrounding space; any other as it is.
+    fn from(word: &str) -> Self {
+        match severity(word) {
+            "none" => Self::None,
+            "low" => Self::Low,
+            "medium" => Self::Medium,
+            "high" => Self::High,
+            "critical" => Self::Critical,
+            other => Self::Other(other.to_owned()),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! How a sink is made.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,9 +10,11 @@ use super::breaker::Breaker;
 use super::calls::Calls;
 use super::fallback::Fallback;
 use super::filed::Filed;
-use super::own::OwnFiles;
-use super::{Counters, DATASET_DEFAULT, MAX_RETRIES_DEFAULT, RETRY_DELAY_DEFAULT, SafetyEventSink};
-use crate::adapter::{AdapterRegistry, Registry};
+use super::own_files::OwnFiles;
+use super::safety_event_sink::{
+    Counters, DATASET_DEFAULT, MAX_RETRIES_DEFAULT, RETRY_DELAY_DEFAULT, SafetyEventSink,
+};
+use crate::adapter::{AdapterRegistry, DatasetAdapter, Registry};
 use crate::clock::{Clock, SystemClock};
 use crate::notice::Notices;
 
@@ -135,5 +137,44 @@ impl SafetyEventSink {
             clock: Arc::new(SystemClock::default()),
             notices: Arc::new(Notices::default()),
         }
+    }
+
+    /// This sink for a forked child: none of its locks, which may be held for ever there.
+    pub(crate) fn after_fork(&self, notices: Arc<Notices>) -> Self {
+        let sink = self.like_this(self.registry.clone(), notices).build();
+        Self {
+            name: self.name.clone(),
+            shown_name: self.shown_name.clone(),
+            fallback: self.fallback.as_ref().map(Fallback::after_fork),
+            ..sink
+        }
+    }
+
+    /// A sink of the same dataset and settings for another adapter. Its fallback files are in a
+    /// folder of its own within this one's, so that they are replayed to where they should have gone.
+    pub(crate) fn beside(&self, adapter: Arc<dyn DatasetAdapter>) -> Self {
+        let destination = attempt::identity(&*adapter);
+        let name = format!("{}-{:08x}", self.dataset_name, crc32c::crc32c(destination.as_bytes()));
+        let registry = AdapterRegistry::default();
+        registry.register(&self.dataset_name, adapter);
+        let sink = self.like_this(Arc::new(registry), self.notices.clone()).build();
+        Self {
+            shown_name: attempt::showable(&format!("{} at {destination}", self.dataset_name)),
+            fallback: self.fallback.as_ref().map(Fallback::within),
+            name,
+            ..sink
+        }
+    }
+
+    fn like_this(&self, registry: Arc<dyn Registry>, notices: Arc<Notices>) -> SinkBuilder {
+        let builder = Self::builder().home_or_default(self.home.clone());
+        builder
+            .dataset_name(&self.dataset_name)
+            .registry(registry)
+            .fallback_path(self.fallback_path().map(Path::to_owned))
+            .max_retries(self.max_retries())
+            .retry_delay(self.retry_delay())
+            .clock(self.clock.clone())
+            .notices(notices)
     }
 }

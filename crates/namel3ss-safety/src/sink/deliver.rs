@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::SafetyEventSink;
 use super::attempt::{Failed, notices};
 use super::bisect::{Blame, Fate, Plan};
 use super::fallback::Filing;
 use super::retry;
+use super::safety_event_sink::SafetyEventSink;
 use crate::adapter::Failure;
 use crate::batch::Batch;
 use crate::id::{BatchId, Seq};

@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Datelike as _, Timelike as _, Utc};
 
 use super::folder::{Folder, FolderLock, Refused, Trust};
-use super::waiting::{DESTINATION_NAME, destination_in, fallback_files, is_fallback_name};
+use super::waiting::{
+    DESTINATION_NAME, destination_in, fallback_files, is_fallback_name, per_user,
+};
 use crate::batch::Row;
 use crate::clock::Timestamp;
 use crate::json;
@@ -358,16 +360,6 @@ pub(super) fn open_shared(path: &Path, notices: &Notices) -> io::Result<Folder> 
         format!("{refused}: fallback files go to {} until then", own.display()),
     );
     Ok(folder)
-}
-
-pub(super) fn per_user(path: &Path) -> PathBuf {
-    #[cfg(unix)]
-    let user = rustix::process::geteuid().as_raw();
-    #[cfg(not(unix))]
-    let user = "user";
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!("-{user}"));
-    PathBuf::from(name)
 }
 
 /// A file that is never written beyond what the process may write: that would end it.

@@ -5,9 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::SafetyEventSink;
 use crate::locks::lock;
-use crate::notice::Level;
 
 /// How often at most it is said that rows were filed.
 const SAY_EVERY: Duration = Duration::from_secs(60);
@@ -49,41 +47,36 @@ impl Untold {
     }
 }
 
-impl SafetyEventSink {
-    /// Counts rows that were filed, and says it if it is time.
-    pub(super) fn say_filed(&self, outage: bool, rows: u64, path: &Path, why: &str) {
-        let of = if outage { &self.filed.outage } else { &self.filed.refused };
-        let now = self.clock.monotonic();
-        let text = {
-            let mut untold = lock(of);
-            untold.files += 1;
-            untold.rows += rows;
-            why.clone_into(&mut untold.why);
-            untold.path = path.display().to_string();
-            if untold.said_at.is_some_and(|at| now.saturating_sub(at) < SAY_EVERY) {
-                return;
-            }
-            untold.said_at = Some(now);
-            untold.text()
-        };
-        if let Some(text) = text {
-            self.say(Level::Error, "fallback", &text);
+impl Filed {
+    /// Counts rows that were filed, at this moment of the monotonic clock; what is to be said of them,
+    /// if it is time.
+    pub(super) fn add(
+        &self,
+        now: Duration,
+        outage: bool,
+        rows: u64,
+        path: &Path,
+        why: &str,
+    ) -> Option<String> {
+        let mut untold = lock(if outage { &self.outage } else { &self.refused });
+        untold.files += 1;
+        untold.rows += rows;
+        why.clone_into(&mut untold.why);
+        untold.path = path.display().to_string();
+        if untold.said_at.is_some_and(|at| now.saturating_sub(at) < SAY_EVERY) {
+            return None;
         }
+        untold.said_at = Some(now);
+        untold.text()
     }
 
-    /// Says what was filed and not yet said: at the end of an outage, and of a logger.
-    pub(crate) fn say_rest(&self) {
-        for of in [&self.filed.outage, &self.filed.refused] {
-            let text = lock(of).text();
-            if let Some(text) = text {
-                self.say(Level::Error, "fallback", &text);
-            }
-        }
+    /// What was filed and not yet said.
+    pub(super) fn rest(&self) -> impl Iterator<Item = String> {
+        [&self.outage, &self.refused].into_iter().filter_map(|of| lock(of).text())
     }
 
     /// The outage is over: the next one is said at once.
     pub(super) fn outage_over(&self) {
-        self.say_rest();
-        lock(&self.filed.outage).said_at = None;
+        lock(&self.outage).said_at = None;
     }
 }

@@ -1,76 +1,23 @@
 //! This sink's fallback files, replayed when the dataset takes rows: those that it wrote itself in an
 //! outage, and those that earlier runs have left for the same destination.
 
-use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::SafetyEventSink;
-use super::calls::Watched;
 use super::copied::replayed_text;
+use super::own_files::OwnFile;
 use super::replay::{ReplayReport, replay_own_file};
 use super::replay_error::ReplayError;
 use super::retry;
+use super::safety_event_sink::SafetyEventSink;
+use super::watched::Watched;
 use crate::locks::lock;
 use crate::notice::Level;
 
-/// How many files are remembered; further ones are found when these are gone.
-const OWN_FILES_MAX: usize = 4096;
 /// How often a file is tried, while the dataset takes other rows, before it is left for a person.
 const TRIES_MAX: u32 = 5;
-
-#[derive(Debug, Default)]
-pub(super) struct OwnFiles {
-    waiting: Mutex<Waiting>,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    files: VecDeque<OwnFile>,
-    /// Files that are left for a person, as long as this process runs.
-    left: BTreeSet<PathBuf>,
-    /// After a failure, nothing is replayed before this moment of the monotonic clock.
-    not_before: Duration,
-    failures: u32,
-}
-
-#[derive(Debug)]
-struct OwnFile {
-    path: PathBuf,
-    tries: u32,
-}
-
-impl OwnFiles {
-    pub(super) fn add(&self, path: PathBuf) {
-        let mut waiting = lock(&self.waiting);
-        if waiting.files.len() >= OWN_FILES_MAX {
-            waiting.files.pop_front();
-        }
-        waiting.files.push_back(OwnFile { path, tries: 0 });
-    }
-
-    /// Leaves a file for a person.
-    pub(super) fn leave(&self, path: &Path) {
-        let mut waiting = lock(&self.waiting);
-        if waiting.left.len() < OWN_FILES_MAX {
-            waiting.left.insert(path.to_owned());
-        }
-    }
-
-    fn find(&self, found: Vec<PathBuf>) {
-        let mut waiting = lock(&self.waiting);
-        let found: BTreeSet<PathBuf> = found.into_iter().collect();
-        waiting.left.retain(|path| found.contains(path));
-        let known: BTreeSet<&PathBuf> = waiting.files.iter().map(|file| &file.path).collect();
-        let room = OWN_FILES_MAX.saturating_sub(known.len());
-        let is_new = |path: &&PathBuf| !known.contains(path) && !waiting.left.contains(*path);
-        let new: Vec<PathBuf> = found.iter().filter(is_new).take(room).cloned().collect();
-        waiting.files.extend(new.into_iter().map(|path| OwnFile { path, tries: 0 }));
-    }
-}
 
 /// One file that was replayed, or was tried.
 #[derive(Debug)]

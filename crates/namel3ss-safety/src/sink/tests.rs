@@ -1,14 +1,17 @@
 //! Attempts, waits, the breaker, notices: each rule of a delivery, with the clock in hand.
 
+use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::*;
-use crate::adapter::{AdapterError, Delivery, Failure};
-use crate::batch::RowBuffer;
-use crate::clock::ManualClock;
+use crate::adapter::{AdapterError, AdapterRegistry, DatasetAdapter, Delivery, Failure};
+use crate::batch::{Batch, RowBuffer};
+use crate::clock::{Clock as _, ManualClock};
 use crate::event::SafetyEvent;
-use crate::id::JournalId;
+use crate::id::{JournalId, Seq};
+use crate::notice::Level;
 
 pub(super) type Answer = Box<dyn FnMut(&[u64]) -> Result<(), AdapterError> + Send>;
 

@@ -1,12 +1,14 @@
 //! Fallback files: names, modes, and folders that somebody else has made.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::tests::{bench, rows, seqs_in};
 use super::*;
 use crate::adapter::AdapterError;
 use crate::clock::ManualClock;
+use crate::notice::Notices;
 
 fn down(_: &[u64]) -> Result<(), AdapterError> {
     Err(AdapterError::config("reach the dataset"))

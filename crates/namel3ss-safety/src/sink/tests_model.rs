@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::tests::{bench_with, rows, seqs_in};
 use super::*;
 use crate::adapter::{AdapterError, Failure};
+use crate::id::Seq;
 
 /// What a dataset does at one call, once the rows that it never takes are not among them.
 #[derive(Clone, Copy, Debug)]

@@ -1,13 +1,15 @@
 //! Replay: idempotent, whole or not at all, and never through a link.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::tests::{bench, rows};
 use super::*;
-use crate::adapter::{AdapterError, Failure, MemoryAdapter};
+use crate::adapter::{AdapterError, AdapterRegistry, DatasetAdapter, Failure, MemoryAdapter};
+use crate::batch::Batch;
 use crate::event::SafetyEvent;
 
 fn fallback_file(place: &Path) -> PathBuf {

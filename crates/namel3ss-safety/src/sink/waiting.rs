@@ -7,7 +7,6 @@
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::fallback::per_user;
 use super::folder::{Folder, Trust};
 use crate::register;
 
@@ -88,6 +87,17 @@ pub fn usual_fallback_folders(home: &Path, given_none: &Path) -> Vec<PathBuf> {
     folders.sort();
     folders.dedup();
     folders
+}
+
+/// The folder that this user has to themselves beside one that somebody else holds.
+pub(super) fn per_user(path: &Path) -> PathBuf {
+    #[cfg(unix)]
+    let user = rustix::process::geteuid().as_raw();
+    #[cfg(not(unix))]
+    let user = "user";
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!("-{user}"));
+    PathBuf::from(name)
 }
 
 /// What a folder says its files are for.

@@ -7,14 +7,13 @@ use std::ops::Range;
 
 use serde_json::{Map, Value};
 
-use super::{
+use super::cell::{
     COLUMNS, EVENT_ID, JOURNAL, METADATA, SEQ, TIMESTAMP, column, column_name, inert,
     needs_apostrophe, uninert, write_number,
 };
 use crate::adapter::AdapterError;
-use crate::adapter::compare::Identity;
 use crate::adapter::disk::read_at;
-use crate::adapter::file::Format;
+use crate::adapter::file::{Format, Identity};
 use crate::adapter::tail::{Lines, Walked, lines, walk_lines};
 use crate::batch::Row;
 use crate::clock::Timestamp;

@@ -3,6 +3,8 @@
 //! Two slots alternate, each with a running number and a CRC, so that a torn write costs one step
 //! back at the most; a step back resends a frozen batch, which adapters know how to take.
 
+pub use super::names::CURSOR_PREFIX;
+use super::names::slug;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,8 +17,6 @@ use crate::batch::Durability;
 use crate::id::Seq;
 use crate::locks::lock;
 
-/// The beginning of a cursor file's name.
-pub const CURSOR_PREFIX: &str = "cursor-";
 const SLOT_BYTES: usize = 512;
 const MAGIC: &[u8; 8] = b"N3SCURS\x01";
 const WORDS: usize = 8 + DropReason::ALL.len();
@@ -169,7 +169,7 @@ struct Saved {
 /// The file of the cursor of the sink called `name`.
 #[must_use]
 pub fn cursor_name(name: &str) -> String {
-    format!("{CURSOR_PREFIX}{}.n3c", super::slug(name))
+    format!("{CURSOR_PREFIX}{}.n3c", slug(name))
 }
 
 impl Cursor {

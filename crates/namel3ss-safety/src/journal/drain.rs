@@ -3,29 +3,27 @@
 //! One drainer at a time; it never holds anything that `append` waits for. Frames leave the ring
 //! and the spill files only when they are in a segment.
 
-mod salvage;
-
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use self::salvage::Salvage;
 use super::frame::{self, Header, Kind, Place};
 use super::gap::Gap;
 use super::header::{FileHeader, FileKind, HEADER_BYTES, Seal};
 use super::media::{Folder, MediumFile};
+use super::names::SEGMENT_PREFIX;
+use super::options::Options;
 use super::ring::{Ring, RingFrame};
 use super::segment::{Segment, SegmentWriter, Step, Walk};
 use super::spill::{Spill, SpillReader, Spilled};
 use super::store::Store;
-use super::{Options, SEGMENT_PREFIX};
 use crate::batch::Durability;
 use crate::id::Seq;
 use crate::locks::lock;
 use crate::memory;
 
 /// How many bytes go to the disk with one write.
-const WRITE_BYTES: usize = 512 << 10;
+pub(super) const WRITE_BYTES: usize = 512 << 10;
 const SEGMENT_BYTES_FIRST: u64 = 256 << 10;
 /// What is tried where the disk has no room for more.
 const SEGMENT_BYTES_LEAST: u64 = 32 << 10;
@@ -34,35 +32,51 @@ const SEGMENT_BYTES_LEAST: u64 = 32 << 10;
 #[derive(Debug)]
 pub(super) struct Drainer {
     /// The last seq that is in a segment.
-    drained: Seq,
+    pub(super) drained: Seq,
     /// The ring's place after what was read.
     pub(super) position: u64,
-    spill: SpillReader,
-    writer: Option<SegmentWriter>,
-    segments_made: u32,
+    pub(super) spill: SpillReader,
+    pub(super) writer: Option<SegmentWriter>,
+    pub(super) segments_made: u32,
     /// Finished segments that a sync has yet to cover.
-    unsynced: Vec<Unsynced>,
+    pub(super) unsynced: Vec<Unsynced>,
     /// How many names were made, and how many of them the folder was synced for.
-    names_made: u64,
-    names_synced: u64,
+    pub(super) names_made: u64,
+    pub(super) names_synced: u64,
     /// A sync has failed, and what it should have covered is not rewritten yet: syncing the same
     /// files again would say ok whatever was lost.
-    suspect: bool,
-    batch: Batch,
-    gaps: VecDeque<Gap>,
+    pub(super) suspect: bool,
+    pub(super) batch: Batch,
+    pub(super) gaps: VecDeque<Gap>,
     /// Seqs that were dropped before they were written: without a word about them in a segment,
     /// recovery would take them for damage.
-    skipped: Option<(Seq, Seq)>,
-    salvage: Salvage,
+    pub(super) skipped: Option<(Seq, Seq)>,
+    pub(super) salvage: Salvage,
+}
+
+/// What is done with a ring that is damaged.
+#[derive(Debug, Default)]
+pub(super) struct Salvage {
+    /// The ring takes no more frames.
+    pub(super) given_up: bool,
+    /// Frames that are still whole are to be looked for.
+    pub(super) due: bool,
+    /// Those that were found and not yet taken, in order.
+    pub(super) frames: VecDeque<(Header, Vec<u8>)>,
+    /// The end of the run of seqs right behind what was drained that nobody has any more; frames
+    /// that were collected lie behind it.
+    pub(super) lost: Option<Seq>,
+    /// All of them.
+    pub(super) lost_runs: Vec<(Seq, Seq)>,
 }
 
 /// What was read and not written yet; it survives a failed write.
 #[derive(Debug, Default)]
-struct Batch {
-    payloads: Vec<u8>,
-    frames: Vec<(Header, usize)>,
-    ring: Vec<RingFrame>,
-    out: Vec<u8>,
+pub(super) struct Batch {
+    pub(super) payloads: Vec<u8>,
+    pub(super) frames: Vec<(Header, usize)>,
+    pub(super) ring: Vec<RingFrame>,
+    pub(super) out: Vec<u8>,
 }
 
 /// What the drainer works on.
@@ -79,11 +93,11 @@ pub(super) struct Parts<'a> {
 /// open, because only a descriptor from before a failure is sure to be told of it; elsewhere
 /// nobody may ever ask for a sync, and it is opened again if somebody does.
 #[derive(Clone, Debug)]
-struct Unsynced {
-    segment: Arc<Segment>,
-    file: Option<Arc<dyn MediumFile>>,
-    from: u64,
-    end: u64,
+pub(super) struct Unsynced {
+    pub(super) segment: Arc<Segment>,
+    pub(super) file: Option<Arc<dyn MediumFile>>,
+    pub(super) from: u64,
+    pub(super) end: u64,
 }
 
 /// What a sync has to cover: taken under the lock, synced without it.
@@ -265,7 +279,7 @@ impl Drainer {
     }
 
     /// Says which seqs were dropped before they were written, before anything that comes after them.
-    fn write_skipped(&mut self, parts: &Parts<'_>) -> io::Result<()> {
+    pub(super) fn write_skipped(&mut self, parts: &Parts<'_>) -> io::Result<()> {
         let Some((from, last)) = self.skipped else { return Ok(()) };
         self.write_void(parts, from, last)?;
         self.skipped = None;
@@ -303,7 +317,7 @@ impl Drainer {
     }
 
     /// Goes on to a new segment where the current one has no room.
-    fn make_room(&mut self, parts: &Parts<'_>, first: Seq, size: u64) -> io::Result<()> {
+    pub(super) fn make_room(&mut self, parts: &Parts<'_>, first: Seq, size: u64) -> io::Result<()> {
         if self.writer.as_ref().is_some_and(|writer| writer.room() >= size) {
             return Ok(());
         }
@@ -412,7 +426,11 @@ impl Drainer {
     }
 
     /// Writes the frames of `part` to a new segment, and cuts the old one before them.
-    fn rewrite(&mut self, parts: &Parts<'_>, part: &Unsynced) -> io::Result<SegmentWriter> {
+    pub(super) fn rewrite(
+        &mut self,
+        parts: &Parts<'_>,
+        part: &Unsynced,
+    ) -> io::Result<SegmentWriter> {
         let old = &part.segment;
         let file = match &part.file {
             Some(file) => file.clone(),
@@ -462,7 +480,7 @@ impl Drainer {
     }
 }
 
-fn push_void(batch: &mut Batch, seq: Seq) {
+pub(super) fn push_void(batch: &mut Batch, seq: Seq) {
     let last = seq.0.to_le_bytes();
     batch.frames.push((Header::new(Kind::Void, seq, &last), batch.payloads.len()));
     batch.payloads.extend_from_slice(&last);

@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::atomic::Ordering;
 
-use super::Journal;
+use super::active::Journal;
 use super::drain::Drainer;
 use super::media::FolderLock;
 use crate::id::Seq;

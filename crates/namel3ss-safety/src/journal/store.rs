@@ -8,7 +8,7 @@ use super::frame::{Kind, SEQ_MAX};
 use super::gap::Gap;
 use super::header::HEADER_BYTES;
 use super::media::{Folder, lies_with_file};
-use super::recovery::ASIDE_SUFFIX;
+use super::names::ASIDE_SUFFIX;
 use super::segment::{Segment, Step, Walk};
 use crate::id::{JournalId, Seq};
 use crate::locks::lock;

@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::{Folder, Mapping, MediumFile};
+use super::lock::FolderLock;
+use super::mmap::Mapping;
+use super::storage::{Folder, MediumFile};
 use crate::home::make_private;
-use crate::journal::cursor::CURSOR_PREFIX;
-use crate::journal::recovery::ASIDE_SUFFIX;
+use crate::journal::names::ASIDE_SUFFIX;
+use crate::journal::names::CURSOR_PREFIX;
 use crate::limits::check_file_size;
 use crate::locks::lock;
-use crate::process::descriptors::Reserved;
-use crate::process::{ForgottenInChild, forget_in_child};
+use crate::process::forget_in_child;
 
 /// A folder whose files can be mapped, if `mapped` was asked for and the file system can.
 #[derive(Debug)]
@@ -27,32 +28,6 @@ pub struct DiskFolder {
     /// Set once the file system turned out not to know fallocate: files are sparse then, and
     /// never mapped, because a full disk would answer a touch of the mapping with SIGBUS.
     sparse: AtomicBool,
-}
-
-/// Held while a process uses a folder; the kernel lets go of it when the process is gone, however
-/// it went. It belongs to the open file (flock), never to a pid; a forked child, which shares that,
-/// lets go of it at once.
-#[derive(Debug)]
-pub struct FolderLock {
-    // In this order: a descriptor that is closed must not be kept in mind any more.
-    _forgotten: ForgottenInChild,
-    _file: File,
-    /// Those of the whole journal, as long as it is held.
-    reserved: Option<Reserved>,
-}
-
-impl FolderLock {
-    /// Has these descriptors reserved as long as the folder is held.
-    #[must_use]
-    pub(crate) fn with(mut self, reserved: Option<Reserved>) -> Self {
-        self.reserved = reserved;
-        self
-    }
-
-    /// What was reserved for it.
-    pub(crate) fn take_reserved(&mut self) -> Option<Reserved> {
-        self.reserved.take()
-    }
 }
 
 impl DiskFolder {

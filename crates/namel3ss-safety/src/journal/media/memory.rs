@@ -8,8 +8,9 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{Folder, Mapping, MediumFile};
-use crate::journal::recovery::ASIDE_SUFFIX;
+use super::mmap::Mapping;
+use super::storage::{Folder, MediumFile};
+use crate::journal::names::ASIDE_SUFFIX;
 use crate::locks::lock;
 use crate::memory;
 

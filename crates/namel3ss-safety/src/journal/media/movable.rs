@@ -4,7 +4,9 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use super::{Folder, FolderLock, Mapping, MediumFile};
+use super::lock::FolderLock;
+use super::mmap::Mapping;
+use super::storage::{Folder, MediumFile};
 use crate::locks::lock;
 
 /// Passes each call on to the folder that it is now.

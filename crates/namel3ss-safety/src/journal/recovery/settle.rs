@@ -4,13 +4,14 @@
 use std::io;
 use std::sync::Arc;
 
-use super::super::SEGMENT_PREFIX;
 use super::super::frame::{self, Kind, Place, VOID_BYTES};
 use super::super::header::{FileHeader, FileKind, HEADER_BYTES};
 use super::super::media::Folder;
+use super::super::names::ASIDE_SUFFIX;
+use super::super::names::SEGMENT_PREFIX;
 use super::super::segment::{Segment, SegmentWriter};
 use super::super::store::{Damage, Store};
-use super::{ASIDE_SUFFIX, Scan};
+use super::scan::Scan;
 use crate::batch::Durability;
 use crate::id::Seq;
 

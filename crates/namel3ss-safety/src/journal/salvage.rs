@@ -1,32 +1,14 @@
 //! A ring that is damaged: it takes no more frames, those that are still whole are taken out of it,
 //! and the others are lost, which their segment says.
 
-use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use super::super::frame::Header;
-use super::super::header::HEADER_BYTES;
-use super::super::spill::Spilled;
-use super::{Batch, Drainer, Parts, Unsynced, WRITE_BYTES, push_void};
+use super::drain::{Batch, Drainer, Parts, Unsynced, WRITE_BYTES, push_void};
+use super::header::HEADER_BYTES;
+use super::spill::Spilled;
 use crate::id::Seq;
 use crate::memory;
-
-/// What is done with a ring that is damaged.
-#[derive(Debug, Default)]
-pub(super) struct Salvage {
-    /// The ring takes no more frames.
-    given_up: bool,
-    /// Frames that are still whole are to be looked for.
-    due: bool,
-    /// Those that were found and not yet taken, in order.
-    frames: VecDeque<(Header, Vec<u8>)>,
-    /// The end of the run of seqs right behind what was drained that nobody has any more; frames
-    /// that were collected lie behind it.
-    pub(super) lost: Option<Seq>,
-    /// All of them.
-    lost_runs: Vec<(Seq, Seq)>,
-}
 
 /// How long frames that are being written when a ring is given up may take to be committed: what is
 /// not there then counts as lost, or is written again by its caller.
@@ -34,12 +16,12 @@ const COMMIT_GRACE: Duration = Duration::from_millis(1);
 
 impl Drainer {
     /// Has the next drain look again for whole frames in a damaged ring.
-    pub(in crate::journal) fn look_again(&mut self) {
+    pub(super) fn look_again(&mut self) {
         self.salvage.due = true;
     }
 
     /// Whether the event of `seq` went with a damaged ring, or was not drained at all.
-    pub(in crate::journal) fn is_lost(&self, seq: Seq) -> bool {
+    pub(super) fn is_lost(&self, seq: Seq) -> bool {
         let lost = |(first, last): &(Seq, Seq)| (*first..=*last).contains(&seq);
         seq > self.drained || self.salvage.lost_runs.iter().any(lost)
     }
@@ -107,7 +89,7 @@ impl Drainer {
 
     /// Goes on in another segment: the names of all files were removed. What is in the segment of now
     /// is moved there, by its descriptor; if that fails, readers miss it.
-    pub(in crate::journal) fn leave_files(&mut self, parts: &Parts<'_>) -> io::Result<()> {
+    pub(super) fn leave_files(&mut self, parts: &Parts<'_>) -> io::Result<()> {
         self.unsynced.clear();
         let Some(mut old) = self.writer.take() else { return Ok(()) };
         let part = Unsynced {

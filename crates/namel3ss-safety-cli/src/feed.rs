@@ -108,7 +108,11 @@ impl Feed {
             dropped: stats.total_dropped,
             pending: stats.pending,
         };
-        Fed { fates, sinks: stats.sinks, in_memory: stats.journal == "memory" }
+        Fed {
+            fates,
+            sinks: stats.sinks,
+            in_memory: stats.journal == namel3ss_safety::JournalStorage::Memory,
+        }
     }
 }
 

@@ -216,7 +216,7 @@ impl Logger {
         dict.set_item("total_dropped", stats.total_dropped)?;
         dict.set_item("current_buffer_size", stats.current_buffer_size)?;
         dict.set_item("max_buffer_size", stats.max_buffer_size)?;
-        dict.set_item("overflow_strategy", stats.overflow_strategy)?;
+        dict.set_item("overflow_strategy", stats.overflow_strategy.as_str())?;
         dict.set_item("flush_interval_seconds", stats.flush_interval.as_secs_f64())?;
         dict.set_item("target_dataset", stats.target_dataset)?;
         dict.set_item("total_fallback", stats.total_fallback)?;
@@ -235,10 +235,11 @@ impl Logger {
         dict.set_item("dropped", dropped)?;
         dict.set_item("oldest_pending_seconds", stats.oldest_pending.as_secs_f64())?;
         dict.set_item("last_error", stats.last_error)?;
-        dict.set_item("journal", stats.journal)?;
+        dict.set_item("journal", stats.journal.as_str())?;
         dict.set_item("durability", stats.durability.as_str())?;
         dict.set_item("healthy", stats.healthy)?;
-        dict.set_item("unhealthy", stats.unhealthy)?;
+        let unhealthy: Vec<_> = stats.unhealthy.iter().map(|why| why.as_str()).collect();
+        dict.set_item("unhealthy", unhealthy)?;
         let sinks = stats.sinks.iter().map(|sink| sink_stats(py, sink));
         dict.set_item("sinks", sinks.collect::<PyResult<Vec<_>>>()?)?;
         dict.set_item("misread", self.host.misread.load(Ordering::Relaxed))?;

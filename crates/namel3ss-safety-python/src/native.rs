@@ -96,7 +96,7 @@ impl Native {
     fn exactly_once(&self) -> Option<&'static str> {
         match self.adapter.delivery() {
             Delivery::ExactlyOnce { condition } => Some(condition),
-            Delivery::AtLeastOnce => None,
+            _ => None,
         }
     }
 

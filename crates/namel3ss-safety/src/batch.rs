@@ -1,5 +1,6 @@
 //! A frozen run of rows on its way to a dataset: one buffer of payloads, and borrowed views of it.
 
+use std::fmt;
 use std::io;
 use std::ops::Range;
 
@@ -10,6 +11,7 @@ use crate::memory;
 
 /// How much a storage call must survive before it returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Durability {
     /// The end of the process, however it comes: bytes are with the kernel. **Not** a power cut.
     #[default]
@@ -26,6 +28,12 @@ impl Durability {
             Self::Process => "process",
             Self::Power => "power",
         }
+    }
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 
@@ -83,6 +91,7 @@ impl RowBuffer {
     }
 
     /// Empties it for rows of `journal`, keeping its memory.
+    #[doc(hidden)]
     pub fn reset(&mut self, journal: JournalId, durability: Durability) {
         self.journal = journal;
         self.durability = durability;
@@ -97,6 +106,7 @@ impl RowBuffer {
     ///
     /// # Errors
     /// If the payload can't be decoded; nothing is added then.
+    #[doc(hidden)]
     pub fn push(&mut self, seq: Seq, payload: &[u8]) -> Result<(), DecodeError> {
         codec::decode(payload)?;
         let start = self.bytes.len();
@@ -140,6 +150,7 @@ impl RowBuffer {
 
     /// How many bytes its payloads take.
     #[must_use]
+    #[doc(hidden)]
     pub fn bytes(&self) -> usize {
         self.bytes.len()
     }
@@ -151,12 +162,14 @@ impl RowBuffer {
     }
 
     /// Drops the rows before `seq`.
+    #[doc(hidden)]
     pub fn drop_before(&mut self, seq: Seq) {
         let keep = self.entries.partition_point(|entry| entry.seq < seq);
         self.entries.drain(..keep);
     }
 
     /// Drops the rows after `seq`.
+    #[doc(hidden)]
     pub fn drop_after(&mut self, seq: Seq) {
         let keep = self.entries.partition_point(|entry| entry.seq <= seq);
         self.entries.truncate(keep);
@@ -281,6 +294,7 @@ impl<'a> Batch<'a> {
 
     /// The moment of the oldest event, as the app gave it.
     #[must_use]
+    #[doc(hidden)]
     pub fn oldest(&self) -> Option<Timestamp> {
         self.rows().map(|row| row.event.timestamp).min()
     }

@@ -35,16 +35,32 @@ impl Timestamp {
     /// The system's wall clock.
     #[must_use]
     pub fn now() -> Self {
-        match SystemTime::now().duration_since(UNIX_EPOCH) {
-            Ok(d) => Self(i64::try_from(d.as_micros()).unwrap_or(i64::MAX)),
-            Err(e) => Self(i64::try_from(e.duration().as_micros()).map_or(i64::MIN, |us| -us)),
-        }
+        SystemTime::now().into()
     }
 
     /// `None` outside the years that ISO 8601 text can name (±262,000).
     #[must_use]
+    #[doc(hidden)]
     pub fn to_datetime(self) -> Option<DateTime<Utc>> {
         DateTime::from_timestamp_micros(self.0)
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    /// What is finer than a microsecond is cut.
+    fn from(time: SystemTime) -> Self {
+        match time.duration_since(UNIX_EPOCH) {
+            Ok(d) => Self(i64::try_from(d.as_micros()).unwrap_or(i64::MAX)),
+            Err(e) => Self(i64::try_from(e.duration().as_micros()).map_or(i64::MIN, |us| -us)),
+        }
+    }
+}
+
+/// What is finer than a microsecond is cut.
+#[cfg(feature = "chrono")]
+impl<Zone: chrono::TimeZone> From<DateTime<Zone>> for Timestamp {
+    fn from(time: DateTime<Zone>) -> Self {
+        Self(time.timestamp_micros())
     }
 }
 
@@ -164,6 +180,16 @@ impl Clock for ManualClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_of_other_types_are_the_same_moments() {
+        let at = UNIX_EPOCH + Duration::from_nanos(1_767_225_600_123_456_789);
+        assert_eq!(Timestamp::from(at), Timestamp::from_micros(1_767_225_600_123_456));
+        let before = UNIX_EPOCH - Duration::from_micros(1);
+        assert_eq!(Timestamp::from(before), Timestamp::from_micros(-1));
+        #[cfg(feature = "chrono")]
+        assert_eq!(Timestamp::from(DateTime::<Utc>::from(at)), Timestamp::from(at));
+    }
 
     #[test]
     fn timestamps_read_back_as_written() {

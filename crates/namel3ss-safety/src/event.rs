@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use crate::clock::Timestamp;
 use crate::id::new_event_id;
@@ -259,3 +259,89 @@ impl fmt::Display for NotAnObject {
 }
 
 impl std::error::Error for NotAnObject {}
+
+impl SafetyEvent {
+    /// The text passed `policy`. As every constructor it fills in the policy's name and the action, and
+    /// leaves the rest as [`default`](Self::default) does: a new id, now, direction `input`, severity
+    /// `none`, confidence 1, everything else empty.
+    ///
+    /// ```
+    /// use namel3ss_safety::{SafetyAction, SafetyEvent, Severity};
+    /// let event = SafetyEvent { severity: Severity::High, ..SafetyEvent::block("jailbreak") };
+    /// assert_eq!(event.action, SafetyAction::Block);
+    /// assert_eq!(event.policy_name.as_deref(), Some("jailbreak"));
+    /// ```
+    #[must_use]
+    pub fn allow(policy: impl Into<String>) -> Self {
+        Self::decided(SafetyAction::Allow, policy.into())
+    }
+
+    /// `policy` refused the text; see [`allow`](Self::allow) for what is filled in.
+    #[must_use]
+    pub fn block(policy: impl Into<String>) -> Self {
+        Self::decided(SafetyAction::Block, policy.into())
+    }
+
+    /// `policy` took something out of the text; see [`allow`](Self::allow) for what is filled in.
+    #[must_use]
+    pub fn redact(policy: impl Into<String>) -> Self {
+        Self::decided(SafetyAction::Redact, policy.into())
+    }
+
+    /// `policy` let the text pass and reported it; see [`allow`](Self::allow) for what is filled in.
+    #[must_use]
+    pub fn alert(policy: impl Into<String>) -> Self {
+        Self::decided(SafetyAction::Alert, policy.into())
+    }
+
+    fn decided(action: SafetyAction, policy: String) -> Self {
+        Self { action, policy_name: Some(policy), ..Self::default() }
+    }
+
+    /// The 17 fields as a JSON object, as a dataset stores them; [`from_json`](Self::from_json) reads
+    /// it back. Numbers that JSON does not know are the texts `NaN`, `Infinity` and `-Infinity`.
+    ///
+    /// ```
+    /// use namel3ss_safety::SafetyEvent;
+    /// let event = SafetyEvent::redact("pii");
+    /// let json = event.to_json();
+    /// assert_eq!((&json["action"], &json["policy_name"]), (&"redact".into(), &"pii".into()));
+    /// assert_eq!(SafetyEvent::from_json(json).unwrap(), event);
+    /// ```
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let number = |n: f64| {
+            Number::from_f64(n)
+                .map_or_else(|| Value::from(crate::json::non_finite(n)), Value::Number)
+        };
+        // In the order of `FIELDS`.
+        let values: [Value; 17] = [
+            self.event_id.as_str().into(),
+            self.timestamp.to_string().into(),
+            self.app_name.as_deref().into(),
+            self.chain_name.as_deref().into(),
+            self.agent_name.as_deref().into(),
+            self.policy_name.as_deref().into(),
+            self.reason.as_deref().into(),
+            self.trace_id.as_deref().into(),
+            self.session_id.as_deref().into(),
+            self.user_id.as_deref().into(),
+            self.direction.as_str().into(),
+            self.action.as_str().into(),
+            self.categories.as_slice().into(),
+            self.severity.as_str().into(),
+            number(self.confidence),
+            number(self.latency_ms),
+            Value::Object(self.metadata.clone()),
+        ];
+        FIELDS.into_iter().zip(values).map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+/// As [`SafetyEvent::to_json`].
+#[cfg(feature = "serde")]
+impl serde_core::Serialize for SafetyEvent {
+    fn serialize<S: serde_core::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_json().serialize(serializer)
+    }
+}

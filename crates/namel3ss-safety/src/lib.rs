@@ -11,6 +11,7 @@ mod json;
 mod batch;
 mod clock;
 mod notice;
+mod overflow;
 mod stats;
 mod adapter;
 mod sink;
@@ -43,13 +44,13 @@ pub use event::{Direction, FIELDS, NotAnObject, SafetyAction, SafetyEvent, Sever
 pub use id::{BatchId, EventId, JournalId, ParseIdError, Seq};
 pub use journal::{DropReason, JournalError};
 pub use logger::{
-    ConfigError, FlushReport, JournalKind, Logged, LoggerBuilder, OverflowStrategy,
-    SafetyEventLogger, after_restore,
+    ConfigError, FlushReport, JournalKind, Logged, LoggerBuilder, SafetyEventLogger, after_restore,
 };
 pub use notice::{Level, Notice, take_left};
+pub use overflow::OverflowStrategy;
 pub use sink::{
     Outcome, ReplayError, ReplayOptions, ReplayReport, SafetyEventSink, SinkBuilder, replay_file,
 };
-pub use stats::{SinkStats, Stats};
+pub use stats::{JournalStorage, SinkStats, Stats, Unhealthy};
 #[cfg(feature = "tracing")]
 pub use tracing_layer::SafetyLayer;

@@ -52,6 +52,12 @@ impl Level {
     }
 }
 
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 /// One thing that the library says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {

@@ -1,11 +1,41 @@
 //! What a logger counts. `logged = flushed + fallback + dropped + pending`, at every instant, for
 //! the logger and for each of its sinks.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde_json::{Map, Value, json};
+
 use crate::batch::Durability;
 use crate::journal::DropReason;
+use crate::overflow::OverflowStrategy;
+
+/// An enum whose values have a word each.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident: $($(#[$doc:meta])* $variant:ident = $word:literal,)+) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum $name {
+            $($(#[$doc])* $variant),+
+        }
+
+        impl $name {
+            /// Its word.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
 
 /// A moment's view of a logger. Counts are of this logger's own events, except where said.
 ///
@@ -49,27 +79,55 @@ pub struct Stats {
     pub oldest_pending: Duration,
     /// The last warning or error.
     pub last_error: Option<String>,
-    /// What the journal stands on: `mmap`, `file` or `memory`.
-    pub journal: &'static str,
+    /// Where the active journal is.
+    pub journal: JournalStorage,
     /// What survives.
     pub durability: Durability,
     /// Nothing was lost, and nothing is wrong that would delay or endanger events: `unhealthy` is
     /// empty. **No liveness probe**: a restart does not mend a destination.
     pub healthy: bool,
-    /// Why it is not healthy, in the words of the table in docs/operations.md. Until the process ends:
-    /// `lost` (an event, also one of an earlier run), `no_event` (what was logged was none). As long as
-    /// it lasts: `journal` (it can't be read or written), `destination` (it has failed beyond its first
-    /// retry, or has no adapter), `adapter_timeout` (a call of its adapter has not returned for so
-    /// long), `memory` (events are there that were meant for a file), `threads` (none was to be had).
-    pub unhealthy: Vec<&'static str>,
+    /// Why it is not healthy.
+    pub unhealthy: Vec<Unhealthy>,
     /// The dataset's name.
     pub target_dataset: String,
-    /// The strategy's word.
-    pub overflow_strategy: &'static str,
+    /// What happens when the buffer is full.
+    pub overflow_strategy: OverflowStrategy,
     /// The flush interval.
     pub flush_interval: Duration,
     /// Each sink's own, the first one first.
     pub sinks: Vec<SinkStats>,
+}
+
+words! {
+    /// Where a journal is.
+    JournalStorage:
+    /// In a mapped file.
+    Mapped = "mmap",
+    /// In a file that is written.
+    File = "file",
+    /// In memory: its events go with the process.
+    Memory = "memory",
+}
+
+words! {
+    /// Why a logger is not healthy, by the words of the table in docs/operations.md.
+    Unhealthy:
+    /// An event was lost, also one of an earlier run. Until the process ends.
+    Lost = "lost",
+    /// What was logged was no event. Until the process ends.
+    NoEvent = "no_event",
+    /// The journal can't be read or written.
+    Journal = "journal",
+    /// A destination has failed beyond its first retry, or has no adapter.
+    Destination = "destination",
+    /// A call of an adapter has not returned within `adapter_timeout`.
+    AdapterTimeout = "adapter_timeout",
+    /// Events are in memory that were meant for a file.
+    Memory = "memory",
+    /// Events wait in the journal of another user.
+    AnotherUser = "another_user",
+    /// No thread was to be had.
+    Threads = "threads",
 }
 
 /// How one sink of a logger fares: the logger's `total_logged` is `flushed + fallback + dropped +
@@ -145,5 +203,67 @@ impl SinkCounters {
 
     pub(crate) fn dropped(&self) -> [u64; DropReason::ALL.len()] {
         loaded(&self.dropped)
+    }
+}
+
+impl Stats {
+    /// As a JSON object, with the names and words that Python's `stats()` has; durations are in seconds
+    /// and their names say so.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let dropped = self.dropped.iter().filter(|(_, events)| *events > 0);
+        let dropped = dropped.map(|(reason, events)| (reason.as_str().to_owned(), json!(events)));
+        json!({
+            "total_logged": self.total_logged,
+            "total_flushed": self.total_flushed,
+            "total_fallback": self.total_fallback,
+            "total_dropped": self.total_dropped,
+            "pending": self.pending,
+            "total_retries": self.total_retries,
+            "total_replayed": self.total_replayed,
+            "total_recovered": self.total_recovered,
+            "recovering": self.recovering,
+            "current_buffer_size": self.current_buffer_size,
+            "max_buffer_size": self.max_buffer_size,
+            "backlog_bytes": self.backlog_bytes,
+            "cut": self.cut,
+            "dropped": dropped.collect::<Map<String, Value>>(),
+            "oldest_pending_seconds": self.oldest_pending.as_secs_f64(),
+            "last_error": self.last_error,
+            "journal": self.journal.as_str(),
+            "durability": self.durability.as_str(),
+            "healthy": self.healthy,
+            "unhealthy": self.unhealthy.iter().map(|why| why.as_str()).collect::<Vec<_>>(),
+            "target_dataset": self.target_dataset,
+            "overflow_strategy": self.overflow_strategy.as_str(),
+            "flush_interval_seconds": self.flush_interval.as_secs_f64(),
+            "sinks": self.sinks.iter().map(SinkStats::to_json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl SinkStats {
+    fn to_json(&self) -> Value {
+        json!({
+            "name": self.name,
+            "destination": self.destination,
+            "flushed": self.flushed,
+            "fallback": self.fallback,
+            "dropped": self.dropped,
+            "pending": self.pending,
+            "retries": self.retries,
+            "recovered": self.recovered,
+            "recovering": self.recovering,
+            "healthy": self.healthy,
+            "last_error": self.last_error,
+        })
+    }
+}
+
+/// As [`Stats::to_json`].
+#[cfg(feature = "serde")]
+impl serde_core::Serialize for Stats {
+    fn serialize<S: serde_core::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_json().serialize(serializer)
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn check(findings: &mut Vec<Finding>) {
             Delivery::ExactlyOnce { condition } => {
                 Finding::ok("dataset", format!("{identity} stores each row once ({condition})"))
             }
-            Delivery::AtLeastOnce => {
+            _ => {
                 Finding::note("dataset", format!("{identity} may store a row twice after a crash"))
             }
         });

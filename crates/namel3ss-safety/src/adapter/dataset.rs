@@ -11,7 +11,7 @@ use crate::notice::Notice;
 ///
 /// Synchronous: an adapter that needs a runtime hides it. The worker calls `insert` from one
 /// thread at a time; two processes may still write to the same dataset at once.
-pub trait DatasetAdapter: fmt::Debug + Send + Sync {
+pub trait DatasetAdapter: Send + Sync {
     /// Stores all rows of `batch`, or none; a row is there already if one of its (`journal_id`, `seq`)
     /// is. An adapter that finds another event there, by its `event_id` and `timestamp`, should store
     /// the other rows and answer [`Failure::IdsTaken`].
@@ -56,8 +56,16 @@ pub trait DatasetAdapter: fmt::Debug + Send + Sync {
     }
 }
 
+/// Nothing of the adapter's own: it may not be able to say anything, and its settings may be secret.
+impl fmt::Debug for dyn DatasetAdapter + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("dyn DatasetAdapter")
+    }
+}
+
 /// How often a row can land.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Delivery {
     /// Exactly once, under a condition.
     ExactlyOnce {

@@ -64,6 +64,7 @@ impl AdapterError {
 
     /// There is not enough memory for so many rows.
     #[must_use]
+    #[doc(hidden)]
     pub fn no_memory(doing: impl fmt::Display) -> Self {
         Self::new(Failure::NoMemory, format!("{doing}: there is not enough memory"))
     }

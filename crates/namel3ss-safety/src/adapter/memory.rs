@@ -27,6 +27,7 @@ struct Rows {
 
 /// A row as [`MemoryAdapter`] keeps it.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct StoredRow {
     /// The journal it was logged to.
     pub journal: JournalId,

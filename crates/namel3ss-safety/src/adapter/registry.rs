@@ -7,13 +7,19 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::dataset::DatasetAdapter;
 
 /// Finds an adapter by the dataset's name; [`AdapterRegistry`] is the usual one.
-pub trait Registry: fmt::Debug + Send + Sync {
+pub trait Registry: Send + Sync {
     /// The adapter of that name, if there is one.
     fn get(&self, name: &str) -> Option<Arc<dyn DatasetAdapter>>;
 
     /// The names that have an adapter, for hints; none where that is not known.
     fn names(&self) -> Vec<String> {
         Vec::new()
+    }
+}
+
+impl fmt::Debug for dyn Registry + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.names()).finish()
     }
 }
 

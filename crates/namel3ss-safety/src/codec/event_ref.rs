@@ -82,12 +82,14 @@ impl<'a> EventRef<'a> {
 
     /// What the host keeps behind the event: see [`Source::tail`](super::Source::tail).
     #[must_use]
+    #[doc(hidden)]
     pub fn tail(&self) -> &'a [u8] {
         self.tail
     }
 
     /// The eight optional texts, in the order of [`crate::FIELDS`]: `app_name` to `user_id`.
     #[must_use]
+    #[doc(hidden)]
     pub fn texts(&self) -> [Option<&'a str>; 8] {
         self.texts
     }
@@ -96,6 +98,18 @@ impl<'a> EventRef<'a> {
     #[must_use]
     pub fn app_name(&self) -> Option<&'a str> {
         self.texts[0]
+    }
+
+    /// Which chain in it.
+    #[must_use]
+    pub fn chain_name(&self) -> Option<&'a str> {
+        self.texts[1]
+    }
+
+    /// Which agent in it.
+    #[must_use]
+    pub fn agent_name(&self) -> Option<&'a str> {
+        self.texts[2]
     }
 
     /// Which policy decided.
@@ -108,6 +122,24 @@ impl<'a> EventRef<'a> {
     #[must_use]
     pub fn reason(&self) -> Option<&'a str> {
         self.texts[4]
+    }
+
+    /// The trace the decision belongs to.
+    #[must_use]
+    pub fn trace_id(&self) -> Option<&'a str> {
+        self.texts[5]
+    }
+
+    /// The session the decision belongs to.
+    #[must_use]
+    pub fn session_id(&self) -> Option<&'a str> {
+        self.texts[6]
+    }
+
+    /// Whose text it was.
+    #[must_use]
+    pub fn user_id(&self) -> Option<&'a str> {
+        self.texts[7]
     }
 
     /// What was found.

@@ -2,6 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::id::Seq;
+use std::fmt;
 
 /// Why events are neither in their dataset nor on their way to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +50,12 @@ impl DropReason {
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 

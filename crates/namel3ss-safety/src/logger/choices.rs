@@ -6,33 +6,7 @@ use std::str::FromStr;
 
 use crate::batch::Durability;
 use crate::nearest::nearest;
-
-/// What happens to an event that finds the buffer full: it holds `buffer_size` events and can't be
-/// handed over, because the logger is not started or its backlog is at its limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OverflowStrategy {
-    /// The oldest undelivered event goes.
-    #[default]
-    DropOldest,
-    /// The new event goes.
-    DropNewest,
-    /// `log()` waits for room; not started, it delivers the buffer first.
-    Block,
-}
-
-impl OverflowStrategy {
-    const WORDS: [&str; 3] = ["drop_oldest", "drop_newest", "block"];
-
-    /// The word that users write.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::DropOldest => Self::WORDS[0],
-            Self::DropNewest => Self::WORDS[1],
-            Self::Block => Self::WORDS[2],
-        }
-    }
-}
+use crate::overflow::OverflowStrategy;
 
 impl FromStr for OverflowStrategy {
     type Err = ConfigError;
@@ -61,6 +35,7 @@ impl FromStr for Durability {
 
 /// Where accepted events are kept until they are delivered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum JournalKind {
     /// In a file, mapped where that can be done: they survive the process.
     #[default]

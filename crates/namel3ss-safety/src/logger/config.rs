@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::SafetyEventLogger;
-use super::choices::{ConfigError, JournalKind, OverflowStrategy};
+use super::choices::{ConfigError, JournalKind};
 use super::datasets::{add_further, check_dataset};
 use crate::adapter::{AdapterRegistry, DatasetAdapter, Registry};
 use crate::batch::Durability;
 use crate::clock::{Clock, SystemClock};
 use crate::journal;
 use crate::notice::Notices;
+use crate::overflow::OverflowStrategy;
 use crate::sink::{self, SafetyEventSink};
 
 /// Everything that a logger is told, checked.
@@ -73,6 +74,7 @@ pub struct LoggerBuilder {
     worker_stack_bytes: Option<usize>,
     adapter_timeout: Duration,
     sink: Option<Arc<SafetyEventSink>>,
+    first: Option<Arc<dyn DatasetAdapter>>,
     further: Vec<Arc<dyn DatasetAdapter>>,
     registry: Option<Arc<dyn Registry>>,
     max_retries: u32,
@@ -110,6 +112,7 @@ impl Default for LoggerBuilder {
             worker_stack_bytes: None,
             adapter_timeout: ADAPTER_TIMEOUT_DEFAULT,
             sink: None,
+            first: None,
             further: Vec::new(),
             registry: None,
             max_retries: sink::MAX_RETRIES_DEFAULT,
@@ -139,8 +142,15 @@ impl LoggerBuilder {
         self
     }
 
-    /// How long an event may wait to be handed over, in seconds; default 10.
+    /// How long an event may wait to be handed over; default 10 s. 1 ms to a day.
     #[must_use]
+    pub fn flush_interval(self, interval: Duration) -> Self {
+        self.flush_interval_seconds(interval.as_secs_f64())
+    }
+
+    /// As [`flush_interval`](Self::flush_interval), in seconds.
+    #[must_use]
+    #[doc(hidden)]
     pub fn flush_interval_seconds(mut self, seconds: f64) -> Self {
         self.flush_interval_seconds = seconds;
         self
@@ -203,7 +213,40 @@ impl LoggerBuilder {
         self
     }
 
-    /// Which adapter stores which dataset.
+    /// Has everything delivered to the dataset of this adapter; called again, to further ones as well, up
+    /// to 16 of them. They share the journal and nothing else: each has its own cursor, retries, and
+    /// folder for its fallback files. **None waits for another**: where one is dead the others go on, and
+    /// it catches up when it is back, as far as `backlog_limit_bytes` reaches.
+    ///
+    /// ```
+    /// use namel3ss_safety::{MemoryAdapter, SafetyEvent, SafetyEventLogger};
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    ///
+    /// let home = tempfile::tempdir()?;
+    /// let (one, other) = (Arc::new(MemoryAdapter::default()), Arc::new(MemoryAdapter::default()));
+    /// let logger = SafetyEventLogger::builder()
+    ///     .dataset(one.clone())
+    ///     .dataset(other.clone())
+    ///     .home(home.path())
+    ///     .build()?;
+    /// logger.log(&SafetyEvent::alert("toxicity"));
+    /// assert!(logger.stop(Some(Duration::from_secs(10))).complete);
+    /// assert_eq!((one.len(), other.len()), (1, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn dataset(mut self, adapter: Arc<dyn DatasetAdapter>) -> Self {
+        if self.first.is_none() {
+            self.first = Some(adapter);
+        } else {
+            self.further.push(adapter);
+        }
+        self
+    }
+
+    /// Which adapter stores which dataset: that of `target_dataset` is the first one. For adapters that
+    /// are replaced while the logger runs; otherwise use [`dataset`](Self::dataset).
     #[must_use]
     pub fn adapter_registry(mut self, registry: impl Registry + 'static) -> Self {
         self.registry = Some(Arc::new(registry));
@@ -244,6 +287,7 @@ impl LoggerBuilder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
+    #[doc(hidden)]
     pub fn also_to(mut self, adapter: Arc<dyn DatasetAdapter>) -> Self {
         self.further.push(adapter);
         self
@@ -274,6 +318,7 @@ impl LoggerBuilder {
     /// Whether the logger may start threads of its own; default yes. Without them nothing is
     /// delivered but by `flush`, `stop` and [`SafetyEventLogger::turn`].
     #[must_use]
+    #[doc(hidden)]
     pub fn threads(mut self, threads: bool) -> Self {
         self.threads = threads;
         self
@@ -309,6 +354,7 @@ impl LoggerBuilder {
 
     /// The clock, for tests.
     #[must_use]
+    #[doc(hidden)]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
         self
@@ -316,6 +362,7 @@ impl LoggerBuilder {
 
     /// Where notices go; default a queue of the logger's own.
     #[must_use]
+    #[doc(hidden)]
     pub fn notices(mut self, notices: Arc<Notices>) -> Self {
         self.notices = Some(notices);
         self
@@ -332,6 +379,7 @@ impl LoggerBuilder {
 
     /// The journal's sizes, for tests and odd machines.
     #[must_use]
+    #[doc(hidden)]
     pub fn journal_options(mut self, options: journal::Options) -> Self {
         self.options = options;
         self
@@ -340,6 +388,7 @@ impl LoggerBuilder {
     /// The folder that the journal writes to, for tests: it is used as it is, without a lock and
     /// without looking for others.
     #[must_use]
+    #[doc(hidden)]
     pub fn medium(mut self, folder: Arc<dyn journal::media::Folder>) -> Self {
         self.medium = Some(folder);
         self
@@ -348,6 +397,7 @@ impl LoggerBuilder {
     /// Folders of earlier runs, for tests that use [`medium`](Self::medium): each is taken for an
     /// orphan, as a folder on disk is that nobody has locked.
     #[must_use]
+    #[doc(hidden)]
     pub fn left_behind(mut self, folders: Vec<Arc<dyn journal::media::Folder>>) -> Self {
         self.left_behind = folders;
         self
@@ -363,7 +413,14 @@ impl LoggerBuilder {
     /// let error = SafetyEventLogger::builder().buffer_size(0).build().unwrap_err();
     /// assert_eq!(error.to_string(), "buffer_size is 0: it takes 1 to 10000000 events");
     /// ```
-    pub fn build(self) -> Result<SafetyEventLogger, ConfigError> {
+    pub fn build(mut self) -> Result<SafetyEventLogger, ConfigError> {
+        let first = self.first.take();
+        let has_another = self.registry.is_some() || self.sink.is_some();
+        let mut of_ours = None;
+        match first {
+            Some(adapter) if has_another => self.further.insert(0, adapter),
+            first => of_ours = first,
+        }
         let dataset = match (&self.dataset, &self.sink) {
             (Some(name), _) => name.clone(),
             (None, Some(sink)) => sink.dataset_name().to_owned(),
@@ -415,6 +472,11 @@ impl LoggerBuilder {
         };
         if self.pulls_notices {
             notices.will_be_pulled();
+        }
+        if let Some(adapter) = of_ours {
+            let registry = AdapterRegistry::default();
+            registry.register(&dataset, adapter);
+            self.registry = Some(Arc::new(registry));
         }
         if self.sink.is_none() {
             check_dataset(self.registry.as_deref(), &dataset, !self.further.is_empty())?;

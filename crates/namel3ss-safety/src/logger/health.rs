@@ -4,37 +4,40 @@ use std::sync::atomic::Ordering;
 
 use super::shared::Shared;
 use crate::journal::DropReason;
+use crate::stats::Unhealthy;
 
 type Dropped = [u64; DropReason::ALL.len()];
 
 /// One reason not to be healthy.
 struct Condition {
-    /// Its word, as `Stats::unhealthy` has it.
-    word: &'static str,
+    reason: Unhealthy,
     holds: fn(&Shared, &Dropped) -> bool,
 }
 
 const CONDITIONS: [Condition; 8] = [
     // Until the process ends:
-    Condition { word: "lost", holds: has_lost },
-    Condition { word: "no_event", holds: |_, dropped| dropped[DropReason::Invalid.index()] > 0 },
-    // As long as it lasts:
-    Condition { word: "journal", holds: lacks_journal },
-    Condition { word: "destination", holds: fails_beyond_retry },
-    Condition { word: "adapter_timeout", holds: has_late_call },
-    Condition { word: "memory", holds: |shared, _| shared.has_events_in_memory() },
-    Condition { word: "another_user", holds: |shared, _| shared.left_behind() > 0 },
+    Condition { reason: Unhealthy::Lost, holds: has_lost },
     Condition {
-        word: "threads",
+        reason: Unhealthy::NoEvent,
+        holds: |_, dropped| dropped[DropReason::Invalid.index()] > 0,
+    },
+    // As long as it lasts:
+    Condition { reason: Unhealthy::Journal, holds: lacks_journal },
+    Condition { reason: Unhealthy::Destination, holds: fails_beyond_retry },
+    Condition { reason: Unhealthy::AdapterTimeout, holds: has_late_call },
+    Condition { reason: Unhealthy::Memory, holds: |shared, _| shared.has_events_in_memory() },
+    Condition { reason: Unhealthy::AnotherUser, holds: |shared, _| shared.left_behind() > 0 },
+    Condition {
+        reason: Unhealthy::Threads,
         holds: |shared, _| shared.branches.iter().any(|b| b.lacks_thread()),
     },
 ];
 
 impl Shared {
-    /// The words of the conditions that hold; none is healthy. `dropped` is by reason, of everybody.
-    pub(super) fn unhealthy(&self, dropped: &Dropped) -> Vec<&'static str> {
+    /// The conditions that hold; none is healthy. `dropped` is by reason, of everybody.
+    pub(super) fn unhealthy(&self, dropped: &Dropped) -> Vec<Unhealthy> {
         let holding = CONDITIONS.iter().filter(|condition| (condition.holds)(self, dropped));
-        holding.map(|condition| condition.word).collect()
+        holding.map(|condition| condition.reason).collect()
     }
 }
 

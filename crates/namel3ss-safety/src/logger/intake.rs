@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::choices::OverflowStrategy;
 use super::lane::{Lane, ROOM_POLL};
 use super::shared::Shared;
 use super::{flush, keeper};
 use crate::id::Seq;
 use crate::journal::{AppendError, DropReason};
 use crate::notice::Level;
+use crate::overflow::OverflowStrategy;
 
 /// What became of an event; there is no error, by design.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

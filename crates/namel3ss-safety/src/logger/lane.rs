@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::choices::OverflowStrategy;
 use super::config::Config;
 use super::life::Life;
 use super::limits::WAIT_AT_LIMIT;
@@ -17,6 +16,7 @@ use crate::id::Seq;
 use crate::journal::Journal;
 use crate::journal::media::MovableFolder;
 use crate::locks::lock;
+use crate::overflow::OverflowStrategy;
 use crate::process::effective_user;
 use crate::stats::Counters;
 

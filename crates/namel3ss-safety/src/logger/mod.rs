@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-pub use self::choices::{ConfigError, JournalKind, OverflowStrategy};
+pub use self::choices::{ConfigError, JournalKind};
 pub use self::config::LoggerBuilder;
 pub use self::intake::Logged;
 pub use self::live::after_restore;
@@ -77,27 +77,30 @@ pub struct FlushReport {
 /// `log` may be called from any thread, at any time, also before `start`, after `stop`, and in a
 /// forked child, which then has a journal and threads of its own.
 ///
+/// Clones are handles of one logger. **Dropping the last one** waits up to 100 ms for its threads, and
+/// delivers what only memory has in that time; what is in a journal's file stays there for the next
+/// run. Call [`stop`](Self::stop) before the process ends. A logger in a `static` is never dropped:
+/// nothing is delivered at the end of the process that `stop` has not delivered, and events of a
+/// journal in memory are lost.
+///
 /// ```
-/// use namel3ss_safety::{AdapterRegistry, MemoryAdapter, SafetyEvent, SafetyEventLogger};
+/// use namel3ss_safety::{MemoryAdapter, SafetyEvent, SafetyEventLogger};
 /// use std::sync::Arc;
 /// use std::time::Duration;
 ///
 /// let home = tempfile::tempdir()?;
 /// let dataset = Arc::new(MemoryAdapter::default());
-/// let registry = AdapterRegistry::default();
-/// registry.register("safety_events", dataset.clone());
-///
 /// let logger =
-///     SafetyEventLogger::builder().adapter_registry(registry).home(home.path()).build()?;
-/// let _ = logger.log(&SafetyEvent::default());
+///     SafetyEventLogger::builder().dataset(dataset.clone()).home(home.path()).build()?;
+/// logger.log(&SafetyEvent::block("jailbreak"));
 /// // Not for ever: an adapter may hang.
 /// assert!(logger.stop(Some(Duration::from_secs(10))).complete);
 /// assert_eq!(dataset.len(), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SafetyEventLogger {
-    first: Generation,
+    first: Arc<Generation>,
 }
 
 thread_local! {
@@ -116,12 +119,12 @@ impl SafetyEventLogger {
     }
 
     fn new(config: Config) -> Self {
-        Self { first: Generation::new(config) }
+        Self { first: Arc::new(Generation::new(config)) }
     }
 
     #[inline]
     fn shared(&self) -> &Arc<Shared> {
-        let mut generation = &self.first;
+        let mut generation = &*self.first;
         while !generation.guard.is_ours() {
             generation = generation.after_fork();
         }
@@ -182,6 +185,7 @@ impl SafetyEventLogger {
     }
 
     /// As [`log`](Self::log), of an event that was encoded before.
+    #[doc(hidden)]
     pub fn log_payload(&self, payload: &Payload) -> Logged {
         self.accept_payload(payload, Patience::Wait).unwrap_or_else(never_refused)
     }
@@ -189,6 +193,7 @@ impl SafetyEventLogger {
     /// Keeps an event though the buffer is full, beyond the limit: for callers that can't wait now,
     /// and will until [`is_full`](Self::is_full) says no. `None` where the strategy is `block` and
     /// the journal's disk takes nothing.
+    #[doc(hidden)]
     pub fn overfill(&self, payload: &Payload) -> Option<Logged> {
         self.accept_payload(payload, Patience::Overfill)
     }
@@ -207,11 +212,13 @@ impl SafetyEventLogger {
 
     /// Delivers on this thread what [`overfill`](Self::overfill) found in the buffer of a logger
     /// that was not started.
+    #[doc(hidden)]
     pub fn make_room(&self) -> FlushReport {
         flush::handed_over(self.shared())
     }
 
     /// Counts an event that its host could not even read, as dropped for being invalid.
+    #[doc(hidden)]
     pub fn reject(&self) {
         self.shared().reject();
     }
@@ -221,6 +228,7 @@ impl SafetyEventLogger {
     /// where adapters of one's own hold locks, with [`resume`](Self::resume) after it in the parent.
     /// The adapters of this library need nothing of it. False where a worker was still busy when
     /// `timeout` had passed.
+    #[doc(hidden)]
     pub fn pause(&self, timeout: Duration) -> bool {
         let shared = self.shared();
         shared.paused.store(true, Ordering::SeqCst);
@@ -238,6 +246,7 @@ impl SafetyEventLogger {
     }
 
     /// Ends a [`pause`](Self::pause).
+    #[doc(hidden)]
     pub fn resume(&self) {
         self.shared().paused.store(false, Ordering::SeqCst);
     }
@@ -245,12 +254,14 @@ impl SafetyEventLogger {
     /// For how long [`log`](Self::log) would hold its caller up now, because a destination is slower
     /// than those who log.
     #[must_use]
+    #[doc(hidden)]
     pub fn held_up(&self) -> Duration {
         self.shared().lane().map_or(Duration::ZERO, lane::Lane::wait)
     }
 
     /// Whether [`log`](Self::log) would wait now, as `block` does at a full buffer.
     #[must_use]
+    #[doc(hidden)]
     pub fn is_full(&self) -> bool {
         self.shared().lane().is_some_and(lane::Lane::is_full)
     }
@@ -311,8 +322,9 @@ impl SafetyEventLogger {
     /// put into fallback files, has its threads end, and waits for that for at most 100 ms in all. What
     /// only memory has then is counted as [`DropReason::NotPersisted`] and said. For a host that must
     /// not hold a lock meanwhile, as a Python thread does.
+    #[doc(hidden)]
     pub fn quit(&self) {
-        let mut generation = Some(&self.first);
+        let mut generation = Some(&*self.first);
         while let Some(found) = generation {
             if found.guard.is_ours() {
                 if let Some(shared) = &found.shared {
@@ -335,6 +347,7 @@ impl SafetyEventLogger {
     /// How many events only memory has: they are lost with the process, and with the logger unless they
     /// are delivered while it is dropped.
     #[must_use]
+    #[doc(hidden)]
     pub fn unkept(&self) -> u64 {
         self.shared().unkept()
     }
@@ -342,6 +355,7 @@ impl SafetyEventLogger {
     /// Has what only memory has delivered, or put into fallback files, without waiting between attempts;
     /// how many events are left when `timeout` has passed. Dropping a logger does so for 100 ms. Only
     /// by its own threads: nothing where it may start none.
+    #[doc(hidden)]
     pub fn rescue(&self, timeout: Duration) -> u64 {
         let shared = self.shared();
         if let Some(until) = Instant::now().checked_add(timeout) {
@@ -353,6 +367,7 @@ impl SafetyEventLogger {
     /// Does one step of each sink's work on this thread; says how long to wait before the next,
     /// or `None` if there is nothing to do. For loggers without threads; buffers are handed over
     /// once it is started.
+    #[doc(hidden)]
     pub fn turn(&self) -> Option<Duration> {
         self.shared().turn()
     }
@@ -364,6 +379,7 @@ impl SafetyEventLogger {
     }
 
     /// Says what was not said yet, for a host whose process ends: see [`notices`](Self::notices).
+    #[doc(hidden)]
     pub fn say_rest(&self) {
         self.shared().say_rest();
     }

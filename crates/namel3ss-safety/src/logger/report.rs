@@ -13,7 +13,7 @@ use super::{FlushReport, keeper};
 use crate::journal::DropReason;
 use crate::notice::{Level, REPEAT_EVERY};
 use crate::sink::secs;
-use crate::stats::{SinkStats, Stats};
+use crate::stats::{JournalStorage, SinkStats, Stats};
 
 impl Shared {
     /// What a flush has come to, where these are behind.
@@ -102,18 +102,18 @@ impl Shared {
             oldest_pending: self.oldest_pending(&sinks),
             last_error: config.notices.last_error(),
             journal: match lane.map(|lane| lane.ground()) {
-                Some(Ground::Mapped) => "mmap",
-                Some(Ground::File) => "file",
-                Some(Ground::Memory) => "memory",
-                None if config.journal == JournalKind::Memory => "memory",
-                None if config.journal == JournalKind::Unmapped => "file",
-                None => "mmap",
+                Some(Ground::Mapped) => JournalStorage::Mapped,
+                Some(Ground::File) => JournalStorage::File,
+                Some(Ground::Memory) => JournalStorage::Memory,
+                None if config.journal == JournalKind::Memory => JournalStorage::Memory,
+                None if config.journal == JournalKind::Unmapped => JournalStorage::File,
+                None => JournalStorage::Mapped,
             },
             durability: config.options.durability,
             healthy: unhealthy.is_empty(),
             unhealthy,
             target_dataset: config.dataset.clone(),
-            overflow_strategy: config.overflow.as_str(),
+            overflow_strategy: config.overflow,
             flush_interval: config.flush_interval,
             sinks,
         }

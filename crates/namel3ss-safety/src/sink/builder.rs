@@ -79,12 +79,14 @@ impl SinkBuilder {
     }
 
     /// The time. Default: the machine's.
+    #[doc(hidden)]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
     /// Where the sink says what happens. Default: its own.
+    #[doc(hidden)]
     pub fn notices(mut self, notices: Arc<Notices>) -> Self {
         self.notices = notices;
         self

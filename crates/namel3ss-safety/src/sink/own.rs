@@ -31,6 +31,7 @@ pub struct Replayed {
 impl SafetyEventSink {
     /// Looks for fallback files that earlier runs have left for this sink's destination, and replays
     /// them as its own from then on.
+    #[doc(hidden)]
     pub fn find_own_files(&self) {
         let destination = self.identity();
         if let Some(fallback) = self.fallback.as_ref().filter(|_| !destination.is_empty()) {
@@ -42,6 +43,7 @@ impl SafetyEventSink {
     /// is nothing to do now: no such file, the dataset is failing, or a replay has just failed and
     /// the next one must wait. A failure leaves the file, and says nothing about the dataset's
     /// health: batches do that.
+    #[doc(hidden)]
     pub fn replay_next(&self) -> Option<Replayed> {
         if !self.healthy() {
             return None;
@@ -83,6 +85,7 @@ impl SafetyEventSink {
     }
 
     /// Replays this sink's own fallback files until none is left or one fails; returns how many.
+    #[doc(hidden)]
     pub fn replay_own(&self) -> usize {
         let mut files = 0;
         while let Some(Replayed { result: Ok(_), .. }) = self.replay_next() {

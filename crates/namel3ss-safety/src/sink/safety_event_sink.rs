@@ -133,6 +133,7 @@ impl SafetyEventSink {
     /// What tells it from the other sinks of its logger: the dataset's name, and for a further sink
     /// a number of its destination's behind it.
     #[must_use]
+    #[doc(hidden)]
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -150,6 +151,7 @@ impl SafetyEventSink {
 
     /// The dataset's adapter, if one is registered now.
     #[must_use]
+    #[doc(hidden)]
     pub fn adapter(&self) -> Option<Arc<dyn DatasetAdapter>> {
         attempt::look_up(&*self.registry, &self.dataset_name)
     }
@@ -185,6 +187,7 @@ impl SafetyEventSink {
     }
 
     /// Sets all attempts for one batch, from the next failure on; zero means one.
+    #[doc(hidden)]
     pub fn set_max_retries(&self, attempts: u32) {
         self.max_retries.store(attempts.max(1), Ordering::Relaxed);
     }
@@ -196,6 +199,7 @@ impl SafetyEventSink {
     }
 
     /// Sets the wait after the first failed attempt, from the next failure on.
+    #[doc(hidden)]
     pub fn set_retry_delay(&self, delay: Duration) {
         let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
         self.retry_delay_nanos.store(nanos, Ordering::Relaxed);
@@ -212,48 +216,56 @@ impl SafetyEventSink {
 
     /// Where the sink says what happens.
     #[must_use]
+    #[doc(hidden)]
     pub fn notices(&self) -> &Arc<Notices> {
         &self.notices
     }
 
     /// Calls of an adapter for a batch, or for a part of one; replays are not among them.
     #[must_use]
+    #[doc(hidden)]
     pub fn attempts(&self) -> u64 {
         self.counters.attempts.load(Ordering::Relaxed)
     }
 
     /// Attempts that followed a failed one for the same rows, after a wait.
     #[must_use]
+    #[doc(hidden)]
     pub fn retries(&self) -> u64 {
         self.counters.retries.load(Ordering::Relaxed)
     }
 
     /// Rows that the dataset took.
     #[must_use]
+    #[doc(hidden)]
     pub fn stored(&self) -> u64 {
         self.counters.stored.load(Ordering::Relaxed)
     }
 
     /// Rows that went to fallback files.
     #[must_use]
+    #[doc(hidden)]
     pub fn fell_back(&self) -> u64 {
         self.counters.fell_back.load(Ordering::Relaxed)
     }
 
     /// Rows of this sink's own fallback files that the dataset took later.
     #[must_use]
+    #[doc(hidden)]
     pub fn replayed(&self) -> u64 {
         self.counters.replayed.load(Ordering::Relaxed)
     }
 
     /// Rows that [`SafetyEventSink::write`] could put nowhere.
     #[must_use]
+    #[doc(hidden)]
     pub fn lost(&self) -> u64 {
         self.counters.lost.load(Ordering::Relaxed)
     }
 
     /// Panics of adapters that were caught.
     #[must_use]
+    #[doc(hidden)]
     pub fn panics(&self) -> u64 {
         self.counters.panics.load(Ordering::Relaxed)
     }

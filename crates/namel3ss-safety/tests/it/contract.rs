@@ -824,13 +824,13 @@ fn log_says_what_became_of_an_event() {
     let build = |journal| place.builder(&dataset).journal(journal).buffer_size(1).build().unwrap();
     let logger = build(JournalKind::Memory);
     assert_eq!(logger.log(&event(1)), Logged::Buffered(Seq(1)));
-    assert_eq!((logger.stats().journal, logger.journal_folder()), ("memory", None));
+    assert_eq!((logger.stats().journal.as_str(), logger.journal_folder()), ("memory", None));
     assert!(logger.stats().healthy, "as it was asked for");
     assert!(logger.sync().is_err());
     assert!(logger.flush(None).complete);
     let logger = build(JournalKind::Unmapped);
     assert_eq!(logger.log(&event(2)), Logged::Journaled(Seq(1)));
-    assert_eq!(logger.stats().journal, "file");
+    assert_eq!(logger.stats().journal.as_str(), "file");
     assert_eq!(logger.sync().unwrap(), Seq(1));
     assert!(logger.flush(None).complete);
     assert_eq!(dataset.ids(), numbers(1..=2));
@@ -847,7 +847,7 @@ fn a_folder_for_journals_beside_a_home_is_a_mistake() {
         let builder = builder(dataset.clone()).no_fallback();
         let logger = builder.journal(JournalKind::Folder((&elsewhere).into())).build().unwrap();
         assert_eq!(logger.log(&event(3)), Logged::Journaled(Seq(1)));
-        assert_eq!(logger.stats().journal, "mmap");
+        assert_eq!(logger.stats().journal.as_str(), "mmap");
         assert!(logger.journal_folder().unwrap().starts_with(&elsewhere));
         assert!(logger.stop(Some(Duration::from_secs(20))).complete);
         assert_eq!(dataset.ids(), ["3"]);

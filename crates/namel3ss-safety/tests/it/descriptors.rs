@@ -173,12 +173,14 @@ fn room() {
     let text = said(&last).expect("a notice");
     assert!(text.contains("a quarter of the descriptors") && text.contains("(256)"), "{text}");
     assert_eq!(said(&beside), None);
-    assert_eq!(last.stats().unhealthy, ["memory"]);
-    assert!(beside.stats().unhealthy == ["memory"]);
+    assert_eq!(last.stats().unhealthy, [namel3ss_safety::Unhealthy::Memory]);
+    assert!(beside.stats().unhealthy == [namel3ss_safety::Unhealthy::Memory]);
     // Its journal stays on disk, for the next one; its descriptors do not.
     // Each of the two needs room for what it has in memory, too.
     loggers.truncate(in_files - 4);
-    until("the files", || [&last, &beside].iter().all(|it| it.stats().journal != "memory"));
+    until("the files", || {
+        [&last, &beside].iter().all(|it| it.stats().journal.as_str() != "memory")
+    });
     assert!(matches!(last.log(&event(2)), Logged::Journaled(_)));
     dataset.set(|_| Ok(()));
     until("all", || last.flush(SOON).complete && beside.flush(SOON).complete);

@@ -210,14 +210,14 @@ fn degraded_until(logger: &SafetyEventLogger, dataset: &Dataset, mend: impl FnOn
     }
     let stats = logger.stats();
     adds_up(&stats);
-    assert_eq!((stats.journal, stats.healthy), ("memory", false));
+    assert_eq!((stats.journal.as_str(), stats.healthy), ("memory", false));
     let notices = logger.notices();
     let degraded: Vec<_> = notices.iter().filter(|notice| notice.kind == "degraded").collect();
     let [degraded] = &degraded[..] else { panic!("{notices:?}") };
     assert_eq!(degraded.level, Level::Critical);
     assert!(degraded.text.contains("events do not survive this process"), "{degraded}");
     mend();
-    until("the file", || logger.stats().journal != "memory");
+    until("the file", || logger.stats().journal.as_str() != "memory");
     assert!(said(logger, "resumed"));
     for n in 251..=500 {
         assert!(matches!(logger.log(&event(n)), Logged::Journaled(_)));
@@ -413,7 +413,7 @@ fn nofile() {
     let _ = logger.flush(Some(Duration::from_millis(300)));
     adds_up(&logger.stats());
     limit(Nofile, Some(1024));
-    until("the file", || logger.stats().journal == "mmap");
+    until("the file", || logger.stats().journal.as_str() == "mmap");
     assert!(logger.flush(Some(Duration::from_secs(20))).complete);
     let filed = fallback_rows(&place.fallback()).len();
     assert_eq!(read(&path).len() + filed, 1000);

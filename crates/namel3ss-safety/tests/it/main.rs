@@ -1,6 +1,7 @@
 //! Everything that is tested through the public interface, in one binary.
 
 mod adapters;
+mod api;
 mod backlog;
 mod brake;
 mod children;

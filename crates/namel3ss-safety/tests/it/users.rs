@@ -152,7 +152,7 @@ fn said(logger: &SafetyEventLogger, texts: &[&str]) {
 fn waits(stats: &Stats) {
     adds_up(stats);
     assert_eq!((stats.total_dropped, stats.healthy), (0, false), "{stats:?}");
-    assert!(stats.unhealthy.contains(&"another_user"), "{stats:?}");
+    assert!(stats.unhealthy.contains(&namel3ss_safety::Unhealthy::AnotherUser), "{stats:?}");
     assert!(stats.pending > 0, "{stats:?}");
 }
 

@@ -1,8 +1,6 @@
 //! Datasets and journals as something to read: from the beginning, and on from where one was.
 
 mod journals;
-#[cfg(any(feature = "object", feature = "parquet"))]
-mod objects;
 mod scanned;
 mod server;
 mod sqlite;
@@ -61,9 +59,9 @@ pub(crate) fn open(place: &Place) -> Result<Box<dyn Source>, Error> {
         }
         Place::Server(server) => Box::new(server::Rows::new(server)),
         #[cfg(any(feature = "object", feature = "parquet"))]
-        Place::Objects(place) => Box::new(objects::Objects::new(place)),
+        Place::Objects(place) => scanned(&Target::Objects(place.clone()))?,
         #[cfg(feature = "delta")]
-        Place::Delta(place) => Box::new(objects::Objects::table(place)),
+        Place::Delta(place) => scanned(&Target::Delta(place.clone()))?,
         Place::Journals(path) => Box::new(Journals::new(path)),
     })
 }

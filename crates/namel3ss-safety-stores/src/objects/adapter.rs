@@ -276,7 +276,7 @@ impl ObjectStoreAdapter {
         #[cfg(feature = "parquet")]
         if self.place.format == Format::Parquet {
             let Some(opened) = Opened::open(store, key, bytes)? else { return Ok(None) };
-            for group in opened.groups(None) {
+            for group in opened.groups(None, None) {
                 let Some(part) = opened.group(store, group)? else { return Ok(None) };
                 opened.footer.decode(group, part, 0)?.try_for_each(&mut add)?;
             }

@@ -53,6 +53,12 @@ impl Day {
         Self(self.0.saturating_add(1))
     }
 
+    /// Its year, month and day.
+    pub(super) fn date_numbers(self) -> [i64; 3] {
+        let (year, month, day) = civil(self.0);
+        [year, month, day]
+    }
+
     /// Its partition under `prefix`.
     pub(super) fn folder(self, prefix: &str) -> String {
         let (year, month, day) = civil(self.0);

@@ -39,6 +39,8 @@ mod opened;
 #[cfg(feature = "parquet")]
 mod compact;
 mod read;
+#[cfg(feature = "read")]
+pub(crate) mod scan;
 #[cfg(feature = "delta")]
 pub mod delta;
 

@@ -45,11 +45,16 @@ impl Opened {
         Ok(Some(Self { key: key.to_owned(), footer, bytes, whole }))
     }
 
-    /// The row groups that may hold rows of `since` or later.
-    pub(super) fn groups(&self, since: Option<Timestamp>) -> impl Iterator<Item = usize> {
+    /// The row groups that may hold rows of `since` or later, and before `until`.
+    pub(super) fn groups(
+        &self,
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+    ) -> impl Iterator<Item = usize> {
         (0..self.footer.groups()).filter(move |group| {
             let times = self.footer.times(*group);
             since.is_none_or(|since| times.is_none_or(|(_, last)| last >= since))
+                && until.is_none_or(|until| times.is_none_or(|(first, _)| first < until))
         })
     }
 

@@ -1,6 +1,8 @@
 //! What lies in a dataset: its partitions by day, and the objects in one, in the order in which they
 //! are read.
 
+use std::cmp::Ordering;
+
 use namel3ss_safety::AdapterError;
 
 use super::key::{self, Day};
@@ -23,17 +25,39 @@ fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
 
-/// The days from `from` on, or all, in their order.
+/// The year, the month and the day of a folder, as many of them as its last names say; `None` for
+/// one that is named otherwise.
+fn date_of(folder: &str) -> Option<[Option<i64>; 3]> {
+    let (mut date, mut known) = ([None; 3], 0);
+    for name in folder.rsplit('/') {
+        let (kind, number) = name.split_once('=')?;
+        let at = ["year", "month", "day"].iter().position(|word| *word == kind)?;
+        date[at] = Some(number.parse().ok()?);
+        known += 1;
+        if at == 0 {
+            return (date[..known].iter().all(Option::is_some)).then_some(date);
+        }
+    }
+    None
+}
+
+/// How a folder of a year, a month or a day compares with that of `day`; `None` for one that is named
+/// otherwise. As numbers: a year may have more than four digits, or a sign.
+fn compared(folder: &str, day: Day) -> Option<Ordering> {
+    let date: Vec<i64> = date_of(folder)?.into_iter().flatten().collect();
+    Some(date[..].cmp(&day.date_numbers()[..date.len()]))
+}
+
+/// The days from `from` to `to`, or all, in their order.
 pub(super) fn partitions(
     place: &Place,
     store: &dyn Store,
     from: Option<Day>,
+    to: Option<Day>,
 ) -> Result<Vec<Partition>, AdapterError> {
-    let first = from.map(|day| day.folder(&place.prefix));
-    // Folders that end before the first wanted one begins; digits are padded, so text will do.
     let wanted = |folder: &str| {
-        let first = first.as_deref().unwrap_or_default();
-        folder >= first.get(..folder.len()).unwrap_or(first)
+        from.is_none_or(|from| compared(folder, from).is_none_or(Ordering::is_ge))
+            && to.is_none_or(|to| compared(folder, to).is_none_or(Ordering::is_le))
     };
     let folders = |under: &str, stem: &str| -> Result<Vec<String>, AdapterError> {
         let names = store.folders(under, stem)?.ok_or_else(denied)?;
@@ -51,6 +75,11 @@ pub(super) fn partitions(
 }
 
 impl Partition {
+    /// Whether it is `day` or a later one.
+    pub(super) fn reaches(&self, day: Day) -> bool {
+        compared(&self.folder, day).is_none_or(Ordering::is_ge)
+    }
+
     /// The key of an object in it.
     pub(super) fn key(&self, name: &str) -> String {
         format!("{}/{name}", self.folder)

@@ -21,7 +21,7 @@ use super::store::{Object, Parts, Store};
 use super::{compact::ids, opened::Opened};
 use crate::ids::Ids;
 #[cfg(feature = "parquet")]
-use crate::parquet::Rows;
+use crate::parquet::{Part, Rows};
 
 /// How far back a further look looks.
 const LATE_MICROS: i64 = 86_400_000_000;
@@ -37,6 +37,8 @@ pub struct Reader {
     store: Box<dyn Store>,
     /// Rows before it need not be given.
     since: Option<Timestamp>,
+    /// Rows of it and behind it need not be given.
+    until: Option<Timestamp>,
     /// The keys that were taken up.
     seen: HashSet<String>,
     given: Ids,
@@ -45,12 +47,24 @@ pub struct Reader {
     following: bool,
     listings: u32,
     pieces: VecDeque<Piece>,
+    /// Days that are not taken up yet, where the newest rows come first.
+    days: Vec<Partition>,
+    /// The keys of what a further look would find on those.
+    ahead: HashSet<String>,
     rows: Open,
+}
+
+/// What a piece was unpacked to.
+pub(super) enum Unpacked {
+    Rows(Vec<Result<ReadRow, ReadError>>),
+    /// The bytes of a row group.
+    #[cfg(feature = "parquet")]
+    Group(Box<Opened>, usize, Part),
 }
 
 /// The rows that are being given.
 #[derive(Debug)]
-enum Open {
+pub(super) enum Open {
     Rows(IntoIter<Result<ReadRow, ReadError>>),
     /// Of a row group, unpacked as they are given; behind the key of its object.
     #[cfg(feature = "parquet")]
@@ -88,12 +102,15 @@ impl Reader {
             store: super::stores::open_store(&place)?,
             place,
             since: None,
+            until: None,
             seen: HashSet::new(),
             given: Ids::default(),
             looked: false,
             following: false,
             listings: LISTINGS_MAX,
             pieces: VecDeque::new(),
+            days: Vec::new(),
+            ahead: HashSet::new(),
             rows: Open::of(Vec::new()),
         })
     }
@@ -102,6 +119,25 @@ impl Reader {
     /// groups of Parquet.
     pub fn only_since(&mut self, moment: Timestamp) {
         self.since = Some(moment);
+    }
+
+    /// As [`Self::only_since`], and of rows of `until` or later as well.
+    #[cfg(feature = "read")]
+    pub(super) fn only_between(&mut self, since: Option<Timestamp>, until: Option<Timestamp>) {
+        (self.since, self.until) = (since, until);
+    }
+
+    /// A further look, by another reader than the one that has met the objects `seen`.
+    #[cfg(feature = "read")]
+    pub(super) fn look_behind(&mut self, seen: HashSet<String>) -> Result<(), AdapterError> {
+        (self.seen, self.looked) = (seen, true);
+        self.look()
+    }
+
+    /// The keys of the objects that it has met, or that were there when it began.
+    #[cfg(feature = "read")]
+    pub(super) fn met(&self) -> impl Iterator<Item = &String> {
+        self.seen.union(&self.ahead)
     }
 
     /// Has the iterator go on with every row that is in an object that it has not met yet.
@@ -113,7 +149,7 @@ impl Reader {
         let first = !self.following;
         let since = self.since.map(Day::of);
         let from = if first { since } else { since.max(Some(late())) };
-        for partition in partitions(&self.place, &*self.store, from)? {
+        for partition in partitions(&self.place, &*self.store, from, self.until.map(Day::of))? {
             self.take_up(&partition, first)?;
         }
         Ok(())
@@ -124,45 +160,83 @@ impl Reader {
     /// # Errors
     /// As [`Self::look`]; of what can't be read, the iterator tells.
     pub fn look_at_newest(&mut self, rows: u64) -> Result<(), AdapterError> {
-        self.looked = true;
+        self.begin_newest()?;
         let (mut found, mut met) = (0, Ids::default());
         let mut newest = VecDeque::new();
-        for partition in partitions(&self.place, &*self.store, None)?.iter().rev() {
-            // What a further look would find has to be known, though it is not read.
-            if found >= rows && partition.day < Some(late()) {
-                break;
-            }
-            self.take_up(partition, true)?;
-            let mut pieces = std::mem::take(&mut self.pieces);
-            while found < rows
-                && let Some(piece) = pieces.pop_back()
-            {
-                self.unpack(piece);
-                // An object comes apart into its row groups, of which the last is read first.
-                pieces.append(&mut self.pieces);
-                let (mut read, mut bytes) = (VecDeque::new(), 0);
-                for row in std::mem::replace(&mut self.rows, Open::of(Vec::new())) {
-                    if !is_new(&row, &mut met) {
-                        continue;
-                    }
-                    bytes += size(&row);
-                    read.push_back(row);
-                    // A row group may unpack to more than fits into memory: then only the last rows of it
-                    // are kept.
-                    while bytes > NEWEST_BYTES_MAX
-                        && found + read.len() as u64 > rows
-                        && let Some(old) = read.pop_front()
-                    {
-                        bytes -= size(&old);
-                        is_new(&old, &mut self.given);
-                    }
+        while found < rows
+            && let Some(unpacked) = self.next_newest()?
+        {
+            let (mut read, mut bytes) = (VecDeque::new(), 0);
+            for row in Open::of_unpacked(unpacked) {
+                if !is_new(&row, &mut met) {
+                    continue;
                 }
-                found += read.len() as u64;
-                newest.push_front(Piece::Rows(read.into()));
+                bytes += size(&row);
+                read.push_back(row);
+                // A row group may unpack to more than fits into memory: then only the last rows of it
+                // are kept.
+                while bytes > NEWEST_BYTES_MAX
+                    && found + read.len() as u64 > rows
+                    && let Some(old) = read.pop_front()
+                {
+                    bytes -= size(&old);
+                    is_new(&old, &mut self.given);
+                }
             }
+            found += read.len() as u64;
+            newest.push_front(Piece::Rows(read.into()));
         }
         self.pieces = newest;
         Ok(())
+    }
+
+    /// Has [`Self::next_newest`] give pieces, the last one first.
+    pub(super) fn begin_newest(&mut self) -> Result<(), AdapterError> {
+        self.looked = true;
+        let (since, until) = (self.since.map(Day::of), self.until.map(Day::of));
+        self.days = partitions(&self.place, &*self.store, since, until)?;
+        // What a further look would find has to be known, though it is not read.
+        let first = late();
+        let late = self.days.partition_point(|day| day.day.is_none_or(|day| day < first));
+        for day in self.days.split_off(late) {
+            self.take_up(&day, true)?;
+        }
+        // Years of more than four digits come before others, and are late nevertheless.
+        for day in self.days.iter().filter(|day| day.reaches(first)) {
+            let objects = day.objects(&self.place, &*self.store)?;
+            self.ahead.extend(objects.iter().map(|object| day.key(&object.name)));
+        }
+        Ok(())
+    }
+
+    /// What comes before all that it has given; `None` at the beginning of the dataset.
+    pub(super) fn next_newest(&mut self) -> Result<Option<Unpacked>, AdapterError> {
+        loop {
+            let Some(piece) = self.pieces.pop_back() else {
+                let Some(day) = self.days.pop() else { return Ok(None) };
+                self.take_up(&day, true)?;
+                continue;
+            };
+            let mut before = std::mem::take(&mut self.pieces);
+            let unpacked = self.unpack(piece);
+            // An object comes apart into its row groups, of which the last is read first.
+            before.append(&mut self.pieces);
+            self.pieces = before;
+            if !unpacked.is_empty() {
+                return Ok(Some(unpacked));
+            }
+        }
+    }
+
+    /// What comes next; `None` at the end.
+    pub(super) fn next_piece(&mut self) -> Option<Unpacked> {
+        loop {
+            let piece = self.pieces.pop_front()?;
+            let unpacked = self.unpack(piece);
+            if !unpacked.is_empty() {
+                return Some(unpacked);
+            }
+        }
     }
 
     /// Queues what is new in a partition.
@@ -176,10 +250,10 @@ impl Reader {
         Ok(())
     }
 
-    /// Has `rows` hold what is in a piece; an object of several row groups is queued as those.
-    fn unpack(&mut self, piece: Piece) {
+    /// Reads a piece; an object of several row groups is queued as those.
+    fn unpack(&mut self, piece: Piece) -> Unpacked {
         let (read, partition, key) = match piece {
-            Piece::Rows(rows) => return self.rows = Open::of(rows),
+            Piece::Rows(rows) => return Unpacked::Rows(rows),
             Piece::Object(partition, object) => {
                 let read = self.open_object(&partition, &object);
                 let key = partition.key(&object.name);
@@ -187,11 +261,8 @@ impl Reader {
             }
             #[cfg(feature = "parquet")]
             Piece::Group(partition, opened, group) => {
-                let rows = opened.group(&*self.store, group).and_then(|part| {
-                    part.map(|part| opened.footer.decode(group, part, 0)).transpose()
-                });
-                let read = match rows {
-                    Ok(Some(rows)) => return self.rows = Open::Group(opened.key, Box::new(rows)),
+                let read = match opened.group(&*self.store, group) {
+                    Ok(Some(part)) => return Unpacked::Group(opened, group, part),
                     Ok(None) => self.gone(&partition),
                     Err(error) => Err(error),
                 };
@@ -203,8 +274,7 @@ impl Reader {
             Err(ReadError::Dataset(_)) if self.is_gone(&partition, &key) => self.gone(&partition),
             other => other,
         };
-        let rows = read.unwrap_or_else(|error| vec![Err(about(&key, error))]);
-        self.rows = Open::of(rows);
+        Unpacked::Rows(read.unwrap_or_else(|error| vec![Err(about(&key, error))]))
     }
 
     /// Whether an object is not listed any more.
@@ -232,7 +302,7 @@ impl Reader {
                 return Ok(Vec::new());
             }
             let pieces: Vec<_> = opened
-                .groups(self.since)
+                .groups(self.since, self.until)
                 .map(|group| Piece::Group(partition.clone(), Box::new(opened.clone()), group))
                 .collect();
             // In the order of the queue, whose front was taken.
@@ -266,7 +336,7 @@ impl Reader {
 }
 
 /// The first day that a further look lists.
-fn late() -> Day {
+pub(super) fn late() -> Day {
     Day::of(Timestamp::from_micros(Timestamp::now().micros().saturating_sub(LATE_MICROS)))
 }
 
@@ -278,9 +348,26 @@ fn about(key: &str, error: ReadError) -> ReadError {
     }
 }
 
+impl Unpacked {
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Rows(rows) if rows.is_empty())
+    }
+}
+
 impl Open {
     fn of(rows: Vec<Result<ReadRow, ReadError>>) -> Self {
         Self::Rows(rows.into_iter())
+    }
+
+    pub(super) fn of_unpacked(unpacked: Unpacked) -> Self {
+        match unpacked {
+            Unpacked::Rows(rows) => Self::of(rows),
+            #[cfg(feature = "parquet")]
+            Unpacked::Group(opened, group, part) => match opened.footer.decode(group, part, 0) {
+                Ok(rows) => Self::Group(opened.key, Box::new(rows)),
+                Err(error) => Self::of(vec![Err(about(&opened.key, error))]),
+            },
+        }
     }
 }
 
@@ -334,8 +421,7 @@ impl Iterator for Reader {
                     return Some(row);
                 }
             }
-            let piece = self.pieces.pop_front()?;
-            self.unpack(piece);
+            self.rows = Open::of_unpacked(self.next_piece()?);
         }
     }
 }

@@ -17,7 +17,7 @@ use namel3ss_safety::internal::nearest::nearest;
 use namel3ss_safety::{Direction, FIELDS, SafetyEvent, Seq, Severity, Timestamp, internal::parse};
 use serde_json::{Map, Value};
 
-use super::ScanError;
+use super::error::ScanError;
 
 /// How many columns there are.
 const COLUMNS: usize = FIELDS.len() + 2;

@@ -13,8 +13,11 @@ use arrow_select::filter::filter_record_batch;
 use arrow_select::take::take_record_batch;
 use namel3ss_safety::{JournalId, Seq, Timestamp};
 
+use super::batch::Columns;
 use super::batch::{Builder, damaged};
-use super::{Columns, Position, RawScan, Scan, ScanError};
+use super::error::ScanError;
+use super::raw::RawScan;
+use super::scan::{Position, Scan};
 use crate::ids::Ids;
 
 /// The rows of a scan, some thousand in memory at a time; with `newest_first`, perhaps as many as its limit.
@@ -102,24 +105,11 @@ impl Batches {
 
     /// The wanted ones of the rows in `batch`.
     fn wanted(&mut self, batch: &RecordBatch) -> Result<RecordBatch, ScanError> {
-        let mut wanted = match self.scan.takes_all() {
-            true => BooleanArray::from(vec![true; batch.num_rows()]),
-            false => {
-                let in_time = in_time(&self.scan, batch)?;
-                match self.scan.filter.conditions() {
-                    [] => in_time,
-                    _ => both(&in_time, &self.scan.filter.select(batch)?),
-                }
-            }
-        };
+        let mut wanted = selected(&self.scan, batch)?;
         if let Some(given) = &mut self.given {
             wanted = new_rows(batch, &wanted, given)?;
         }
-        let rows = match wanted.false_count() {
-            0 => batch.clone(),
-            _ => filter_record_batch(batch, &wanted).map_err(|error| damaged(&error))?,
-        };
-        self.scan.columns.of(&rows)
+        self.scan.columns.of(&only(batch, &wanted)?)
     }
 
     /// What is to be given next; `None` at the end.
@@ -154,6 +144,27 @@ impl Iterator for Batches {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.step().transpose()
+    }
+}
+
+/// The rows of a batch that a scan asks for, with all of its columns.
+pub(crate) fn matching(scan: &Scan, batch: &RecordBatch) -> Result<RecordBatch, ScanError> {
+    only(batch, &selected(scan, batch)?)
+}
+
+/// Which rows of a batch are of the time that a scan asks for, and match its filter.
+fn selected(scan: &Scan, batch: &RecordBatch) -> Result<BooleanArray, ScanError> {
+    let in_time = in_time(scan, batch)?;
+    match scan.filter.conditions() {
+        [] => Ok(in_time),
+        _ => Ok(both(&in_time, &scan.filter.select(batch)?)),
+    }
+}
+
+fn only(batch: &RecordBatch, wanted: &BooleanArray) -> Result<RecordBatch, ScanError> {
+    match wanted.false_count() {
+        0 => Ok(batch.clone()),
+        _ => filter_record_batch(batch, wanted).map_err(|error| damaged(&error)),
     }
 }
 
@@ -254,7 +265,8 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::read::rows;
+    use crate::read::batch::rows;
+    use crate::read::filter::Filter;
 
     const JOURNAL: JournalId = JournalId([7; 16]);
 
@@ -303,7 +315,7 @@ mod tests {
     #[test]
     fn a_limit_counts_the_rows_that_match() {
         let all: Vec<u64> = (1..=20).collect();
-        let some = || "event_id~2".parse::<super::super::Filter>().unwrap();
+        let some = || "event_id~2".parse::<Filter>().unwrap();
         let forward = |limit| Scan { filter: some(), limit, ..Scan::default() };
         check(forward(None), &all, &[2, 12, 20]);
         check(forward(Some(2)), &all, &[2, 12]);

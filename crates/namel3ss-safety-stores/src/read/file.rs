@@ -10,10 +10,14 @@ use std::time::{Duration, Instant};
 use arrow_array::RecordBatch;
 use namel3ss_safety::ReadRow;
 
+use super::batch::Builder;
+use super::error::ScanError;
+use super::raw::RawScan;
+use super::reader::{DatasetReader, Description};
+use super::scan::{Position, Scan};
 use super::scanner::csv::Csv;
 use super::scanner::item::Follow;
 use super::scanner::objects::Objects;
-use super::{Builder, DatasetReader, Description, Position, RawScan, Scan, ScanError};
 
 const CHUNK_BYTES: usize = 256 << 10;
 /// How long to wait for a batch that is being written.
@@ -211,7 +215,8 @@ fn file_id(_: &Metadata) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::read::{Batches, rows};
+    use crate::read::batch::rows;
+    use crate::read::batches::Batches;
     use std::fs::{OpenOptions, write};
     use std::io::Write as _;
 

@@ -12,8 +12,8 @@ use namel3ss_safety::internal::nearest::nearest;
 use namel3ss_safety::{Direction, FIELDS, SafetyAction, SafetyEvent, Timestamp};
 use serde_json::{Map, Value};
 
-use super::ScanError;
 use super::batch::{Columns, metadata_of};
+use super::error::ScanError;
 
 /// Which events are wanted: those for which all of its conditions hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

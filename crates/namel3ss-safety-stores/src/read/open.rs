@@ -1,9 +1,13 @@
 //! The reader of what a URL names.
 
-use super::DatasetReader;
 use super::file::FileReader;
+use super::reader::DatasetReader;
 use super::scanner::csv::Csv;
 use super::scanner::objects::Objects;
+#[cfg(feature = "delta")]
+use crate::objects::delta::scan::DeltaReader;
+#[cfg(any(feature = "object", feature = "parquet"))]
+use crate::objects::scan::ObjectsReader;
 use crate::url::{self, OpenError, Target};
 
 /// The reader of the dataset at `url`, as [`crate::open`] takes it. Nothing is opened before the first scan,
@@ -27,8 +31,8 @@ pub fn open_target(target: &Target) -> Result<Box<dyn DatasetReader>, OpenError>
         Target::Postgres(_) => return Err(OpenError::NotInThisBuild { scheme: "postgresql" }),
         Target::Mysql(_) => return Err(OpenError::NotInThisBuild { scheme: "mysql" }),
         #[cfg(any(feature = "object", feature = "parquet"))]
-        Target::Objects(_) => return Err(OpenError::NotInThisBuild { scheme: "objects" }),
+        Target::Objects(place) => Box::new(ObjectsReader::new(place)),
         #[cfg(feature = "delta")]
-        Target::Delta(_) => return Err(OpenError::NotInThisBuild { scheme: "delta" }),
+        Target::Delta(place) => Box::new(DeltaReader::new(place)),
     })
 }

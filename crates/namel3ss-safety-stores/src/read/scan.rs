@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use namel3ss_safety::Timestamp;
 
-use super::{Columns, Filter, ScanError};
+use super::batch::Columns;
+use super::error::ScanError;
+use super::filter::Filter;
 
 /// Which rows of a dataset are wanted; by default all, with all columns, in the order in which the dataset
 /// stores them.

@@ -110,7 +110,7 @@ pub fn compact(
         return Err(AdapterError::config("compact the dataset: only Parquet can be, so far"));
     }
     let adapter = ObjectStoreAdapter::open(place)?;
-    let mut days = partitions(&adapter.place, &*adapter.store, None)?;
+    let mut days = partitions(&adapter.place, &*adapter.store, None, None)?;
     days.retain(|day| day.day.is_some_and(|day| day.next().start() <= options.before));
     if days.is_empty() {
         return Ok((Vec::new(), true));

@@ -113,7 +113,7 @@ impl Bench {
         let mut compaction =
             Compaction { adapter, options: &options, exchange: None, stopped: false };
         let mut report = CompactedDay::default();
-        let [day] = &partitions(&adapter.place, &*adapter.store, None).unwrap()[..] else {
+        let [day] = &partitions(&adapter.place, &*adapter.store, None, None).unwrap()[..] else {
             panic!("one day")
         };
         compaction.day(day, &mut report, &mut |_| true).unwrap();

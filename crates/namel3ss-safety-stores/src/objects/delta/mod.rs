@@ -32,6 +32,8 @@ mod replay;
 mod readable;
 mod added;
 mod read;
+#[cfg(feature = "read")]
+pub(crate) mod scan;
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;

@@ -21,7 +21,7 @@ use super::runs::Stored;
 use crate::objects::opened::{Opened, unread};
 use crate::objects::store::{Noting, Store as _};
 use crate::objects::stores::open_store;
-use crate::parquet::Rows;
+use crate::parquet::{Part, Rows};
 
 /// The most commits that one look takes in; the next one goes on.
 const COMMITS_MAX: u32 = 1_000;
@@ -34,14 +34,16 @@ pub struct Reader {
     log: Log,
     /// Rows before it need not be given.
     since: Option<Timestamp>,
+    /// Rows of it and behind it need not be given.
+    until: Option<Timestamp>,
     seen: Option<Seen>,
     pieces: VecDeque<Piece>,
     open: Option<Open>,
 }
 
 /// The table as it was looked at.
-#[derive(Debug)]
-struct Seen {
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
     version: u64,
     /// The mark of the commit `version`, where that is in the log.
     mark: Option<u32>,
@@ -73,6 +75,16 @@ enum Piece {
 struct Open {
     key: String,
     rows: Rows,
+    rewritten: bool,
+}
+
+/// The bytes of a row group.
+pub(super) struct Fetched {
+    pub(super) file: Box<Opened>,
+    pub(super) group: usize,
+    pub(super) part: Part,
+    /// How many of its first rows are not wanted.
+    pub(super) skip: u64,
     rewritten: bool,
 }
 
@@ -135,7 +147,7 @@ impl Reader {
     /// If the store's settings make no sense.
     pub fn open(place: &DeltaPlace) -> Result<Self, AdapterError> {
         let log = Log::new(open_store(&place.place)?, &place.place.prefix);
-        Ok(Self { log, since: None, seen: None, pieces: VecDeque::new(), open: None })
+        Ok(Self { log, since: None, until: None, seen: None, pieces: VecDeque::new(), open: None })
     }
 
     /// Rows before `moment` may be left out, where that saves reading: files, and row groups in them.
@@ -249,13 +261,13 @@ impl Reader {
         opened.map_err(|error| about(&key, error))
     }
 
-    /// Has `open` hold the rows of a piece; a file is queued as its row groups.
-    fn unpack(&mut self, piece: Piece) -> Result<(), ReadError> {
+    /// Fetches a piece; a file is queued as its row groups.
+    fn fetch(&mut self, piece: Piece) -> Result<Option<Fetched>, ReadError> {
         match piece {
             Piece::File { file, mut skip, rewritten } => {
                 let file = Box::new(self.open_file(&file)?);
                 let mut groups = Vec::new();
-                let wanted: HashSet<usize> = file.groups(self.since).collect();
+                let wanted: HashSet<usize> = file.groups(self.since, self.until).collect();
                 for group in 0..file.footer.groups() {
                     let rows = file.footer.rows(group);
                     if skip < rows && wanted.contains(&group) {
@@ -266,16 +278,65 @@ impl Reader {
                 }
                 // In the order of the queue, whose front was taken.
                 groups.into_iter().rev().for_each(|group| self.pieces.push_front(group));
+                Ok(None)
             }
             Piece::Group { file, group, skip, rewritten } => {
                 let part =
                     file.group(&*self.log.store, group).and_then(|part| part.ok_or_else(gone));
-                let rows = part.and_then(|part| file.footer.decode(group, part, skip));
-                let rows = rows.map_err(|error| about(&file.key, error))?;
-                self.open = Some(Open { key: file.key, rows, rewritten });
+                let part = part.map_err(|error| about(&file.key, error))?;
+                Ok(Some(Fetched { file, group, part, skip, rewritten }))
             }
         }
-        Ok(())
+    }
+
+    /// The next row group; `None` at the end.
+    pub(super) fn next_group(&mut self) -> Result<Option<Fetched>, ReadError> {
+        while let Some(piece) = self.pieces.pop_front() {
+            if let Some(fetched) = self.fetch(piece)? {
+                return Ok(Some(fetched));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The last row group that was not given; `None` at the beginning of the table.
+    pub(super) fn last_group(&mut self) -> Result<Option<Fetched>, ReadError> {
+        while let Some(piece) = self.pieces.pop_back() {
+            let mut before = std::mem::take(&mut self.pieces);
+            let fetched = self.fetch(piece);
+            before.append(&mut self.pieces);
+            self.pieces = before;
+            if let Some(fetched) = fetched? {
+                return Ok(Some(fetched));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the table was seen to hold, where a further look must not give a row of `fetched` that a
+    /// commit of ours has stored.
+    #[cfg(feature = "read")]
+    pub(super) fn known(&self, fetched: &Fetched) -> Option<Seen> {
+        self.seen.clone().filter(|_| fetched.rewritten)
+    }
+
+    /// As [`Self::only_since`], and of rows of `until` or later as well.
+    #[cfg(feature = "read")]
+    pub(super) fn only_between(&mut self, since: Option<Timestamp>, until: Option<Timestamp>) {
+        (self.since, self.until) = (since, until);
+    }
+
+    /// A further look, by another reader than the one that has seen the table as `seen`.
+    #[cfg(feature = "read")]
+    pub(super) fn look_behind(&mut self, seen: Seen) -> Result<(), AdapterError> {
+        self.seen = Some(seen);
+        self.look()
+    }
+
+    /// The table as it was looked at.
+    #[cfg(feature = "read")]
+    pub(super) fn seen(&self) -> Option<&Seen> {
+        self.seen.as_ref()
     }
 }
 
@@ -294,7 +355,7 @@ impl Seen {
     }
 
     /// Whether the table has a row by a commit of ours.
-    fn has(&self, row: &ReadRow) -> bool {
+    pub(super) fn has(&self, row: &ReadRow) -> bool {
         row.id.is_some_and(|(journal, seq)| {
             self.stored.of(journal).is_some_and(|runs| runs.contains(seq.0))
         })
@@ -329,7 +390,7 @@ fn gone() -> ReadError {
     unread("it is missing, removed (VACUUM) after the table was looked at or by hand; begin again")
 }
 
-fn about(key: &str, error: ReadError) -> ReadError {
+pub(super) fn about(key: &str, error: ReadError) -> ReadError {
     match error {
         ReadError::Dataset(text) => ReadError::Dataset(format!("{key}: {text}")),
         other => other,
@@ -352,9 +413,14 @@ impl Iterator for Reader {
                 }
             }
             self.open = None;
-            let piece = self.pieces.pop_front()?;
-            if let Err(error) = self.unpack(piece) {
-                return Some(Err(error));
+            let Fetched { file, group, part, skip, rewritten } = match self.next_group() {
+                Ok(Some(fetched)) => fetched,
+                Ok(None) => return None,
+                Err(error) => return Some(Err(error)),
+            };
+            match file.footer.decode(group, part, skip) {
+                Ok(rows) => self.open = Some(Open { key: file.key, rows, rewritten }),
+                Err(error) => return Some(Err(about(&file.key, error))),
             }
         }
     }

@@ -10,9 +10,10 @@ use namel3ss_safety_stores::read::{
     Columns, Condition, DatasetReader, Filter, Scan, open_reader, rows,
 };
 
-/// How many different values of a field are asked for, by `=` and by the other operators.
-const VALUES: usize = 25;
-const VALUES_OF_OTHERS: usize = 3;
+/// How many different values of a field are asked for, by `=` and by the other operators; each so many.
+const VALUES: usize = 8;
+const VALUES_OF_OTHERS: usize = 2;
+const STEP: usize = 6;
 
 /// The rows of a scan.
 pub(crate) fn scanned(reader: &dyn DatasetReader, scan: Scan) -> Vec<ReadRow> {
@@ -88,8 +89,11 @@ pub(crate) fn a_pushed_filter_equals_the_plain_one(url: &str) {
         "metadata.journal_id",
         "metadata.metadata",
     ];
-    for field in FIELDS.into_iter().chain(in_metadata) {
-        let values = values(field);
+    for (at, field) in FIELDS.into_iter().chain(in_metadata).enumerate() {
+        // Of the texts that are in each field, each is asked for in some of them.
+        let mut values = values(field);
+        let first = at % STEP.min(values.len().max(1));
+        values = values.into_iter().skip(first).step_by(STEP).collect();
         for (op, most) in [("=", VALUES), ("!=", VALUES_OF_OTHERS), ("~", VALUES_OF_OTHERS)] {
             for value in
                 values.iter().map(String::as_str).chain(["", "no such value", "0.50"]).take(most)

@@ -1,0 +1,105 @@
+//! A piece of a dataset, such as a row group: its rows as batches, in a scan's order.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use arrow_array::RecordBatch;
+use namel3ss_safety::{ReadError, ReadRow};
+
+use super::batch::Builder;
+use super::batches::{matching, reversed};
+use super::error::ScanError;
+use super::scan::Scan;
+
+/// About how many bytes of a piece are kept for those who want the newest rows first: 256 MiB.
+const NEWEST_BYTES_MAX: usize = 256 << 20;
+
+type Rows = Box<dyn Iterator<Item = Result<ReadRow, ReadError>> + Send>;
+
+/// What a piece gives.
+pub(crate) enum Piece {
+    Rows(Rows),
+    /// The wanted rows of one that was read to its end, the last batch to be given first.
+    Newest(VecDeque<RecordBatch>),
+}
+
+impl fmt::Debug for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Piece")
+    }
+}
+
+impl Default for Piece {
+    fn default() -> Self {
+        Self::Newest(VecDeque::new())
+    }
+}
+
+impl Piece {
+    /// The next rows; `None` at the end. Rows that can't be read are added to `unreadable`.
+    ///
+    /// # Errors
+    /// If the rest can't be read.
+    pub(crate) fn next_batch(
+        &mut self,
+        scan: &Scan,
+        newest_first: bool,
+        unreadable: &mut u64,
+    ) -> Result<Option<RecordBatch>, ScanError> {
+        if newest_first && !matches!(self, Self::Newest(_)) {
+            *self = Self::Newest(self.last(scan, unreadable)?);
+        }
+        match self {
+            Self::Newest(batches) => batches.pop_back().map(|batch| reversed(&batch)).transpose(),
+            _ => self.forward(unreadable),
+        }
+    }
+
+    fn forward(&mut self, unreadable: &mut u64) -> Result<Option<RecordBatch>, ScanError> {
+        let rows = match self {
+            Self::Rows(rows) => rows,
+            Self::Newest(_) => return Ok(None),
+        };
+        let mut builder = Builder::default();
+        while !builder.is_full()
+            && let Some(row) = rows.next()
+        {
+            match row {
+                Ok(row) => builder.push(&row),
+                Err(ReadError::Row { .. }) => *unreadable += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        (!builder.is_empty()).then(|| builder.finish()).transpose()
+    }
+
+    /// The rows that a scan asks for. One piece may hold more than fits into memory: then only the last rows of
+    /// it are kept, as many as are asked for.
+    fn last(
+        &mut self,
+        scan: &Scan,
+        unreadable: &mut u64,
+    ) -> Result<VecDeque<RecordBatch>, ScanError> {
+        let limit = scan.limit.unwrap_or(usize::MAX);
+        let (mut last, mut rows, mut bytes) = (VecDeque::new(), 0, 0);
+        while let Some(batch) = self.forward(unreadable)? {
+            scan.check_deadline()?;
+            let batch = matching(scan, &batch)?;
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            rows += batch.num_rows();
+            bytes += batch.get_array_memory_size();
+            last.push_back(batch);
+            while bytes > NEWEST_BYTES_MAX
+                && let Some(first) = last.front()
+                && rows - first.num_rows() >= limit
+            {
+                rows -= first.num_rows();
+                bytes -= first.get_array_memory_size();
+                last.pop_front();
+            }
+        }
+        Ok(last)
+    }
+}

@@ -15,7 +15,7 @@ use namel3ss_safety::{
     Seq, internal::codec,
 };
 
-use crate::children::this_binary;
+use crate::jobs::helper;
 
 const JOB: &str = "N3_SAFETY_TEST_BACKLOG";
 const MIB: &str = "N3_SAFETY_BACKLOG_MIB";
@@ -69,7 +69,7 @@ fn a_large_backlog_opens_at_once_and_in_little_memory() {
     let mib: u64 = std::env::var(MIB).ok().and_then(|n| n.parse().ok()).unwrap_or(256);
     let home = tempfile::tempdir().unwrap();
     let events = write_backlog(home.path(), mib << 20);
-    let out = this_binary("backlog::child").env(JOB, home.path()).output().unwrap();
+    let out = helper("backlog").env(JOB, home.path()).output().unwrap();
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     let line = text.lines().find_map(|line| line.strip_prefix("@ ")).expect("the child's line");
     let numbers: Vec<u64> = line.split(' ').map(|word| word.parse().unwrap()).collect();
@@ -97,9 +97,8 @@ fn read_bytes() -> u64 {
     line.map_or(0, |bytes| bytes.parse().unwrap())
 }
 
-#[test]
-fn child() {
-    let Ok(home) = std::env::var(JOB).map(PathBuf::from) else { return };
+pub(crate) fn child() {
+    let home = PathBuf::from(std::env::var(JOB).expect("a home"));
     let (sender, first) = mpsc::channel();
     let registry = AdapterRegistry::default();
     registry.register("safety_events", Arc::new(First(Mutex::new(sender))));

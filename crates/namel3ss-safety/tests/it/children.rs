@@ -2,30 +2,22 @@
 //! does nothing unless the environment says what.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use namel3ss_safety::JournalId;
 
 use crate::adapters::{open, rows};
+use crate::jobs::helper;
 
 const JOB: &str = "N3_SAFETY_TEST_JOB";
 
 /// Rows in each batch of a child: enough that a kill may come in the middle of an append.
 pub(crate) const ROWS: u64 = 100;
 
-/// This binary, to run one test of it in another process.
-pub(crate) fn this_binary(test: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().expect("this binary has a path"));
-    // With one thread, as on a machine of one core, the harness would write a test's name before
-    // the child's own first line, on the same line.
-    command.args(["--exact", test, "--nocapture", "--test-threads", "2"]);
-    command
-}
-
 /// Starts a child that inserts `batches` batches from each of `threads` threads.
 pub(crate) fn start(path: &Path, journals: &[JournalId], batches: u64) -> Child {
     let ids: Vec<String> = journals.iter().map(ToString::to_string).collect();
-    this_binary("children::child")
+    helper("children")
         .env(JOB, format!("{}\n{}\n{batches}", path.display(), ids.join(",")))
         .stdout(Stdio::null())
         .stderr(Stdio::inherit())
@@ -33,9 +25,8 @@ pub(crate) fn start(path: &Path, journals: &[JournalId], batches: u64) -> Child 
         .expect("a child process starts")
 }
 
-#[test]
-fn child() {
-    let Ok(job) = std::env::var(JOB) else { return };
+pub(crate) fn child() {
+    let job = std::env::var(JOB).expect("a job");
     let mut lines = job.lines();
     let mut line = || lines.next().expect("three lines");
     let path = PathBuf::from(line());

@@ -14,7 +14,7 @@ use namel3ss_safety::{
     internal::{clock::ManualClock, register},
 };
 
-use crate::children::this_binary;
+use crate::jobs::helper;
 use crate::support::{Dataset, Place, adds_up, builder, event, numbers, until};
 
 const STRATEGIES: [OverflowStrategy; 3] =
@@ -838,21 +838,22 @@ fn log_says_what_became_of_an_event() {
 
 const ELSEWHERE: &str = "N3_SAFETY_TEST_JOURNALS_ELSEWHERE";
 
+pub(crate) fn child() {
+    let elsewhere = std::env::var_os(ELSEWHERE).expect("a folder");
+    let dataset = Dataset::healthy();
+    let builder = builder(dataset.clone()).no_fallback();
+    let logger = builder.journal(JournalKind::Folder((&elsewhere).into())).build().unwrap();
+    assert_eq!(logger.log(&event(3)), Logged::Journaled(Seq(1)));
+    assert_eq!(logger.stats().journal.as_str(), "mmap");
+    assert!(logger.journal_folder().unwrap().starts_with(&elsewhere));
+    assert!(logger.stop(Some(Duration::from_secs(20))).complete);
+    assert_eq!(dataset.ids(), ["3"]);
+}
+
 /// A logger was given a home and a folder for its journal, and one of them was ignored without a word.
 /// A home of the environment is another matter: it is everybody's.
 #[test]
 fn a_folder_for_journals_beside_a_home_is_a_mistake() {
-    if let Some(elsewhere) = std::env::var_os(ELSEWHERE) {
-        let dataset = Dataset::healthy();
-        let builder = builder(dataset.clone()).no_fallback();
-        let logger = builder.journal(JournalKind::Folder((&elsewhere).into())).build().unwrap();
-        assert_eq!(logger.log(&event(3)), Logged::Journaled(Seq(1)));
-        assert_eq!(logger.stats().journal.as_str(), "mmap");
-        assert!(logger.journal_folder().unwrap().starts_with(&elsewhere));
-        assert!(logger.stop(Some(Duration::from_secs(20))).complete);
-        assert_eq!(dataset.ids(), ["3"]);
-        return;
-    }
     let place = Place::new();
     let elsewhere = place.folder.path().join("elsewhere");
     let builder = place.builder(&Dataset::healthy());
@@ -860,8 +861,7 @@ fn a_folder_for_journals_beside_a_home_is_a_mistake() {
     assert_eq!(error.parameter(), "journal");
     assert!(error.to_string().contains("beside a home"), "{error}");
     assert!(!elsewhere.exists() && !place.home().exists());
-    let name = "contract::a_folder_for_journals_beside_a_home_is_a_mistake";
-    let child = this_binary(name)
+    let child = helper("contract")
         .env(ELSEWHERE, &elsewhere)
         .env("NAMEL3SS_SAFETY_HOME", place.home())
         .output()

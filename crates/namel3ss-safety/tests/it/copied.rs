@@ -9,7 +9,7 @@ use std::time::Duration;
 use namel3ss_safety::{JournalKind, Logged};
 
 use crate::adapters::{FILES, open, read};
-use crate::children::this_binary;
+use crate::jobs::helper;
 use crate::life::go_on;
 use crate::support::{adds_up, builder, event};
 
@@ -46,23 +46,23 @@ fn copy(child: impl FnOnce() -> bool) -> impl FnOnce() -> bool {
 /// it had flushed 11 and was healthy.
 #[test]
 fn copies_of_a_process_deliver_all_of_their_events_and_part_ways() {
-    let Ok(path) = std::env::var(COPIES) else {
-        let folder = tempfile::tempdir().unwrap();
-        for name in FILES {
-            let path = folder.path().join(name);
-            let test = "copied::copies_of_a_process_deliver_all_of_their_events_and_part_ways";
-            let mut parent = this_binary(test);
-            assert!(parent.env(COPIES, &path).status().unwrap().success(), "{name}");
-            let rows = read(&path);
-            let mut times = BTreeMap::new();
-            rows.iter().for_each(|row| *times.entry(&row.event.event_id).or_insert(0) += 1);
-            assert_eq!(times.len(), 1 + 3 * 11, "{name}");
-            assert!(times.values().all(|times| *times == 1), "{name}: {times:?}");
-            let ids: BTreeSet<_> = rows.iter().map(|row| row.id).collect();
-            assert_eq!(ids.len(), times.len(), "{name}: two events have one id");
-        }
-        return;
-    };
+    let folder = tempfile::tempdir().unwrap();
+    for name in FILES {
+        let path = folder.path().join(name);
+        let mut parent = helper("copied");
+        assert!(parent.env(COPIES, &path).status().unwrap().success(), "{name}");
+        let rows = read(&path);
+        let mut times = BTreeMap::new();
+        rows.iter().for_each(|row| *times.entry(&row.event.event_id).or_insert(0) += 1);
+        assert_eq!(times.len(), 1 + 3 * 11, "{name}");
+        assert!(times.values().all(|times| *times == 1), "{name}: {times:?}");
+        let ids: BTreeSet<_> = rows.iter().map(|row| row.id).collect();
+        assert_eq!(ids.len(), times.len(), "{name}: two events have one id");
+    }
+}
+
+pub(crate) fn child() {
+    let path = std::env::var(COPIES).expect("a dataset");
     let logger = builder(open(Path::new(&path)))
         .journal(JournalKind::Memory)
         .no_fallback()

@@ -19,7 +19,7 @@ use crate::recovery::{Recovered, recover};
 const JOURNAL: JournalId = JournalId(*b"\x01\x99fixture\x7f\x80 one\0");
 
 fn all_fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../fixtures")
 }
 
 fn fixtures() -> PathBuf {

@@ -2,7 +2,6 @@
 //! a file has the next run delivers; what only memory has is delivered now, or said to be lost.
 
 use std::fs;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use namel3ss_safety::{
 };
 
 use crate::healthy::Gate;
+use crate::jobs::helper;
 use crate::support::{Dataset, Place, adds_up, builder, event, numbers};
 
 const CHILD: &str = "N3_SAFETY_TEST_FORGOTTEN";
@@ -166,33 +166,30 @@ fn an_adapter_that_hangs_does_not_hold_up_who_forgets_it() {
     gate.open();
 }
 
+pub(crate) fn child() {
+    let how = std::env::var(CHILD).expect("who pulls");
+    let place = Place::new();
+    if how == "kept" {
+        namel3ss_safety::internal::notice::keep_left();
+    }
+    let mut builder = builder(Dataset::dead()).home(place.home()).no_fallback();
+    if how != "nobody" {
+        builder = builder.pulls_notices();
+    }
+    let logger = builder.journal(JournalKind::Memory).build().unwrap();
+    (1..=10).for_each(|n| _ = logger.log(&event(n)));
+    drop(logger);
+    let left = lost(&namel3ss_safety::internal::notice::take_left());
+    assert_eq!(left.len(), usize::from(how != "nobody"), "{left:?}");
+    assert!(left.iter().all(|text| text.starts_with("10 events")), "{left:?}");
+    assert!(namel3ss_safety::internal::notice::take_left().is_empty());
+}
+
 /// Who pulled the notices of a logger could not pull the last ones: it was gone.
 #[test]
 fn its_last_words_outlive_it() {
-    if let Ok(how) = std::env::var(CHILD) {
-        let place = Place::new();
-        if how == "kept" {
-            namel3ss_safety::internal::notice::keep_left();
-        }
-        let mut builder = builder(Dataset::dead()).home(place.home()).no_fallback();
-        if how != "nobody" {
-            builder = builder.pulls_notices();
-        }
-        let logger = builder.journal(JournalKind::Memory).build().unwrap();
-        (1..=10).for_each(|n| _ = logger.log(&event(n)));
-        drop(logger);
-        let left = lost(&namel3ss_safety::internal::notice::take_left());
-        assert_eq!(left.len(), usize::from(how != "nobody"), "{left:?}");
-        assert!(left.iter().all(|text| text.starts_with("10 events")), "{left:?}");
-        assert!(namel3ss_safety::internal::notice::take_left().is_empty());
-        return;
-    }
     for (how, heard) in [("nobody", true), ("pulled", true), ("kept", false)] {
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["forgotten::its_last_words_outlive_it", "--exact", "--nocapture"])
-            .env(CHILD, how)
-            .output()
-            .unwrap();
+        let child = helper("forgotten").env(CHILD, how).output().unwrap();
         assert!(child.status.success(), "{child:?}");
         let stderr = String::from_utf8_lossy(&child.stderr);
         let line = "namel3ss-safety: critical: 10 events were in memory only";

@@ -26,7 +26,7 @@ use namel3ss_safety::{
 };
 
 use crate::adapters::read;
-use crate::children::this_binary;
+use crate::jobs::helper;
 use crate::recovery::journals;
 
 const JOB: &str = "N3_SAFETY_TEST_LIFE";
@@ -180,9 +180,8 @@ impl DatasetAdapter for FailingFirst {
 }
 
 /// One life: logs until it is killed.
-#[test]
-fn life() {
-    let Ok(job) = std::env::var(JOB) else { return };
+pub(crate) fn child() {
+    let job = std::env::var(JOB).expect("a job");
     let mut lines = job.lines();
     let mut line = || lines.next().expect("three lines");
     let home = PathBuf::from(line());
@@ -232,7 +231,7 @@ struct Reported {
 }
 
 fn start(home: &Path, number: u64, scene: &Scene) -> Child {
-    this_binary("kills::life")
+    helper("kills")
         .env(JOB, format!("{}\n{number}\n{}", home.display(), scene.to_line()))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

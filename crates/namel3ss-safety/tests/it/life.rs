@@ -20,7 +20,7 @@ use namel3ss_safety::{
 };
 
 use crate::adapters::{FILES, open, read};
-use crate::children::this_binary;
+use crate::jobs::helper;
 use crate::support::{Place, adds_up, builder, event};
 
 const CHILD: &str = "N3_SAFETY_TEST_LIFE_OF";
@@ -224,11 +224,7 @@ fn processes_and_threads_share_a_dataset() {
             .map(|process| {
                 let home = place.folder.path().join(format!("home{process}"));
                 let job = format!("share {process} {} {}", home.display(), path.display());
-                this_binary("life::child")
-                    .env(CHILD, job)
-                    .stdout(std::process::Stdio::null())
-                    .spawn()
-                    .unwrap()
+                helper("life").env(CHILD, job).stdout(std::process::Stdio::null()).spawn().unwrap()
             })
             .collect();
         // Whenever nobody is writing, the file is whole.
@@ -273,7 +269,7 @@ fn share(process: u64, home: &Path, path: &Path) {
 
 /// Runs a measurement in a process of its own.
 fn in_child(job: &str) {
-    let output = this_binary("life::child").env(CHILD, job).output().unwrap();
+    let output = helper("life").env(CHILD, job).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{job}: {:?}\n{text}", output.status);
 }
@@ -295,9 +291,8 @@ fn a_full_buffer_is_handed_over_within_50_ms_of_idleness() {
     in_child("arrival");
 }
 
-#[test]
-fn child() {
-    let Ok(job) = std::env::var(CHILD) else { return };
+pub(crate) fn child() {
+    let job = std::env::var(CHILD).expect("a job");
     match job.split(' ').collect::<Vec<_>>()[..] {
         ["cost"] => cost(),
         ["idle"] => idle(),

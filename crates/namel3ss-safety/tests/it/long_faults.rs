@@ -15,7 +15,7 @@ use namel3ss_safety::{
 };
 
 use crate::adapters::{open, read};
-use crate::children::this_binary;
+use crate::jobs::{helper, helper_path};
 use crate::life::fork;
 use crate::limits::slow_loses_nothing;
 use crate::outage::settle;
@@ -85,8 +85,8 @@ fn six_hundred_orphans_are_adopted_with_few_descriptors() {
     let job = format!("orphans {}", home.display());
     let child = Command::new("sh")
         .args(["-c", &format!("ulimit -n {DESCRIPTORS}; exec \"$0\" \"$@\"")])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "long_faults::child", "--nocapture", "--ignored", "--test-threads", "2"])
+        .arg(helper_path())
+        .arg("long_faults")
         .env(JOB, job)
         .output()
         .unwrap();
@@ -213,8 +213,7 @@ fn signal(child: &Child, name: &str) {
 fn stops_starts_and_stopped_processes_lose_nothing() {
     let place = Place::new();
     let home = place.home();
-    let mut child = this_binary("long_faults::child")
-        .arg("--ignored")
+    let mut child = helper("long_faults")
         .env(JOB, format!("races {}", home.display()))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -288,10 +287,8 @@ fn race(home: &Path) {
     writeln!(out, "logged {}", stats.total_logged).unwrap();
 }
 
-#[test]
-#[ignore = "the programs of the others"]
-fn child() {
-    let Ok(job) = std::env::var(JOB) else { return };
+pub(crate) fn child() {
+    let job = std::env::var(JOB).expect("a job");
     let (what, home) = job.split_once(' ').unwrap();
     match what {
         "orphans" => adopt_with_few_descriptors(Path::new(home)),

@@ -16,6 +16,7 @@ mod kills;
 mod recovery;
 mod autostart;
 mod support;
+mod jobs;
 mod contract;
 mod fan_out;
 mod fan_out_left;

@@ -270,7 +270,7 @@ fn nul_bytes_at_the_end_are_cut_off() {
 }
 
 fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/file-dataset-v1.0")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../fixtures/file-dataset-v1.0")
 }
 
 /// Datasets and sidecars as the first version wrote them, moved to another place and, as far as the

@@ -2,13 +2,13 @@
 //! where nobody does.
 
 use std::fmt;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tracing::field::{Field, Visit};
 use tracing::span;
 
+use crate::jobs::helper;
 use crate::support::{Dataset, Place, adds_up, builder, event};
 
 const CHILD: &str = "N3_SAFETY_TEST_NOTICES";
@@ -27,19 +27,15 @@ fn lose(pulls: bool) {
     }
 }
 
+pub(crate) fn child() {
+    lose(std::env::var(CHILD).expect("who pulls") == "pulls");
+}
+
 /// A gateway without a subscriber lost events, and nobody heard of it.
 #[test]
 fn what_is_critical_goes_to_stderr_where_nobody_reads_it() {
-    if let Ok(pulls) = std::env::var(CHILD) {
-        return lose(pulls == "pulls");
-    }
-    let name = "notices::what_is_critical_goes_to_stderr_where_nobody_reads_it";
     for (how, heard) in [("nobody", true), ("pulls", false)] {
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args([name, "--exact", "--nocapture"])
-            .env(CHILD, how)
-            .output()
-            .unwrap();
+        let child = helper("notices").env(CHILD, how).output().unwrap();
         assert!(child.status.success(), "{child:?}");
         let stderr = String::from_utf8_lossy(&child.stderr);
         let line = "namel3ss-safety: critical: 1 event was dropped: they could not be read";

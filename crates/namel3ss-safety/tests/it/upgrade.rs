@@ -21,7 +21,7 @@ const JOURNAL: JournalId = JournalId(*b"\x01\x99upgrade\x7f\x80one\0\0");
 const DESTINATIONS: [&str; 2] = ["file:///data/safety.jsonl", "file:///data/b.jsonl"];
 
 fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/upgrade-0.1")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../fixtures/upgrade-0.1")
 }
 
 /// A dataset that goes by the name which the fixture's files hold.

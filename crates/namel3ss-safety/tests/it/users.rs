@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use namel3ss_safety::{
@@ -15,6 +14,7 @@ use namel3ss_safety::{
 };
 
 use crate::adapters::{open, read};
+use crate::jobs::helper;
 use crate::support::{Place, adds_up, builder, event, until};
 
 /// A user that the password database does not know.
@@ -72,8 +72,7 @@ impl Two {
 
     /// Runs a part of this file in a process of its own, in which `NAMEL3SS_SAFETY_HOME` is `home`.
     fn part(&self, part: &str, home: &Path) {
-        let done = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "users::helper", "--nocapture"])
+        let done = helper("users")
             .env(PART, part)
             .env(FOLDER, self.place.folder.path())
             .env("NAMEL3SS_SAFETY_HOME", home)
@@ -102,10 +101,8 @@ fn server(folder: &Path) -> LoggerBuilder {
     builder(open(&dataset(folder))).home(folder.join("home")).no_fallback().buffer_size(50)
 }
 
-/// Does nothing unless it was started as a helper process.
-#[test]
-fn helper() {
-    let (Ok(part), Ok(folder)) = (std::env::var(PART), std::env::var(FOLDER)) else { return };
+pub(crate) fn child() {
+    let [part, folder] = [PART, FOLDER].map(|name| std::env::var(name).expect("a part"));
     let folder = Path::new(&folder);
     match part.as_str() {
         // The dataset's files are the other user's.

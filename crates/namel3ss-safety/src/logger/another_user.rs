@@ -59,12 +59,10 @@ impl Shared {
 
     /// Lets go of the journals that were left, once no worker is at a batch of theirs: whoever takes
     /// their locks then delivers what is in them.
-    ///
-    /// `own` is the branch whose worker calls this, with no batch of theirs.
-    pub(super) fn let_go_of_left(&self, own: Option<usize>) {
+    pub(super) fn let_go_of_left(&self) {
         let is_free = |branch: &Branch| {
             let leave = |worker: &mut MutexGuard<'_, Worker>| worker.leave_flight(self);
-            own == Some(branch.index) || branch.worker.try_lock().as_mut().map(leave).is_ok()
+            branch.worker.try_lock().as_mut().map(leave).is_ok()
         };
         let mut over = false;
         for lane in self.journals.leaving() {

@@ -164,7 +164,7 @@ fn deliver<'a>(
             stepped > Stepped::Behind
         });
         match soonest {
-            None | Some(Stepped::Settled | Stepped::Behind) => return behind,
+            None | Some(Stepped::Settled | Stepped::Behind) => break,
             Some(Stepped::Again) => {}
             Some(Stepped::Poll) => std::thread::sleep(POLL),
             Some(Stepped::Wait(wait)) => {
@@ -172,6 +172,12 @@ fn deliver<'a>(
             }
         }
     }
+    if !shared.has_keeper() {
+        // What it ends, now that no worker is held here.
+        drop(going);
+        shared.maintain(shared.config.clock.monotonic());
+    }
+    behind
 }
 
 impl Going<'_> {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::flush;
 use super::lane::{Lane, ROOM_POLL};
 use super::shared::Shared;
-use super::{flush, keeper};
 use crate::id::Seq;
 use crate::journal::{AppendError, DropReason};
 use crate::notice::Level;
@@ -293,20 +293,7 @@ impl Shared {
         self.wake_keeper();
         if !self.has_keeper() {
             self.start_missing();
-            self.lanes().for_each(|lane| self.keep_by_caller(lane));
-        }
-    }
-
-    /// Moves frames, and hands them over, on a caller's thread: without a keeper nobody else would
-    /// before the next turn or flush, and the journal would grow without a limit.
-    fn keep_by_caller(&self, lane: &Lane) {
-        if lane.journal.is_failing() {
-            return;
-        }
-        let _ = lane.journal.try_drain(lane.acked().next());
-        keeper::gate(self, lane);
-        if self.life.is_started() && lane.dispatch_due(true) {
-            self.call_workers();
+            self.maintain_by_caller();
         }
     }
 
@@ -316,7 +303,7 @@ impl Shared {
     fn look_now_and_then(&self, seq: Seq, payload: &[u8]) {
         let due = seq.0.is_multiple_of(LOOK_EVERY) || payload.len() >= LARGE_BYTES;
         if due && self.life.is_started() {
-            self.lanes().for_each(|lane| keeper::gate(self, lane));
+            self.lanes().for_each(|lane| self.gate(lane));
         }
     }
 

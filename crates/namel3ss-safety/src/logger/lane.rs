@@ -71,6 +71,8 @@ pub(super) struct Lane {
     pub(super) buffer_size: u64,
     pub(super) overflow: OverflowStrategy,
     voids: Mutex<Vec<Seq>>,
+    /// Why its frames could not be moved, when that was last tried.
+    pub(super) failure: Mutex<Option<String>>,
     /// Up to here what had not settled was lost with the memory that held it.
     lost: AtomicU64,
 }
@@ -126,6 +128,7 @@ impl Lane {
             buffer_size: config.buffer_size,
             overflow: config.overflow,
             voids: Mutex::default(),
+            failure: Mutex::default(),
             lost: AtomicU64::new(0),
         }
     }

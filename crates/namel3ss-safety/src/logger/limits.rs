@@ -3,6 +3,10 @@
 
 use std::time::Duration;
 
+use super::lane::{Gate, Lane};
+use super::shared::Shared;
+use crate::notice::Level;
+
 /// The wait of a call where the backlog reaches its limit.
 pub(super) const WAIT_AT_LIMIT: Duration = Duration::from_micros(50);
 /// The wait of a call where it reaches twice its limit; the longest there is.
@@ -48,6 +52,49 @@ impl Backlog {
         let share = (self.bytes - self.limit) as f64 / self.limit as f64;
         let growth = WAIT_MAX.as_secs_f64() / WAIT_AT_LIMIT.as_secs_f64();
         WAIT_AT_LIMIT.mul_f64(growth.powf(share.min(1.0)))
+    }
+}
+
+impl Shared {
+    /// Tells the lane whether its backlog is at its limit, unless somebody else does at this moment.
+    pub(super) fn gate(&self, lane: &Lane) {
+        let Some(gating) = lane.gating() else { return };
+        let config = &self.config;
+        let has_workers = config.threads && self.life.is_started();
+        let now = config.clock.monotonic();
+        let mut gate = Gate::default();
+        for branch in &self.branches {
+            let reader = branch.reader(lane);
+            let acked = reader.cursor.state().acked;
+            let backlog = Backlog {
+                bytes: lane.journal.bytes_from(acked.next()),
+                untaken: lane.journal.bytes_from(reader.cursor.front()),
+                limit: config.backlog_bytes_max,
+                delivering: has_workers && branch.is_delivering(now, config.adapter_timeout),
+            };
+            // The buffer is no backlog, however large: while nothing is handed over, it can be. What is
+            // behind a full buffer is one, though: on a busy machine nobody may come to hand it over.
+            let is_backlog = reader.dispatched() >= reader.cursor.front()
+                || lane.buffered() > config.buffer_size;
+            let at_limit = is_backlog && backlog.is_full();
+            gate.full |= at_limit;
+            gate.wait = gate.wait.max(backlog.wait());
+            if reader.set(at_limit, backlog.is_pressed()) && has_workers {
+                branch.call();
+            }
+        }
+        if gate.full && !lane.is_backlog_full() {
+            let behind = self.branches.iter().filter(|branch| branch.reader(lane).is_full());
+            let behind: Vec<&str> = behind.map(|branch| branch.sink.shown_name()).collect();
+            let text = format!(
+                "the backlog is at its limit of {} bytes: {} applies until the dataset has caught up: {}",
+                config.backlog_bytes_max,
+                config.overflow.as_str(),
+                behind.join(", ")
+            );
+            config.notices.say_rarely(Level::Warning, "backlog", "", text);
+        }
+        lane.set_gate(gating, gate);
     }
 }
 

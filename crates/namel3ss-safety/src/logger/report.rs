@@ -4,12 +4,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+use super::FlushReport;
 use super::branch::Branch;
 use super::choices::JournalKind;
 use super::lane::{Ground, Lane};
 use super::merged::{Merged, Sums};
 use super::shared::{Shared, lock};
-use super::{FlushReport, keeper};
 use crate::journal::DropReason;
 use crate::notice::{Level, REPEAT_EVERY};
 use crate::sink::secs;
@@ -139,7 +139,11 @@ impl Shared {
     /// For how long something has been pending without any progress.
     fn oldest_pending(&self, sinks: &[SinkStats]) -> Duration {
         let waits = self.branches.iter().zip(sinks).filter(|(_, sink)| sink.pending > 0);
-        let waits = waits.map(|(branch, _)| keeper::oldest_pending(self, branch));
+        // Zero while its worker is at it.
+        let waits = waits.map(|(branch, _)| match branch.worker.try_lock() {
+            Ok(worker) => self.config.clock.monotonic().saturating_sub(worker.last_progress()),
+            Err(_) => Duration::ZERO,
+        });
         waits.max().unwrap_or_default()
     }
 

@@ -1,10 +1,11 @@
 //! What the threads of one logger share: its lanes, its counters, and what a waiting `flush` wants
 //! to know.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::adopt::Adopting;
 use super::branch::{Branch, Progress};
@@ -54,11 +55,32 @@ pub(super) struct Shared {
     /// kept, when there is a new one.
     requests: AtomicU64,
     pub(super) threads: Threads,
+    /// Held by whoever maintains.
+    pub(super) maintenance: Mutex<Maintenance>,
     pub(super) said: Said,
     /// How many events were last said to be in memory only.
     pub(super) said_unkept: AtomicU64,
     /// Events of an earlier run turned out to be lost.
     pub(super) lost_of_others: AtomicBool,
+}
+
+/// What maintenance remembers.
+#[derive(Debug, Default)]
+pub(super) struct Maintenance {
+    pub(super) resume_due: Duration,
+    pub(super) check_due: Duration,
+    pub(super) sync_due: Duration,
+    /// By the places of the journals.
+    pub(super) watches: BTreeMap<usize, Watch>,
+}
+
+/// What maintenance remembers of a journal.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// Since when the buffer holds something.
+    pub(super) buffered_since: Option<Duration>,
+    /// It was said that the journal can't be written.
+    pub(super) failing: bool,
 }
 
 impl Shared {
@@ -80,6 +102,7 @@ impl Shared {
             urging: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             threads: Threads::default(),
+            maintenance: Mutex::default(),
             said: Said::default(),
             said_unkept: AtomicU64::new(0),
             lost_of_others: AtomicBool::new(false),

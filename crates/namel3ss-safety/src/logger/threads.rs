@@ -1,4 +1,9 @@
-//! The logger's threads, a keeper and a worker a sink: starting, waking, calling and ending them.
+//! The logger's threads: starting, waking, calling and ending them. One maintains the journals, one
+//! syncs them where power cuts count, and one a sink delivers.
+//!
+//! Maintenance polls, because waking a sleeping thread costs the caller of `log()` 12 to 20 µs: every
+//! millisecond while there is work, ever more seldom without. Only a full buffer that finds it in its
+//! deepest sleep wakes it.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,10 +14,11 @@ use std::time::{Duration, Instant};
 
 use super::branch::Branch;
 use super::flush::Counted;
-use super::keeper;
 use super::lane::{Ground, Lane};
+use super::maintenance::SYNC_EVERY;
 use super::shared::{Shared, lock};
 use super::worker::Worker;
+use crate::batch::Durability;
 use crate::notice::Level;
 use crate::process;
 
@@ -20,12 +26,22 @@ use crate::process;
 #[derive(Debug, Default)]
 pub(super) struct Threads {
     keeper: OnceLock<Thread>,
+    /// Where power cuts count.
+    syncer: OnceLock<Thread>,
     keeper_sleeps: AtomicBool,
     /// When missing threads were last tried, in nanoseconds.
     tried: AtomicU64,
+    #[cfg(test)]
+    no_maintenance: AtomicBool,
 }
 
 impl Threads {
+    /// From now on no thread is to be had for the maintenance.
+    #[cfg(test)]
+    pub(super) fn refuse_maintenance(&self) {
+        self.no_maintenance.store(true, Ordering::SeqCst);
+    }
+
     /// Whether missing threads may be tried again; they are, then.
     fn is_due(&self, now: Duration) -> bool {
         let now = (now.as_nanos() as u64).max(1);
@@ -69,6 +85,13 @@ const MISSING_EVERY: Duration = Duration::from_secs(1);
 const PAUSE_POLL: Duration = Duration::from_millis(1);
 /// How often whoever drops a logger looks how far what only memory has is delivered.
 const UNKEPT_POLL: Duration = Duration::from_millis(1);
+/// How often maintenance looks while there is work.
+const BUSY: Duration = Duration::from_millis(1);
+/// With fewer events than this in a turn it comes more seldom: each turn takes cache lines away from
+/// those who log, which at 1,000 events a second doubled what a call costs.
+const MOVED_BUSY: u64 = 64;
+/// Below 20 wake-ups a second.
+const IDLE: Duration = Duration::from_millis(60);
 /// How long the worker rests after a panic.
 const PANIC_WAIT: Duration = Duration::from_secs(1);
 
@@ -77,9 +100,21 @@ impl Shared {
         if self.threads.keeper.get().is_some() {
             return;
         }
+        #[cfg(test)]
+        if self.threads.no_maintenance.load(Ordering::SeqCst) {
+            return;
+        }
         let shared = self.clone();
-        let run = move || keeper::run(&shared);
+        let run = move || shared.run_maintenance();
         let thread = process::spawn("n3-safety-keeper", Some(KEEPER_STACK_BYTES), run);
+        if self.config.options.durability == Durability::Power {
+            let shared = self.clone();
+            let run = move || shared.run_syncs();
+            // Where there is none, maintenance waits for storage.
+            if let Ok(handle) = process::spawn("n3-safety-sync", Some(KEEPER_STACK_BYTES), run) {
+                let _ = self.threads.syncer.set(handle.thread().clone());
+            }
+        }
         match thread {
             Ok(handle) => {
                 let _ = self.threads.keeper.set(handle.thread().clone());
@@ -89,6 +124,55 @@ impl Shared {
                     "no thread for the journal: {error}; events are moved by those who log them"
                 );
                 self.config.notices.say_rarely(Level::Warning, "threads", "keeper", text);
+            }
+        }
+    }
+
+    /// The loop of the maintenance thread, until the logger closes.
+    fn run_maintenance(self: &Arc<Self>) {
+        let mut wait = BUSY;
+        loop {
+            self.start_missing();
+            let now = self.config.clock.monotonic();
+            let moved = catch_unwind(AssertUnwindSafe(|| self.maintain(now)));
+            let moved = moved.unwrap_or_else(|_| {
+                let text = "the maintenance of the journals panicked, and goes on";
+                self.config.notices.say(Level::Critical, "panic", text);
+                None
+            });
+            if self.closing.load(Ordering::SeqCst) {
+                return;
+            }
+            self.sync_when_due(now);
+            wait = if moved >= Some(MOVED_BUSY) { BUSY } else { (wait * 2).min(IDLE) };
+            let interval = self.config.flush_interval / 4;
+            let wait = wait.min(interval.max(BUSY));
+            let wait = wait.min(if self.is_unsynced() { SYNC_EVERY } else { IDLE });
+            self.keeper_sleep(wait, wait > 4 * BUSY, || self.has_maintenance());
+        }
+    }
+
+    /// Has storage synced where that is due: by its thread, or else by this one, for which nobody waits.
+    fn sync_when_due(&self, now: Duration) {
+        if !self.is_unsynced() || !self.takes_sync(now) {
+            return;
+        }
+        match self.threads.syncer.get() {
+            Some(syncer) => syncer.unpark(),
+            None => self.sync_journals(),
+        }
+    }
+
+    /// The loop of the thread that syncs, until the logger closes.
+    fn run_syncs(&self) {
+        loop {
+            std::thread::park();
+            if self.closing.load(Ordering::SeqCst) {
+                return;
+            }
+            if catch_unwind(AssertUnwindSafe(|| self.sync_journals())).is_err() {
+                let text = "the sync of the journals panicked, and goes on";
+                self.config.notices.say(Level::Critical, "panic", text);
             }
         }
     }
@@ -112,11 +196,10 @@ impl Shared {
         self.threads.keeper.get().is_some()
     }
 
-    /// Wakes the keeper, however it sleeps.
+    /// Wakes the threads that see to the journals, however they sleep.
     pub(super) fn unpark_keeper(&self) {
-        if let Some(keeper) = self.threads.keeper.get() {
-            keeper.unpark();
-        }
+        let threads = [&self.threads.keeper, &self.threads.syncer];
+        threads.iter().filter_map(|thread| thread.get()).for_each(Thread::unpark);
     }
 
     /// Sleeps, as the keeper, for up to `wait`, unless there is something to do already.
@@ -135,12 +218,6 @@ impl Shared {
     /// Calls the workers' threads.
     pub(super) fn call_workers(&self) {
         self.branches.iter().for_each(Branch::call);
-    }
-
-    /// Calls the workers' threads of the other branches.
-    pub(super) fn call_others(&self, branch: &Branch) {
-        let others = self.branches.iter().filter(|other| other.index != branch.index);
-        others.for_each(Branch::call);
     }
 
     /// One step of each worker's work, on this thread; how long to wait before the next one.
@@ -162,8 +239,18 @@ impl Shared {
         if self.paused.load(Ordering::SeqCst) {
             return Some(PAUSE_POLL);
         }
+        let urged = [&self.flushing, &self.urging].iter().any(|n| n.load(Ordering::SeqCst) > 0);
+        let maintains = urged || !self.has_keeper();
         let _here = DeliveringHere::new(self);
-        catch_unwind(AssertUnwindSafe(|| worker.turn(self, branch))).unwrap_or_else(|_| {
+        let now = self.config.clock.monotonic();
+        let turn = AssertUnwindSafe(|| {
+            let maintained = maintains && self.maintain(now).is_some();
+            let wait = worker.turn(self, branch, maintained);
+            let due = (worker.is_idle() && !self.has_keeper()).then(|| self.next_dispatch(now));
+            let due = due.flatten().map(|wait| wait.max(BUSY));
+            wait.into_iter().chain(due).min()
+        });
+        catch_unwind(turn).unwrap_or_else(|_| {
             let text = "the worker panicked; what it was doing stays in the journal";
             self.config.notices.say(Level::Critical, "panic", text);
             let request = self.requested();
@@ -187,6 +274,9 @@ impl Shared {
             } else {
                 self.turn_of(branch, &mut lock(&branch.worker))
             };
+            if !self.has_keeper() {
+                self.sync_when_due(self.config.clock.monotonic());
+            }
             let mut call = lock(&branch.call);
             let until = wait.map(|wait| Instant::now() + wait);
             while !call.work && !call.quit {
@@ -244,9 +334,11 @@ impl Shared {
     /// Starts the threads of a started logger that were not to be had when they were wanted; at most
     /// once a second, and not while somebody starts or stops it.
     pub(super) fn start_missing(self: &Arc<Self>) {
+        if !self.config.threads || !self.life.is_started() {
+            return;
+        }
         let Ok(_changing) = self.changing.try_lock() else { return };
-        let wanted = self.config.threads
-            && self.life.is_started()
+        let wanted = self.life.is_started()
             && !self.closing.load(Ordering::SeqCst)
             && self.threads.is_due(self.config.clock.monotonic());
         if !wanted {
@@ -290,7 +382,7 @@ impl Shared {
     pub(super) fn quit(self: &Arc<Self>, deadline: Instant) {
         self.deliver_unkept(deadline);
         self.closing.store(true, Ordering::SeqCst);
-        self.wake_keeper();
+        self.unpark_keeper();
         self.tell_workers_to_quit();
         self.wait_for_workers(Some(deadline));
     }

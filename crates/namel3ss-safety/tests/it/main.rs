@@ -42,6 +42,8 @@ mod users;
 mod host;
 #[cfg(unix)]
 mod healthy;
+#[cfg(unix)]
+mod maintenance;
 #[cfg(target_os = "linux")]
 mod descriptors;
 #[cfg(unix)]

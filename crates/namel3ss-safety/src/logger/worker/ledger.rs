@@ -134,7 +134,6 @@ pub(in crate::logger) fn settle_dropped(shared: &Shared, branch: &Branch, lane: 
         return;
     }
     Ledger::of_lane(shared, branch, lane).settle_through(Seq(front.0 - 1));
-    trim(shared, lane.journal.store(), || lane.readers.iter().map(|reader| &*reader.cursor));
 }
 
 /// Writes down what the overflow strategy took while a batch is on its way, once that lets a segment
@@ -152,7 +151,12 @@ pub(in crate::logger) fn save_dropped(shared: &Shared, branch: &Branch, lane: &L
     if store.can_trim(|from, last| first <= from && last < next && last >= known) {
         Ledger::of_lane(shared, branch, lane).save(|_| {});
     }
-    trim(shared, store, || lane.readers.iter().map(|reader| &*reader.cursor));
+}
+
+/// Removes the segments of a journal of this logger that no sink needs any more. Where power cuts count
+/// it waits for storage.
+pub(in crate::logger) fn trim_lane(shared: &Shared, lane: &Lane) {
+    trim(shared, lane.journal.store(), || lane.readers.iter().map(|reader| &*reader.cursor));
 }
 
 /// As [`save_dropped`], also of what lets no segment go: the process ends.

@@ -10,19 +10,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-mod keep;
 mod ledger;
 mod source;
 mod orphans;
 
-pub(super) use self::ledger::{save_all_dropped, save_dropped, settle_dropped};
+pub(super) use self::ledger::{save_all_dropped, save_dropped, settle_dropped, trim_lane};
 
 use self::ledger::{Ledger, trim};
 use self::source::{Source, read};
 use super::adopt::Share;
 use super::branch::Branch;
 use super::config::Config;
-use super::keeper;
 use super::lane::{Ground, Lane};
 use super::shared::{Shared, lock};
 use crate::adapter::Batching;
@@ -52,9 +50,6 @@ pub(super) struct Worker {
     more_orphans: bool,
     /// The last request that was seen.
     request: u64,
-    resume_due: Duration,
-    /// Where there is no keeper: since when the buffer of a journal holds something, by its place.
-    buffered_since: BTreeMap<usize, Duration>,
     /// Since when handed-over rows wait for more of them.
     gathering_since: Option<Duration>,
     /// When the last batch of an orphan was begun.
@@ -96,8 +91,6 @@ impl Worker {
             scan_due: Some(Duration::ZERO),
             more_orphans: false,
             request: 0,
-            resume_due: Duration::ZERO,
-            buffered_since: BTreeMap::new(),
             gathering_since: None,
             orphan_at: None,
             last_progress: config.clock.monotonic(),
@@ -120,14 +113,25 @@ impl Worker {
         self.last_progress
     }
 
-    /// Writes down what the overflow strategy took: as settled, unless a batch is on its way.
-    pub(super) fn settle_dropped(&self, shared: &Shared, branch: &Branch) {
-        let settle = if self.flight.is_none() { settle_dropped } else { save_dropped };
-        shared.lanes().for_each(|lane| settle(shared, branch, lane));
+    /// Between two steps: gives up a batch of a journal that is left to another user, and what it
+    /// reads there. The next run sends the batch as it is, under the same id.
+    pub(super) fn leave_flight(&mut self, shared: &Shared) {
+        self.places.retain(|index, _| shared.is_open(*index));
+        let is_left = |flight: &mut Flight| match flight.from {
+            Origin::Lane(index) => !shared.is_open(index),
+            Origin::Orphan => false,
+        };
+        self.flight.take_if(is_left);
     }
 
     /// Does one thing; says how long to wait before the next, or nothing if there is none.
-    pub(super) fn turn(&mut self, shared: &Arc<Shared>, branch: &Branch) -> Option<Duration> {
+    /// `maintained` says that the journals were looked after just before.
+    pub(super) fn turn(
+        &mut self,
+        shared: &Arc<Shared>,
+        branch: &Branch,
+        maintained: bool,
+    ) -> Option<Duration> {
         let now = shared.config.clock.monotonic();
         self.idle = false;
         let request = shared.requested();
@@ -136,9 +140,7 @@ impl Worker {
         if asked {
             self.scan_due = Some(Duration::ZERO);
         }
-        if !shared.has_keeper() {
-            self.keep(shared, branch, now);
-        }
+        self.leave_flight(shared);
         if let Some(mut flight) = self.flight.take() {
             let in_danger = matches!(flight.from, Origin::Lane(at) if shared.hurries(at));
             let hurries = in_danger && !flight.hurried;
@@ -161,7 +163,7 @@ impl Worker {
         if !shared.hurrying.load(Ordering::SeqCst) {
             self.scan(shared, branch, now);
         }
-        let next = self.next_batch(shared, branch, now);
+        let next = self.next_batch(shared, branch, now, maintained);
         branch.set_readable(next.is_ok());
         match next {
             Ok(Next::Batch(flight)) => {
@@ -170,7 +172,7 @@ impl Worker {
             }
             Ok(Next::Again) => Some(Duration::ZERO),
             Ok(Next::Gathering(wait)) => Some(wait),
-            Ok(Next::Nothing) => self.nothing(shared, branch, now),
+            Ok(Next::Nothing) => self.nothing(branch, now),
             Err(error) if shared.leave_refused(&error) => Some(Duration::ZERO),
             Err(error) => {
                 let text = format!("what is to be delivered is not to be had: {error}");
@@ -182,12 +184,7 @@ impl Worker {
         }
     }
 
-    fn nothing(
-        &mut self,
-        shared: &Arc<Shared>,
-        branch: &Branch,
-        now: Duration,
-    ) -> Option<Duration> {
+    fn nothing(&mut self, branch: &Branch, now: Duration) -> Option<Duration> {
         if let Some(replayed) = branch.sink.replay_next()
             && replayed.result.is_ok()
         {
@@ -195,12 +192,7 @@ impl Worker {
         }
         self.idle = true;
         self.last_progress = now;
-        let scan = self.next_scan(now);
-        let interval = shared.config.flush_interval;
-        let hand_over = self.buffered_since.values().map(|since| *since + interval);
-        let hand_over = hand_over.min().map(|due| due.saturating_sub(now));
-        let soonest = scan.into_iter().chain(hand_over).min();
-        soonest.map(|wait| wait.max(Duration::from_millis(1)))
+        self.next_scan(now).map(|wait| wait.max(Duration::from_millis(1)))
     }
 
     /// One step of a batch on its way.
@@ -271,10 +263,9 @@ impl Worker {
                 self.last_progress = config.clock.monotonic();
                 branch.batch_settled();
                 if let Some(lane) = lane {
-                    let cursors = || lane.readers.iter().map(|reader| &*reader.cursor);
-                    trim(shared, lane.journal.store(), cursors);
+                    trim_lane(shared, lane);
                     // Those who are held up go on as soon as they may.
-                    keeper::gate(shared, lane);
+                    shared.gate(lane);
                 } else if let Some(Share { orphan, .. }) = self.orphans.front() {
                     trim(shared, &orphan.store, || orphan.cursors());
                 }
@@ -301,6 +292,7 @@ impl Worker {
         shared: &Arc<Shared>,
         branch: &Branch,
         now: Duration,
+        maintained: bool,
     ) -> io::Result<Next> {
         let batching = branch.sink.batching();
         let flushing = shared.flushing.load(Ordering::SeqCst) > 0;
@@ -356,9 +348,8 @@ impl Worker {
             self.count_recovering(branch);
             return Ok(self.flight.take().map_or(Next::Again, Next::Batch));
         }
-        self.places.retain(|index, _| shared.is_open(*index));
         for lane in shared.lanes() {
-            match self.next_of_lane(shared, branch, lane, &batching, now)? {
+            match self.next_of_lane(shared, branch, lane, &batching, (now, maintained))? {
                 Some(Next::Gathering(wait)) => {
                     return Ok(Next::Gathering(held.map_or(wait, |held| held.min(wait))));
                 }
@@ -375,34 +366,24 @@ impl Worker {
         branch: &Branch,
         lane: &Lane,
         batching: &Batching,
-        now: Duration,
+        (now, maintained): (Duration, bool),
     ) -> io::Result<Option<Next>> {
         let reader = branch.reader(lane);
         let flushing = shared.flushing.load(Ordering::SeqCst) > 0;
         let urged = flushing || shared.urging.load(Ordering::SeqCst) > 0;
-        if urged || !shared.has_keeper() {
-            // Nobody else may be there to do it.
-            settle_dropped(shared, branch, lane);
-            if let Some(Err(error)) = lane.journal.try_drain(lane.acked().next())
-                && lane.journal.drained() < reader.cursor.front()
-            {
-                return Err(error);
-            }
-            if flushing {
-                keeper::hand_by_worker(shared, branch, lane);
-            }
-        }
         settle_dropped(shared, branch, lane);
         // Nothing more comes to it.
         let closed = lane.journal.is_closed();
-        let mut upto = reader.dispatched().min(lane.journal.drained());
-        if closed && upto < reader.cursor.front() && (flushing || shared.life.is_started()) {
-            let _ = lane.journal.try_drain(lane.acked().next());
-            keeper::hand_by_worker(shared, branch, lane);
-            upto = reader.dispatched().min(lane.journal.drained());
-        }
+        let drained = lane.journal.drained();
+        let upto = reader.dispatched().min(drained);
         let front = reader.cursor.front();
         if upto < front {
+            if maintained && drained < front && front <= lane.journal.last() {
+                // Whoever waits for it hears why.
+                if let Some(failure) = &*lock(&lane.failure) {
+                    return Err(io::Error::other(failure.clone()));
+                }
+            }
             if !closed {
                 self.gathering_since = None;
             } else if upto < lane.journal.last() && !lane.journal.is_failing() {

@@ -17,6 +17,9 @@ mod adapter;
 mod sink;
 mod journal;
 mod logger;
+mod waiting;
+mod bound;
+mod collected;
 mod home;
 mod register;
 mod nearest;
@@ -34,12 +37,15 @@ pub mod conformance;
 pub mod internal;
 
 pub use adapter::{
-    AdapterError, AdapterRegistry, Batching, CsvAdapter, DatasetAdapter, Delivery, Failure,
-    JsonAdapter, MemoryAdapter, PerProcess, ReadError, ReadRow, Registry, StoredRow,
+    AdapterError, AdapterRegistry, AdapterTask, AsyncAdapter, AsyncDatasetAdapter, Batching,
+    CsvAdapter, DatasetAdapter, Delivery, Failure, JsonAdapter, MemoryAdapter, PerProcess,
+    ReadError, ReadRow, Registry, StoredRow,
 };
 pub use batch::{Batch, Durability, Row, RowBuffer};
+pub use bound::{BoundLogger, EventDefaults};
 pub use clock::{ParseTimestampError, Timestamp};
 pub use codec::{ArrayRef, Categories, EventRef, ObjectRef, ValueRef};
+pub use collected::Collected;
 pub use event::{Direction, FIELDS, NotAnObject, SafetyAction, SafetyEvent, Severity, UnknownWord};
 pub use id::{BatchId, EventId, JournalId, ParseIdError, Seq};
 pub use journal::{DropReason, JournalError};

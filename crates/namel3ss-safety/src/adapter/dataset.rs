@@ -23,6 +23,15 @@ pub trait DatasetAdapter: Send + Sync {
     /// Says why, so that the sink can decide: see [`Failure`].
     fn insert(&self, batch: &Batch<'_>) -> Result<(), AdapterError>;
 
+    /// As [`insert`](Self::insert), of an adapter that can end a call which takes longer.
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert).
+    #[doc(hidden)]
+    fn insert_within(&self, batch: &Batch<'_>, _timeout: Duration) -> Result<(), AdapterError> {
+        self.insert(batch)
+    }
+
     /// Makes what must be there before the first row, such as the folder of a file. Whoever makes the
     /// adapter for a user calls it, so that a wrong path shows at once; without it the first insert
     /// does so. What vanishes later is not made again.

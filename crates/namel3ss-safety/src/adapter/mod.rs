@@ -8,6 +8,7 @@ mod read;
 mod memory;
 mod disk;
 mod per_process;
+mod asynchronous;
 mod delivered;
 mod ledger;
 mod tail;
@@ -17,6 +18,8 @@ mod compare;
 pub mod csv;
 pub mod json;
 
+pub(crate) use self::asynchronous::DroppedApart;
+pub use self::asynchronous::{AdapterTask, AsyncAdapter, AsyncDatasetAdapter};
 pub use self::csv::CsvAdapter;
 pub use self::dataset::{Batching, DatasetAdapter, Delivery};
 pub use self::disk::{make_folder, real_path};

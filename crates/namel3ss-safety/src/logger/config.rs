@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::SafetyEventLogger;
 use super::choices::{ConfigError, JournalKind};
 use super::datasets::{add_further, check_dataset};
-use crate::adapter::{AdapterRegistry, DatasetAdapter, Registry};
+use crate::adapter::{AdapterRegistry, DatasetAdapter, DroppedApart, Registry};
 use crate::batch::Durability;
 use crate::clock::{Clock, SystemClock};
 use crate::journal;
@@ -237,6 +237,7 @@ impl LoggerBuilder {
     /// ```
     #[must_use]
     pub fn dataset(mut self, adapter: Arc<dyn DatasetAdapter>) -> Self {
+        let adapter: Arc<dyn DatasetAdapter> = Arc::new(DroppedApart(Some(adapter)));
         if self.first.is_none() {
             self.first = Some(adapter);
         } else {
@@ -343,7 +344,8 @@ impl LoggerBuilder {
 
     /// How long a destination counts as delivering while it is at one batch, and how long a call of its
     /// adapter may take; default 60 s. At the limit of the backlog the overflow strategy applies to one
-    /// that is later than that. A call that takes longer is not ended, and no other is made beside it:
+    /// that is later than that. A call that takes longer is ended where the
+    /// adapter is an [`AsyncAdapter`](crate::AsyncAdapter); any other is not ended, and no other is made beside it:
     /// it is reported once, named by [`FlushReport::error`](super::FlushReport::error), and makes
     /// [`Stats::healthy`](crate::Stats::healthy) false until it returns.
     #[must_use]
@@ -502,6 +504,7 @@ impl LoggerBuilder {
         });
         let mut sinks = vec![sink];
         add_further(&mut sinks, self.further)?;
+        sinks.iter().for_each(|sink| sink.set_call_timeout(self.adapter_timeout));
         let config = Config {
             dataset,
             buffer_size,

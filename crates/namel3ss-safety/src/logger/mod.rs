@@ -422,3 +422,19 @@ fn never_refused() -> Logged {
     debug_assert!(false, "only callers that may not wait are refused");
     Logged::Dropped(DropReason::JournalFull)
 }
+
+impl FlushReport {
+    /// Of a wait for which no thread was to be had.
+    pub(crate) fn without_thread(stats: &Stats, error: &std::io::Error) -> Self {
+        let behind = stats.sinks.iter().filter(|sink| sink.pending + sink.recovering > 0);
+        Self {
+            complete: false,
+            pending: stats.pending + stats.recovering,
+            behind: behind.map(|sink| sink.name.clone()).collect(),
+            flushed: 0,
+            fallback: 0,
+            dropped: 0,
+            error: Some(format!("start a thread to wait in: {error}")),
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! How a sink is made.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -111,6 +111,7 @@ impl SinkBuilder {
             notices: self.notices,
             breaker: Breaker::default(),
             calls: Calls::default(),
+            call_timeout_nanos: AtomicU64::new(CALL_TIMEOUT_NANOS_DEFAULT),
             failing: AtomicBool::new(false),
             missing: AtomicBool::new(false),
             counters: Counters::default(),
@@ -125,6 +126,9 @@ impl SinkBuilder {
         sink
     }
 }
+
+/// 60 s, as a logger's `adapter_timeout`.
+const CALL_TIMEOUT_NANOS_DEFAULT: u64 = 60_000_000_000;
 
 impl SafetyEventSink {
     /// Starts from the defaults.
@@ -148,6 +152,7 @@ impl SafetyEventSink {
             name: self.name.clone(),
             shown_name: self.shown_name.clone(),
             fallback: self.fallback.as_ref().map(Fallback::after_fork),
+            call_timeout_nanos: AtomicU64::new(self.call_timeout_nanos.load(Ordering::Relaxed)),
             ..sink
         }
     }

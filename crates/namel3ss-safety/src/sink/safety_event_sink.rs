@@ -54,6 +54,8 @@ pub struct SafetyEventSink {
     pub(super) notices: Arc<Notices>,
     pub(super) breaker: Breaker,
     pub(super) calls: Calls,
+    /// How long a call may take that can be ended.
+    pub(super) call_timeout_nanos: AtomicU64,
     /// The last attempts have failed: the first one, and its first retry at least.
     pub(super) failing: AtomicBool,
     /// No adapter was registered when one was last needed; said once.

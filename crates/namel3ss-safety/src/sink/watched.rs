@@ -1,5 +1,6 @@
 //! An adapter whose calls are kept in mind.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::attempt::Failed;
@@ -23,6 +24,16 @@ impl SafetyEventSink {
     /// How long the longest of the adapter's calls that have not returned has run.
     pub(crate) fn longest_call(&self) -> Option<Duration> {
         self.calls.longest(self.clock.monotonic())
+    }
+
+    fn call_timeout(&self) -> Duration {
+        Duration::from_nanos(self.call_timeout_nanos.load(Ordering::Relaxed))
+    }
+
+    /// How long a call of an adapter may take that can be ended.
+    pub(crate) fn set_call_timeout(&self, timeout: Duration) {
+        let nanos = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        self.call_timeout_nanos.store(nanos, Ordering::Relaxed);
     }
 
     /// Whether a call of the adapter has run longer than `timeout`.
@@ -75,7 +86,7 @@ pub(super) struct Watched<'a> {
 impl DatasetAdapter for Watched<'_> {
     fn insert(&self, batch: &Batch<'_>) -> Result<(), AdapterError> {
         let _calling = Calling::begin(self.sink);
-        self.adapter.insert(batch)
+        self.adapter.insert_within(batch, self.sink.call_timeout())
     }
 
     fn identity(&self) -> String {

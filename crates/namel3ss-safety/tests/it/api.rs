@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use namel3ss_safety::{
-    AdapterError, AdapterRegistry, Batch, DatasetAdapter, Delivery, JournalKind, MemoryAdapter,
-    SafetyEvent, SafetyEventLogger,
+    AdapterError, AdapterRegistry, Batch, DatasetAdapter, Delivery, EventDefaults, JournalKind,
+    MemoryAdapter, SafetyEvent, SafetyEventLogger,
 };
 
 const SOON: Option<Duration> = Some(Duration::from_secs(20));
@@ -87,4 +87,33 @@ fn stats_and_events_are_data() {
     let json = serde_json::to_value(&event).unwrap();
     assert_eq!(json["latency_ms"], "Infinity");
     assert_eq!(SafetyEvent::from_json(json).unwrap(), event);
+}
+
+#[test]
+fn what_is_bound_fills_only_what_an_event_leaves_open() {
+    let (logger, collected) = SafetyEventLogger::collecting();
+    let entries = |value: serde_json::Value| value.as_object().cloned().unwrap();
+    let outer = logger.bind(EventDefaults {
+        app_name: Some("outer".into()),
+        trace_id: Some("outer".into()),
+        metadata: entries(serde_json::json!({"model": "outer", "region": "outer"})),
+        ..EventDefaults::default()
+    });
+    let inner = outer.bind(EventDefaults {
+        trace_id: Some("inner".into()),
+        metadata: entries(serde_json::json!({"region": "inner"})),
+        ..EventDefaults::default()
+    });
+    let event = SafetyEvent { app_name: Some("own".into()), ..SafetyEvent::alert("toxicity") };
+    let metadata = entries(serde_json::json!({"model": "own"}));
+    inner.log(&SafetyEvent { metadata, ..event.clone() });
+    assert!(inner.try_log(&SafetyEvent::allow("toxicity")).is_some());
+    logger.log(&event);
+    let events = collected.events();
+    assert_eq!(events[0].app_name.as_deref(), Some("own"));
+    assert_eq!(events[0].trace_id.as_deref(), Some("inner"));
+    let expected = serde_json::json!({"model": "own", "region": "inner"});
+    assert_eq!(serde_json::Value::Object(events[0].metadata.clone()), expected);
+    assert_eq!(events[1].app_name.as_deref(), Some("outer"));
+    assert_eq!(events[2], event, "the logger itself fills in nothing");
 }

@@ -2,6 +2,7 @@
 
 mod adapters;
 mod api;
+mod asynchronous;
 mod backlog;
 mod brake;
 mod children;

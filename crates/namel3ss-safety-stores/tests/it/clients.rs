@@ -43,7 +43,7 @@ fn reads_back(kind: &str, packages: &[&str], url: &str, place: &str, table: &str
     for url in [url, &format!("file://{lines}")] {
         open(url).expect("a URL").insert(&rows.batch()).expect("stored");
     }
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/clients.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/it/clients.py");
     let done = Command::new(python_with(packages))
         .args([script, kind, place, table, &lines])
         .output()

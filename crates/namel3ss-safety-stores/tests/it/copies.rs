@@ -6,11 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::jobs::helper;
 use namel3ss_safety::conformance::plain_event;
 use namel3ss_safety::internal::journal::media::DiskFolder;
 use namel3ss_safety::internal::journal::{Journal, Options};
@@ -85,8 +86,7 @@ fn leave(home: &Path, url: &str, id: JournalId, copy: u64) {
 /// Has a process deliver what is left in a home, and die when a batch has been stored for the
 /// `kill_at`th time; whether it came to its end.
 fn deliver(home: &Path, url: &str, kill_at: u64) -> bool {
-    let status = Command::new(std::env::current_exe().expect("this binary has a path"))
-        .args(["--exact", "copies::life", "--nocapture", "--test-threads", "1"])
+    let status = helper("copies")
         .env(JOB, format!("{}\n{url}\n{kill_at}", home.display()))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -96,9 +96,8 @@ fn deliver(home: &Path, url: &str, kill_at: u64) -> bool {
     status.success()
 }
 
-#[test]
-fn life() {
-    let Ok(job) = std::env::var(JOB) else { return };
+pub(crate) fn life() {
+    let job = std::env::var(JOB).expect("a job");
     let words: Vec<&str> = job.lines().collect();
     let registry = AdapterRegistry::default();
     let adapter = Killed {

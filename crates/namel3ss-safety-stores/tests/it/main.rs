@@ -5,6 +5,7 @@ mod read;
 mod copies;
 #[cfg(all(target_os = "linux", feature = "delta", feature = "postgres", feature = "mysql"))]
 mod copies_cost;
+mod jobs;
 mod sqlite;
 mod sqlite_others;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]

@@ -22,6 +22,7 @@ use namel3ss_safety::{
 };
 use namel3ss_safety_stores::{objects, open};
 
+use crate::jobs::helper_path;
 use crate::sqlite::all;
 
 const JOB: &str = "N3_SAFETY_TEST_MEMORY";
@@ -116,10 +117,8 @@ fn logger(kind: Kind, home: &Path) -> SafetyEventLogger {
 }
 
 /// The application. Its own memory is small, and the same with and without a logger.
-#[test]
-#[ignore = "a part of the tests below, which run it under a limit"]
-fn app() {
-    let Ok(job) = std::env::var(JOB) else { return };
+pub(crate) fn app() {
+    let job = std::env::var(JOB).expect("a job");
     let (kind, home) = job.split_once(' ').expect("two words");
     let (kind, home) = (Kind::of(kind), PathBuf::from(home));
     let logger = (kind != Kind::Without).then(|| logger(kind, &home));
@@ -159,13 +158,12 @@ fn app() {
 }
 
 /// Runs one of these applications with so much memory.
-fn limited(test: &str, name: &str, job: &str, mb: u64) -> Output {
-    let binary = std::env::current_exe().expect("it runs");
+fn limited(part: &str, name: &str, job: &str, mb: u64) -> Output {
     let command = format!("ulimit -c 0; ulimit -v {}; exec \"$0\" \"$@\"", mb << 10);
     Command::new("sh")
         .args(["-c", &command])
-        .arg(binary)
-        .args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"])
+        .arg(helper_path())
+        .arg(part)
         .env(name, job)
         // It takes more memory than there is.
         .env_remove("RUST_BACKTRACE")
@@ -251,11 +249,8 @@ fn an_application_is_not_ended_at_any_limit() {
 
 /// An application that has no memory while its logger starts, and some later. Its logger had no
 /// threads for ever, and delivered only where somebody asked.
-#[test]
-#[ignore = "a part of the test below, which runs it under a limit"]
-fn late() {
-    let Ok(home) = std::env::var(LATE) else { return };
-    let home = PathBuf::from(home);
+pub(crate) fn late() {
+    let home = PathBuf::from(std::env::var(LATE).expect("a home"));
     let mut ballast: Vec<Vec<u8>> = Vec::with_capacity(1 << 10);
     // Too little is left for a thread's stack.
     while memory::has(BALLAST_BYTES) {

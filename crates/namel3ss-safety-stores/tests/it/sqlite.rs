@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
+use crate::jobs::{helper, helper_path};
 use namel3ss_safety::ReadRow;
 use namel3ss_safety::conformance::{Subject, buffer, copies, plain_event, run};
 use namel3ss_safety::{
@@ -217,12 +218,12 @@ fn start_as_another_user(path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
     use std::os::unix::process::CommandExt as _;
     let is_root = rustix::process::geteuid().is_root();
-    // The test program itself may be where another user can't read it.
+    // The helper may be where another user can't read it.
     let program = path.parent().unwrap().with_file_name("test");
-    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    std::fs::copy(helper_path(), &program).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new(program);
-    command.args(["--exact", "sqlite::reads_and_fails_to_write", "--nocapture"]);
+    command.arg("sqlite::reads_and_fails_to_write");
     command.env(JOB, path).current_dir("/").stdout(Stdio::null());
     if is_root {
         command.uid(65_534).gid(65_534);
@@ -231,9 +232,8 @@ fn start_as_another_user(path: &Path) {
 }
 
 #[cfg(unix)]
-#[test]
-fn reads_and_fails_to_write() {
-    let Ok(job) = std::env::var(JOB) else { return };
+pub(crate) fn reads_and_fails_to_write() {
+    let job = std::env::var(JOB).expect("a job");
     let path = Path::new(&job);
     let error = read(path, &Table::default(), Filter::default()).unwrap_err().to_string();
     assert!(error.contains("may not write to the folder"), "{error}");
@@ -412,17 +412,15 @@ fn links_are_refused_and_a_new_database_is_its_owners_alone() {
 
 fn start(path: &Path, journals: &[JournalId]) -> Child {
     let ids: Vec<String> = journals.iter().map(ToString::to_string).collect();
-    Command::new(std::env::current_exe().expect("this binary has a path"))
-        .args(["--exact", "sqlite::child", "--nocapture"])
+    helper("sqlite")
         .env(JOB, format!("{}\n{}", path.display(), ids.join(",")))
         .stdout(Stdio::null())
         .spawn()
         .expect("a child process starts")
 }
 
-#[test]
-fn child() {
-    let Ok(job) = std::env::var(JOB) else { return };
+pub(crate) fn child() {
+    let job = std::env::var(JOB).expect("a job");
     let (path, ids) = job.split_once('\n').expect("two lines");
     let adapter = Arc::new(adapter(&PathBuf::from(path)));
     std::thread::scope(|scope| {

@@ -3,10 +3,11 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::jobs::helper;
 use namel3ss_safety::conformance::{buffer, plain_event};
 use namel3ss_safety::{DatasetAdapter, JournalId, RowBuffer, SafetyEvent};
 use namel3ss_safety_stores::{SqliteAdapter, Table};
@@ -47,12 +48,7 @@ fn descriptors(path: &Path) -> Vec<PathBuf> {
 }
 
 fn run_child(name: &str, job: &str) -> std::process::Child {
-    Command::new(std::env::current_exe().expect("this binary has a path"))
-        .args(["--exact", name, "--nocapture"])
-        .env(JOB, job)
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("a child process starts")
+    helper(name).env(JOB, job).stdout(Stdio::null()).spawn().expect("a child process starts")
 }
 
 /// Another copy that opened and closed the database took our locks away, removed the log, and rows
@@ -98,9 +94,8 @@ fn the_app_s_locks_hold_whatever_we_close() {
 }
 
 /// In another process: fails where it could lock the whole file.
-#[test]
-fn locks_all() {
-    let Ok(job) = std::env::var(JOB) else { return };
+pub(crate) fn locks_all() {
+    let job = std::env::var(JOB).expect("a job");
     assert!(is_locked(&opened(Path::new(&job))));
 }
 
@@ -191,9 +186,8 @@ fn the_app_s_own_connections_of_the_same_sqlite_go_on() {
 }
 
 /// In another process, with a SQLite that locks as it always does.
-#[test]
-fn writes_orders() {
-    let Ok(job) = std::env::var(JOB) else { return };
+pub(crate) fn writes_orders() {
+    let job = std::env::var(JOB).expect("a job");
     for n in 0..OTHERS {
         let connection = Connection::open(&job).expect("a database");
         connection.busy_timeout(Duration::from_secs(30)).expect("a limit");

@@ -5,13 +5,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use namel3ss_safety::conformance::plain_event;
 use namel3ss_safety::{AdapterRegistry, Logged, SafetyEventLogger};
 use namel3ss_safety_stores::open;
 
+use crate::jobs::helper;
 use crate::servers::{TestServer, all, fresh_table};
 
 /// A user that the password database does not know.
@@ -39,11 +39,9 @@ fn log(logger: &SafetyEventLogger, from: u64, events: u64) {
     }
 }
 
-/// Does nothing unless it was started as a helper process.
-#[test]
-fn helper() {
+pub(crate) fn child() {
     let told = TOLD.map(|name| std::env::var(format!("N3_SAFETY_TEST_USER_{name}")));
-    let [Ok(part), Ok(url), Ok(home), Ok(events)] = told else { return };
+    let [part, url, home, events] = told.map(|value| value.expect("all of them"));
     let (home, events) = (Path::new(&home), events.parse::<u64>().unwrap());
     match part.as_str() {
         // What it makes of the dataset is the new user's.
@@ -88,8 +86,7 @@ fn check(url: impl Fn(&Path) -> String, events: u64, ids: impl Fn(&str) -> Vec<S
     for part in ["first life", "server"] {
         let values = [part, &url, home.to_str().unwrap(), &events.to_string()];
         let told = TOLD.map(|name| format!("N3_SAFETY_TEST_USER_{name}"));
-        let done = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "users::helper", "--nocapture"])
+        let done = helper("users")
             .envs(told.into_iter().zip(values))
             .env("NAMEL3SS_SAFETY_HOME", theirs.join("journals"))
             .output()

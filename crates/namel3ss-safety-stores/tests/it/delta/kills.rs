@@ -1,22 +1,22 @@
 //! Several writers at once, killed in the middle and started again: every row is there once.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use namel3ss_safety::{AdapterError, Failure, JournalId};
 use namel3ss_safety_stores::open;
 
 use super::support::{all, s3, with_table};
+use crate::jobs::helper;
 use crate::objects::server::Server;
 use crate::objects::support::rows;
 
 const JOB: &str = "N3_SAFETY_DELTA_JOB";
 const WRITERS: usize = 4;
 
-/// Not a test by itself: the process that is killed. It sends so many batches of ten rows.
-#[test]
-fn child() {
-    let Ok(job) = std::env::var(JOB) else { return };
+/// The process that is killed. It sends so many batches of ten rows.
+pub(crate) fn child() {
+    let job = std::env::var(JOB).expect("a job");
     let mut words = job.split('\n');
     let mut word = || words.next().expect("three lines");
     let (url, journal, batches) = (word(), word().parse().expect("an id"), word().parse());
@@ -32,8 +32,7 @@ fn child() {
 }
 
 fn start(url: &str, journal: JournalId, batches: u64) -> Child {
-    Command::new(std::env::current_exe().expect("this binary has a path"))
-        .args(["--exact", "delta::kills::child"])
+    helper("delta::kills")
         .env(JOB, format!("{url}\n{journal}\n{batches}"))
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -5,4 +5,4 @@ mod table;
 mod torn;
 mod others;
 mod reading;
-mod kills;
+pub(crate) mod kills;

@@ -16,7 +16,7 @@ fn python() -> String {
 }
 
 fn run(script: &str, arguments: &[&str]) -> String {
-    let script = format!("{}/tests/it/delta/{script}", env!("CARGO_MANIFEST_DIR"));
+    let script = format!("{}/it/delta/{script}", env!("CARGO_MANIFEST_DIR"));
     let done = Command::new(python()).arg(script).args(arguments).output().expect("Python runs");
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(done.status.success(), "{said}{}", String::from_utf8_lossy(&done.stderr));

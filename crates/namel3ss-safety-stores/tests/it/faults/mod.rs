@@ -10,11 +10,12 @@ use std::collections::HashSet;
 use std::fmt;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::jobs::helper;
 use namel3ss_safety::ReadRow;
 use namel3ss_safety::{AdapterRegistry, Logged, SafetyEvent, SafetyEventLogger};
 use namel3ss_safety_stores::open;
@@ -187,9 +188,7 @@ struct Life(Child);
 
 impl Life {
     fn start(home: &Path, url: &str, number: u64) -> Self {
-        let binary = std::env::current_exe().expect("this binary has a path");
-        let child = Command::new(binary)
-            .args(["--exact", "faults::life", "--nocapture"])
+        let child = helper("faults")
             .env(JOB, format!("{}\n{url}\n{number}", home.display()))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -223,10 +222,9 @@ fn logger(home: &Path, url: &str) -> SafetyEventLogger {
     logger
 }
 
-/// Not a test by itself: a process that is killed, sooner or later.
-#[test]
-fn life() {
-    let Ok(job) = std::env::var(JOB) else { return };
+/// A process that is killed, sooner or later.
+pub(crate) fn life() {
+    let job = std::env::var(JOB).expect("a job");
     let [home, url, number] = job.split('\n').collect::<Vec<_>>()[..] else {
         panic!("three lines")
     };

@@ -1,6 +1,6 @@
 //! Whatever is killed in the middle, and whoever sends a batch again: every row is there once.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use namel3ss_safety_stores::{ObjectStoreAdapter, open};
 
 use super::server::Server;
 use super::support::{all, rows, seqs};
+use crate::jobs::helper;
 
 const JOB: &str = "N3_SAFETY_OBJECTS_JOB";
 const BATCHES: u64 = 40;
@@ -20,10 +21,9 @@ fn send(url: &str, journal: JournalId) {
     }
 }
 
-/// Not a test by itself: the process that is killed.
-#[test]
-fn child() {
-    let Ok(job) = std::env::var(JOB) else { return };
+/// The process that is killed.
+pub(crate) fn child() {
+    let job = std::env::var(JOB).expect("a job");
     let (url, journal) = job.split_once('\n').expect("two lines");
     send(url, journal.parse().expect("a journal id"));
 }
@@ -31,8 +31,7 @@ fn child() {
 fn killed_again_and_again(url: &str) {
     let journal = JournalId::generate();
     for millis in [20_u64, 45, 80, 120, 30, 200] {
-        let mut child = Command::new(std::env::current_exe().expect("this binary has a path"))
-            .args(["--exact", "objects::kills::child"])
+        let mut child = helper("objects::kills")
             .env(JOB, format!("{url}\n{journal}"))
             .stdout(Stdio::null())
             .stderr(Stdio::null())

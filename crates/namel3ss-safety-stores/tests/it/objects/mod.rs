@@ -11,10 +11,10 @@ pub(crate) mod stores;
 #[cfg(all(feature = "object", feature = "parquet"))]
 mod answers;
 #[cfg(all(feature = "object", feature = "parquet"))]
-mod kills;
+pub(crate) mod kills;
 #[cfg(all(feature = "object", feature = "parquet"))]
 mod readers;
 #[cfg(all(feature = "object", feature = "parquet"))]
 mod reading;
 #[cfg(all(unix, feature = "object", feature = "parquet"))]
-mod compact;
+pub(crate) mod compact;

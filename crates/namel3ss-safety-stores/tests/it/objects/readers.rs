@@ -48,7 +48,7 @@ fn pyarrow_polars_duckdb_and_pandas_read_every_row_as_it_was() {
     let micros: Vec<String> =
         extremes.iter().map(|event| event.timestamp.micros().to_string()).collect();
     let python = python_with(&["duckdb", "pandas", "polars", "pyarrow", "pytz"]);
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/objects/read_back.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/it/objects/read_back.py");
     let folders = [path("parquet"), path("jsonl"), path("extremes"), micros.join(",")];
     let said = run(&python, &[&[script], &folders.each_ref().map(String::as_str)[..]].concat());
     assert!(said.starts_with(&format!("read back {} rows", events.len())), "{said}");
@@ -107,7 +107,7 @@ fn reads_back(url: &str, client: &[&str], packages: &[&str]) {
     for url in [url, &format!("file://{lines}/?format=jsonl")] {
         open(url).expect("a URL").insert(&rows.batch()).expect("stored");
     }
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/objects/clouds.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/it/objects/clouds.py");
     let arguments = [&[script], client, &[lines.as_str()]].concat();
     let said = run(&python_with(packages), &arguments);
     assert!(said.starts_with(&format!("read back {} rows", events.len())), "{said}");

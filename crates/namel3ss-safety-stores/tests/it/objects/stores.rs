@@ -11,6 +11,7 @@ use namel3ss_safety_stores::{ObjectStoreAdapter, open};
 use super::server::Server;
 use super::support::{conforms, rows, seqs};
 use super::xml_store::{Honours, XmlStore};
+use crate::jobs::helper;
 
 pub(crate) fn s3(port: u16, place: &str) -> String {
     let with = if place.contains('?') { '&' } else { '?' };
@@ -120,8 +121,7 @@ fn s3_says_what_is_wrong_and_repeats_no_secret() {
 
 /// What a process with these variables and no others says in [`child`]. Variables are a process's own.
 pub(super) fn said_with(url: &str, variables: &[(&str, &str)]) -> String {
-    let done = std::process::Command::new(std::env::current_exe().expect("this binary has a path"))
-        .args(["--exact", "objects::stores::child", "--nocapture"])
+    let done = helper("objects::stores")
         .env(JOB, url)
         .envs(variables.iter().copied())
         .output()
@@ -219,10 +219,8 @@ fn the_usual_variables_name_the_proxy() {
 
 const JOB: &str = "N3_SAFETY_BARE_BUCKET";
 
-/// Not a test by itself.
-#[test]
-fn child() {
-    let Ok(bucket) = std::env::var(JOB) else { return };
+pub(crate) fn child() {
+    let bucket = std::env::var(JOB).expect("a bucket");
     let adapter = ObjectStoreAdapter::new(&bucket, "events/safety", "json").expect("three");
     let said = match adapter.insert(&rows(JournalId::generate(), 1, 2).batch()) {
         Ok(()) => format!("stored {}", adapter.identity()),

@@ -13,6 +13,7 @@ use namel3ss_safety::{
 use namel3ss_safety_stores::open;
 
 use super::{Database, JOB, TestServer, all, expected, fresh_table, places, reader, rows};
+use crate::jobs::helper;
 
 pub(crate) use crate::copies::servers::*;
 
@@ -239,8 +240,7 @@ pub(crate) fn two_processes_of_two_threads_store_every_event_once<D: Database>()
     let journals: Vec<JournalId> = (0..3).map(|_| JournalId::generate()).collect();
     let children = [&journals[..2], &journals[1..]].map(|journals| {
         let ids: Vec<String> = journals.iter().map(ToString::to_string).collect();
-        Command::new(std::env::current_exe().expect("this binary has a path"))
-            .args(["--exact", "servers::child", "--nocapture"])
+        helper("servers")
             .env(JOB, format!("{url}\n{}", ids.join(",")))
             .stdout(Stdio::null())
             .spawn()

@@ -107,7 +107,7 @@ fn what_is_stored_once_while_a_folder_is_exchanged_stays() {
 
 /// Has a reader of other people's count while a folder or bucket is written to and compacted.
 fn watched(url: &str, python: &str, arguments: &[&str]) -> String {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/objects/compact/watch.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/it/objects/compact/watch.py");
     fill(url);
     let mut reader = Command::new(python)
         .arg(script)

@@ -1,6 +1,6 @@
 //! Whoever compacts and is killed, anywhere.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use namel3ss_safety_stores::objects::{CompactOptions, CompactStep, Place, compact};
@@ -12,13 +12,13 @@ use super::{
     BATCHES, Folder, JOURNALS, TOTAL, batch, compacted, each_once, files, fill, options, store,
 };
 use super::{raw, s3, small};
+use crate::jobs::helper;
 
 const JOB: &str = "N3_SAFETY_COMPACT_JOB";
 
-/// Not a test by itself: the process that dies after so many steps, or is killed.
-#[test]
-fn child() {
-    let Ok(job) = std::env::var(JOB) else { return };
+/// The process that dies after so many steps, or is killed.
+pub(crate) fn child() {
+    let job = std::env::var(JOB).expect("a job");
     let (url, steps) = job.split_once('\n').expect("two lines");
     let mut steps: u64 = steps.parse().expect("a number");
     let mut step = |step: CompactStep<'_>| {
@@ -35,8 +35,7 @@ fn child() {
 }
 
 fn start(url: &str, steps: u64) -> std::process::Child {
-    Command::new(std::env::current_exe().expect("this binary has a path"))
-        .args(["--exact", "objects::compact::crashes::child"])
+    helper("objects::compact::crashes")
         .env(JOB, format!("{url}\n{steps}"))
         .stdout(Stdio::null())
         .stderr(Stdio::null())

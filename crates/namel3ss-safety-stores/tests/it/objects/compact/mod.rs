@@ -1,7 +1,7 @@
 //! Small objects become large ones, and no row is lost or doubled: whoever is killed, writes, sends
 //! again, compacts at the same time, or reads.
 
-mod crashes;
+pub(crate) mod crashes;
 mod at_once;
 
 use std::path::{Path, PathBuf};
@@ -299,7 +299,7 @@ fn what_is_not_ours_stays_as_it_is() {
 #[test]
 fn objects_with_dictionary_types_are_read_and_compacted_with_new_ones() {
     let folder = tempfile::tempdir().expect("a folder");
-    let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/parquet-dictionary");
+    let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../fixtures/parquet-dictionary");
     let (day, data) = ("year=2026/month=03/day=01", folder.path().join("data"));
     std::fs::create_dir_all(data.join(day)).expect("a folder");
     for path in files(&old) {

@@ -341,7 +341,7 @@ pub(super) fn late() -> Day {
 }
 
 /// `error` with the key of the object that it is about.
-fn about(key: &str, error: ReadError) -> ReadError {
+pub(super) fn about(key: &str, error: ReadError) -> ReadError {
     match error {
         ReadError::Dataset(text) => ReadError::Dataset(format!("{key}: {text}")),
         other => other,

@@ -6,10 +6,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
+use namel3ss_safety::ReadError;
 
 use super::key::Day;
 use super::place::Place;
-use super::read::{Open, Reader, late};
+use super::read::{Open, Reader, Unpacked, about, late};
 use crate::read::error::ScanError;
 use crate::read::piece::Piece;
 use crate::read::raw::RawScan;
@@ -98,8 +99,23 @@ impl ObjectsScan {
                 false => self.reader.next_piece(),
             };
             let Some(unpacked) = unpacked else { return Ok(None) };
-            self.piece = Piece::Rows(Box::new(Open::of_unpacked(unpacked)));
+            self.piece = self.piece_of(unpacked)?;
         }
+    }
+}
+
+impl ObjectsScan {
+    fn piece_of(&self, unpacked: Unpacked) -> Result<Piece, ReadError> {
+        #[cfg(feature = "parquet")]
+        if let Unpacked::Group(opened, group, part) = &unpacked {
+            let key = opened.key.clone();
+            let scanned = opened.footer.scan(*group, part, &self.scan);
+            if let Some(batches) = scanned.map_err(|error| about(&key, error))? {
+                let batches = batches.map(move |batch| batch.map_err(|error| about(&key, error)));
+                return Ok(Piece::Batches(Box::new(batches)));
+            }
+        }
+        Ok(Piece::Rows(Box::new(Open::of_unpacked(unpacked))))
     }
 }
 

@@ -191,10 +191,18 @@ impl Footer {
         Ok(Rows::new(file.with_batch_size(self.rows_at_once(group)).build().map_err(wrong)?))
     }
 
+    /// Whether a group may be read, whose bytes `part` holds.
+    #[cfg(feature = "read")]
+    pub(super) fn check(&self, group: usize, part: &Part) -> Result<(), ReadError> {
+        self.check_claims(group)?;
+        self.check_size(group)?;
+        self.check_pages(group, part)
+    }
+
     /// How many rows of a group are unpacked at once. A text of a dictionary, or a prefix in common
     /// with the text before, costs a file a few bits a row and memory all of its length; no text is
     /// longer than what its column says that it unpacks to.
-    fn rows_at_once(&self, group: usize) -> usize {
+    pub(super) fn rows_at_once(&self, group: usize) -> usize {
         let repeats = |encoding| {
             matches!(
                 encoding,
@@ -278,7 +286,7 @@ impl Footer {
 
     /// With our types in memory, whatever those of its writer were. Of a file that is not ours, with
     /// its own.
-    fn typed(&self) -> Result<ArrowReaderMetadata, ReadError> {
+    pub(super) fn typed(&self) -> Result<ArrowReaderMetadata, ReadError> {
         let ours = ArrowReaderOptions::new().with_schema(columns::schema());
         ArrowReaderMetadata::try_new(self.0.clone(), ours).or_else(|_| self.plain())
     }

@@ -26,6 +26,8 @@ mod footer;
 mod read;
 mod write;
 mod merge;
+#[cfg(feature = "read")]
+mod scan;
 
 pub(crate) use self::footer::{Footer, Part, TAIL_BYTES};
 pub(crate) use self::merge::{KEYS, Key, Merger, keys, only};

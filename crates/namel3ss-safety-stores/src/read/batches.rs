@@ -153,7 +153,7 @@ pub(crate) fn matching(scan: &Scan, batch: &RecordBatch) -> Result<RecordBatch, 
 }
 
 /// Which rows of a batch are of the time that a scan asks for, and match its filter.
-fn selected(scan: &Scan, batch: &RecordBatch) -> Result<BooleanArray, ScanError> {
+pub(crate) fn selected(scan: &Scan, batch: &RecordBatch) -> Result<BooleanArray, ScanError> {
     let in_time = in_time(scan, batch)?;
     match scan.filter.conditions() {
         [] => Ok(in_time),

@@ -15,10 +15,14 @@ use super::scan::Scan;
 const NEWEST_BYTES_MAX: usize = 256 << 20;
 
 type Rows = Box<dyn Iterator<Item = Result<ReadRow, ReadError>> + Send>;
+#[cfg(feature = "parquet")]
+type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ReadError>> + Send>;
 
 /// What a piece gives.
 pub(crate) enum Piece {
     Rows(Rows),
+    #[cfg(feature = "parquet")]
+    Batches(Batches),
     /// The wanted rows of one that was read to its end, the last batch to be given first.
     Newest(VecDeque<RecordBatch>),
 }
@@ -58,6 +62,8 @@ impl Piece {
     fn forward(&mut self, unreadable: &mut u64) -> Result<Option<RecordBatch>, ScanError> {
         let rows = match self {
             Self::Rows(rows) => rows,
+            #[cfg(feature = "parquet")]
+            Self::Batches(batches) => return Ok(batches.next().transpose()?),
             Self::Newest(_) => return Ok(None),
         };
         let mut builder = Builder::default();

@@ -98,6 +98,13 @@ impl DeltaScan {
         let known = self.reader.known(&fetched);
         let Fetched { file, group, part, skip, .. } = fetched;
         let key = file.key;
+        if known.is_none() && skip == 0 {
+            let scanned = file.footer.scan(group, &part, &self.scan);
+            if let Some(batches) = scanned.map_err(|error| about(&key, error))? {
+                let batches = batches.map(move |batch| batch.map_err(|error| about(&key, error)));
+                return Ok(Piece::Batches(Box::new(batches)));
+            }
+        }
         let rows = file.footer.decode(group, part, skip).map_err(|error| about(&key, error))?;
         let rows = rows.filter(move |row| {
             let seen = row.as_ref().ok().zip(known.as_ref());

@@ -11,13 +11,10 @@ use namel3ss_safety::internal::journal::account::{self, ACCOUNTS_NAME, Account, 
 use namel3ss_safety::internal::journal::inspect::{self, Found, JournalInfo, SinkInfo};
 use namel3ss_safety::internal::journal::recovery::{ASIDE_SUFFIX, RecoverError};
 use namel3ss_safety::internal::register;
+use namel3ss_safety_stores::read::journals::{DEPTH_MAX, FOLDERS_MAX, folders, id_of};
 
 /// The folder within a home that holds all journals.
 pub(crate) const JOURNAL_NAME: &str = "journal";
-/// How deep journals lie under the home folder: `journal/{dataset}/{journal_id}`.
-const DEPTH_MAX: usize = 3;
-/// The most folders that are looked into: a wrong path may lead anywhere.
-const FOLDERS_MAX: usize = 100_000;
 
 /// One journal's folder, and what could be read of it.
 #[derive(Debug)]
@@ -97,48 +94,6 @@ pub(crate) fn find_all(
 pub(crate) fn find(path: &Path) -> io::Result<Vec<Journal>> {
     let folders = folders(path)?;
     Ok(folders.iter().filter_map(|(id, path)| Journal::open(path, *id)).collect())
-}
-
-/// Where journals are at or under `path`, the oldest first; none is looked into.
-pub(crate) fn folders(path: &Path) -> io::Result<Vec<(JournalId, PathBuf)>> {
-    if let Some(id) = id_of(path) {
-        return Ok(vec![(id, path.to_owned())]);
-    }
-    let mut found = Vec::new();
-    walk(path, DEPTH_MAX, &mut { FOLDERS_MAX }, &mut found)?;
-    found.sort();
-    Ok(found)
-}
-
-fn walk(
-    path: &Path,
-    depth: usize,
-    left: &mut usize,
-    found: &mut Vec<(JournalId, PathBuf)>,
-) -> io::Result<()> {
-    for entry in std::fs::read_dir(path)? {
-        let entry = entry?;
-        // Links are not followed: nothing of ours is one.
-        if !entry.file_type()?.is_dir() || *left == 0 {
-            continue;
-        }
-        *left -= 1;
-        let path = entry.path();
-        match id_of(&path) {
-            Some(id) => found.push((id, path)),
-            None if depth > 1 => match walk(&path, depth - 1, left, found) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            },
-            None => {}
-        }
-    }
-    Ok(())
-}
-
-/// A journal's folder is called by its id.
-fn id_of(path: &Path) -> Option<JournalId> {
-    path.file_name()?.to_str()?.parse().ok()
 }
 
 impl Journal {
@@ -267,15 +222,5 @@ impl From<&Account> for Fates {
             dropped: account.dropped.iter().sum(),
             pending: 0,
         }
-    }
-}
-
-/// What came of reading a journal, where it is no error that it has nothing yet, or that its logger
-/// has delivered and removed it meanwhile.
-pub(crate) fn is_readable(read: Result<(), RecoverError>) -> Result<(), RecoverError> {
-    match read {
-        Err(RecoverError::Empty) => Ok(()),
-        Err(RecoverError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        read => read,
     }
 }

@@ -6,13 +6,13 @@ use namel3ss_safety::internal::home::home;
 use namel3ss_safety::{CsvAdapter, DatasetAdapter as _, JsonAdapter};
 #[cfg(feature = "delta")]
 use namel3ss_safety_stores::objects::delta::DeltaPlace;
+use namel3ss_safety_stores::read::journals::folders;
 use namel3ss_safety_stores::server::Server;
 use namel3ss_safety_stores::url::{self, OpenError, Target};
 use namel3ss_safety_stores::{SqliteAdapter, Table};
 
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::journals;
 
 /// The default dataset's file under the home folder.
 pub(crate) const DEFAULT_FILE: &str = "safety_events.db";
@@ -195,7 +195,7 @@ fn is_by_day(text: &str, path: &Path) -> bool {
     let has_years = std::fs::read_dir(path)
         .is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|e| year(&e.file_name()))));
     let says_so = text.starts_with("file:") && text.ends_with('/');
-    let has_journals = || journals::folders(path).is_ok_and(|found| !found.is_empty());
+    let has_journals = || folders(path).is_ok_and(|found| !found.is_empty());
     has_years || (says_so && !has_journals())
 }
 

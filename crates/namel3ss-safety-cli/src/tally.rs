@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::error::Error;
 use crate::place::Place;
 use crate::record::Record;
-use crate::source::{self, Journals, Source as _};
+use crate::source::{self, Source as _};
 
 /// The most policies that are told apart: their names come from events, and so from anybody.
 const POLICIES_MAX: usize = 10_000;
@@ -48,7 +48,7 @@ impl Tally {
     pub(crate) fn waiting_for(place: &Place) -> Result<Self, Error> {
         let mut tally = Self::default();
         if let Some(identity) = place.identity() {
-            tally.unreadable = Journals::waiting_for(&identity).poll(&mut |record| {
+            tally.unreadable = source::waiting_for(&identity).poll(&mut |record| {
                 tally.record(&record);
                 Ok(())
             })?;

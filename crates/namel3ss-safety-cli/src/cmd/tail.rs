@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::place::{self, Place};
 use crate::record::Record;
-use crate::source::{self, Journals, Source};
+use crate::source::{self, Scanned, Source};
 use crate::span;
 use crate::style::Style;
 
@@ -142,7 +142,10 @@ impl Tail {
         if self.follow {
             context.interrupt.arm();
         }
-        let mut journals = place.identity().map(|identity| Journals::waiting_for(&identity));
+        let mut journals = place.identity().map(|identity| source::waiting_for(&identity));
+        if let Some(journals) = &mut journals {
+            journals.only_matching(&wanted.filter);
+        }
         let mut found = wanted.first(&mut *source, self.follow, journals.as_mut(), lines)?;
         match found.missing.take() {
             Some(_) if self.follow => {
@@ -187,7 +190,7 @@ impl Wanted {
         &self,
         source: &mut dyn Source,
         follows: bool,
-        journals: Option<&mut Journals>,
+        journals: Option<&mut Scanned>,
         lines: usize,
     ) -> Result<Found, Error> {
         let mut found = Found::default();
@@ -244,7 +247,7 @@ impl Wanted {
         &self,
         context: &mut Context,
         source: &mut dyn Source,
-        mut journals: Option<&mut Journals>,
+        mut journals: Option<&mut Scanned>,
         found: &mut Found,
         mut shown: HashSet<(JournalId, Seq)>,
     ) -> Result<(), Error> {
@@ -306,7 +309,7 @@ impl Wanted {
         // What waits is something to choose from as well; what can't be read was reported.
         let read = source.poll(&mut take);
         if let Some(identity) = place.identity() {
-            Journals::waiting_for(&identity).poll(&mut take)?;
+            source::waiting_for(&identity).poll(&mut take)?;
         }
         if !matches!(read, Err(Error::NotThere { .. })) {
             read?;

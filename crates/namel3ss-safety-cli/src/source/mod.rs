@@ -1,6 +1,5 @@
 //! Datasets and journals as something to read: from the beginning, and on from where one was.
 
-mod journals;
 mod scanned;
 mod server;
 mod sqlite;
@@ -8,13 +7,15 @@ mod sqlite;
 use std::time::Duration;
 
 use namel3ss_safety::Timestamp;
+use namel3ss_safety::internal::home::home;
 use namel3ss_safety_stores::Target;
+use namel3ss_safety_stores::read::journals::JournalsReader;
 use namel3ss_safety_stores::read::{Filter, open_target};
 
-pub(crate) use self::journals::Journals;
-use self::scanned::Scanned;
+pub(crate) use self::scanned::Scanned;
 
 use crate::error::Error;
+use crate::journals;
 use crate::place::Place;
 use crate::record::Record;
 
@@ -62,7 +63,7 @@ pub(crate) fn open(place: &Place) -> Result<Box<dyn Source>, Error> {
         Place::Objects(place) => scanned(&Target::Objects(place.clone()))?,
         #[cfg(feature = "delta")]
         Place::Delta(place) => scanned(&Target::Delta(place.clone()))?,
-        Place::Journals(path) => Box::new(Journals::new(path)),
+        Place::Journals(path) => Box::new(Scanned::new(Box::new(JournalsReader::of_folder(path)))),
     })
 }
 
@@ -71,4 +72,11 @@ fn scanned(target: &Target) -> Result<Box<dyn Source>, Error> {
         Ok(reader) => Ok(Box::new(Scanned::new(reader))),
         Err(error) => Err(Error::usage(error.to_string())),
     }
+}
+
+/// What waits for a destination in the journals of this home, and of the folders that it knows: it is
+/// logged, and not in the dataset yet. A journal that can't be read is `doctor`'s to report.
+pub(crate) fn waiting_for(identity: &str) -> Scanned {
+    let roots = || journals::folders_of(&home());
+    Scanned::new(Box::new(JournalsReader::waiting_for(identity, roots)))
 }

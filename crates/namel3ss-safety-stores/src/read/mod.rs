@@ -24,6 +24,7 @@ pub(crate) mod piece;
 #[doc(hidden)]
 pub mod scanner;
 mod file;
+pub mod journals;
 mod open;
 
 pub use self::batch::{Builder, Columns, rows, schema};

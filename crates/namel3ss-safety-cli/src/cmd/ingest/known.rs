@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use crate::error::Error;
 use crate::place::Place;
-use crate::source::{self, Journals, Source as _};
+use crate::source::{self, Source as _};
 
 /// The most ids that are compared, at some 30 bytes each.
 const IDS_MAX: usize = 20_000_000;
@@ -22,7 +22,7 @@ impl Known {
         let mut known =
             Self { ids: HashSet::new(), keys: [RandomState::new(), RandomState::new()] };
         // What is delivered meanwhile is found in the dataset: look there last.
-        Journals::waiting_for(identity)
+        source::waiting_for(identity)
             .poll(&mut |record| known.insert(&record.event.event_id).map(drop))?;
         let read = source::open(place)?.poll(&mut |record| {
             known.insert(&record.event.event_id)?;

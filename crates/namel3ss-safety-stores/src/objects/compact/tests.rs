@@ -247,3 +247,41 @@ fn an_object_that_holds_no_row_is_removed() {
     assert_eq!(bench.compact(&plain).mended, 1);
     assert_eq!(bench.found().1.len(), 10);
 }
+
+/// Compaction reads objects as they are: a scan gives a row once that stands there twice, with whatever it holds
+/// the second time, so that merging what a scan gives would lose it.
+#[cfg(feature = "read")]
+#[test]
+fn compact_keeps_rows_that_scan_would_join() {
+    use crate::read::{Scan, open_reader, rows};
+    let bench = Bench::new();
+    let adapter = bench.adapter(None);
+    let event = |seq: u64, reason: &str| SafetyEvent {
+        timestamp: Timestamp::from_micros(seq.cast_signed() * 1_000_000),
+        reason: Some(reason.to_owned()),
+        ..plain_event(seq)
+    };
+    let (one, other) = (
+        buffer(JOURNAL, 1, &[event(1, "first"), event(2, "x")]),
+        buffer(JOURNAL, 1, &[event(1, "second")]),
+    );
+    let twice: Vec<_> = one.batch().rows().chain(other.batch().rows()).collect();
+    let day = bench.folder.path().join("year=1970/month=01/day=01");
+    std::fs::create_dir_all(&day).unwrap();
+    let name = format!("events_{JOURNAL}_{:020}-{:020}.parquet", 1, 2);
+    let file = crate::parquet::encode(&twice).unwrap();
+    std::fs::write(day.join(&name), &file).unwrap();
+    bench.store(&adapter, 3, 2);
+    bench.store(&adapter, 5, 2);
+    let scanned = || {
+        let url = format!("file://{}/", bench.folder.path().display());
+        let batches = open_reader(&url).unwrap().scan(Scan::default()).unwrap();
+        batches.map(|batch| rows(&batch.unwrap()).count()).sum::<usize>()
+    };
+    assert_eq!(scanned(), 6);
+    bench.compact(&adapter);
+    assert_eq!(std::fs::read(day.join(&name)).unwrap(), file);
+    let (names, seqs) = bench.found();
+    assert_eq!((names.len(), seqs), (2, vec![1, 1, 2, 3, 4, 5, 6]));
+    assert_eq!(scanned(), 6);
+}

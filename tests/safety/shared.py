@@ -98,3 +98,10 @@ def soon(done: Callable[[], bool]) -> bool:
             return True
         threading.Event().wait(0.02)
     return False
+
+
+def assert_balanced(stats: dict[str, Any]) -> None:
+    """Check that no event has vanished."""
+    settled = stats["total_flushed"] + stats["total_fallback"] + stats["total_dropped"]
+    assert stats["total_logged"] == settled + stats["pending"]
+    assert sum(stats["dropped"].values()) == stats["total_dropped"]

@@ -1,6 +1,25 @@
 //! Datasets that need a driver, one cargo feature each, and [`open`], which finds the adapter that
 //! a URL names.
 //!
+//! ```
+//! use namel3ss_safety::{SafetyEvent, SafetyEventLogger};
+//! use std::time::Duration;
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("safety.db");
+//! # let url = format!("sqlite:///{}", path.display());
+//! // Such as sqlite:///safety.db, postgresql://user:password@host/database, s3://bucket/prefix/
+//! let dataset = namel3ss_safety_stores::open(&url)?;
+//! dataset.prepare()?; // A wrong path shows now.
+//! # let builder = SafetyEventLogger::builder().home(folder.path());
+//! # #[cfg(any())]
+//! let builder = SafetyEventLogger::builder();
+//! let logger = builder.dataset(dataset).build()?;
+//! logger.log(&SafetyEvent::block("jailbreak"));
+//! assert!(logger.stop(Some(Duration::from_secs(10))).complete);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! A program links one SQLite: rusqlite is taken in the range `>=0.38, <0.44`, so that Cargo finds
 //! one that sqlx 0.9, sea-orm 2, diesel 2.3, tokio-rusqlite 0.8, deadpool-sqlite and r2d2_sqlite
 //! have, too; sqlx 0.8 and sea-orm 1 need an older one. Without the feature `bundled` (on by
@@ -18,6 +37,8 @@
 //! ```toml
 //! namel3ss-safety-stores = { version = "0.1", default-features = false, features = ["postgres"] }
 //! ```
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod url;
 pub mod schema;

@@ -5,7 +5,8 @@
 //! use namel3ss_safety::MemoryAdapter;
 //! use namel3ss_safety::ReadRow;
 //! use namel3ss_safety::conformance::{Subject, run};
-//! //! run(|| {
+//! use std::sync::Arc;
+//! run(|| {
 //!     let memory = Arc::new(MemoryAdapter::default());
 //!     let rows = memory.clone();
 //!     Subject::new(memory, move || {

@@ -34,8 +34,8 @@ pub enum Target {
         path: PathBuf,
         /// The table in it.
         table: Table,
-        /// To read it without locks, and without files beside it: see
-        /// `sqlite::read_immutable`. It can't be written so.
+        /// To read it without locks, and without files beside it: see `sqlite::SqliteReader`. It can't be
+        /// written so.
         immutable: bool,
     },
     /// A table on a PostgreSQL server.

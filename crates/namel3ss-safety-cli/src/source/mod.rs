@@ -1,8 +1,6 @@
 //! Datasets and journals as something to read: from the beginning, and on from where one was.
 
 mod scanned;
-mod server;
-mod sqlite;
 
 use std::time::Duration;
 
@@ -55,10 +53,13 @@ pub(crate) fn open(place: &Place) -> Result<Box<dyn Source>, Error> {
     Ok(match place {
         Place::Csv(path) => scanned(&Target::Csv(path.clone()))?,
         Place::Json(path) => scanned(&Target::Json(path.clone()))?,
-        Place::Sqlite { path, table, immutable } => {
-            Box::new(sqlite::Rows::new(path, table, *immutable))
-        }
-        Place::Server(server) => Box::new(server::Rows::new(server)),
+        Place::Sqlite { path, table, immutable } => scanned(&Target::Sqlite {
+            path: path.clone(),
+            table: table.clone(),
+            immutable: *immutable,
+        })?,
+        // Which kind it is, it says itself.
+        Place::Server(server) => scanned(&Target::Postgres(server.clone()))?,
         #[cfg(any(feature = "object", feature = "parquet"))]
         Place::Objects(place) => scanned(&Target::Objects(place.clone()))?,
         #[cfg(feature = "delta")]

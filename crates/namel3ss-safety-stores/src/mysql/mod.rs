@@ -16,11 +16,14 @@
 //!
 //! Infinities, moments outside the years 1000 to 9999 and metadata of more than 30 levels are stored
 //! as well as can be, and as they were logged in `metadata` under `row.exact`, from where
-//! [`crate::server::Reader`] restores them. Null in `confidence` and `latency_ms` stands for NaN.
+//! `server::ServerReader` restores them. Null in `confidence` and `latency_ms` stands for NaN.
 
+#[cfg(feature = "read")]
+pub(crate) mod answer;
 mod connect;
 mod failure;
 mod identity;
+#[cfg(feature = "read")]
 mod read;
 mod store;
 mod table;

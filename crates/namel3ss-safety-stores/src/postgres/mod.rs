@@ -16,12 +16,13 @@
 //! may be stored more than once.
 //!
 //! PostgreSQL has no U+0000 in texts: it is stored as U+FFFD, and the field as it was logged stands
-//! in `metadata` under `row.exact`, from where [`crate::server::Reader`] restores it.
+//! in `metadata` under `row.exact`, from where `server::ServerReader` restores it.
 
 mod capped;
 pub(crate) mod connect;
 mod copy;
 mod failure;
+#[cfg(feature = "read")]
 mod read;
 mod store;
 mod table;

@@ -101,16 +101,7 @@ async fn look(connection: &mut Conn, table: &Table) -> Result<Option<Found>, Pro
     let full: HashMap<String, String> =
         rows.iter().filter_map(|row| Some((column(row, 0)?, column(row, 2)?))).collect();
     let matching = Matching::of(&columns, quoted)?;
-    // A name with a line break in it is none of ours.
-    let sql = format!(
-        "SELECT string_agg(a.attname::text, E'\\n') FROM pg_catalog.pg_index i \
-         CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(number, place) \
-         JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number \
-         WHERE i.indrelid = {oid} AND i.indisunique AND i.indimmediate AND i.indisvalid \
-         AND i.indpred IS NULL AND i.indexprs IS NULL \
-         AND k.place <= i.indnkeyatts GROUP BY i.indexrelid"
-    );
-    let keys = connection.query(&doing, &sql).await?;
+    let keys = connection.query(&doing, &keys_of(oid)).await?;
     let keys = keys.into_iter().filter_map(|row| row.into_iter().next().flatten());
     let key = columns::key(keys.map(|key| key.lines().map(str::to_owned).collect()).collect());
     let readable = rows.iter().filter(|row| column(row, 3).as_deref() == Some("true"));
@@ -118,6 +109,19 @@ async fn look(connection: &mut Conn, table: &Table) -> Result<Option<Found>, Pro
     let types = (&full, &readable);
     let found = Found::new(matching, key, quoted.clone(), takes_copy == "true", types);
     Ok(Some(found.with_probes(&full)))
+}
+
+/// The statement that gives the columns of each unique key of the table `oid`, a line each. A name with a line
+/// break in it is none of ours.
+pub(super) fn keys_of(oid: &str) -> String {
+    format!(
+        "SELECT string_agg(a.attname::text, E'\\n') FROM pg_catalog.pg_index i \
+         CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(number, place) \
+         JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number \
+         WHERE i.indrelid = {oid} AND i.indisunique AND i.indimmediate AND i.indisvalid \
+         AND i.indpred IS NULL AND i.indexprs IS NULL \
+         AND k.place <= i.indnkeyatts GROUP BY i.indexrelid"
+    )
 }
 
 impl Found {

@@ -21,6 +21,8 @@ pub(crate) mod raw;
 pub(crate) mod batches;
 pub(crate) mod reader;
 pub(crate) mod piece;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub(crate) mod pushed;
 #[doc(hidden)]
 pub mod scanner;
 mod file;

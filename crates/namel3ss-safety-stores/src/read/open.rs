@@ -8,6 +8,9 @@ use super::scanner::objects::Objects;
 use crate::objects::delta::scan::DeltaReader;
 #[cfg(any(feature = "object", feature = "parquet"))]
 use crate::objects::scan::ObjectsReader;
+use crate::server::scan::ServerReader;
+#[cfg(feature = "sqlite")]
+use crate::sqlite::scan::SqliteReader;
 use crate::url::{self, OpenError, Target};
 
 /// The reader of the dataset at `url`, as [`crate::open`] takes it. Nothing is opened before the first scan,
@@ -27,9 +30,15 @@ pub fn open_target(target: &Target) -> Result<Box<dyn DatasetReader>, OpenError>
     Ok(match target {
         Target::Csv(path) => Box::new(FileReader::<Csv>::new(path)),
         Target::Json(path) => Box::new(FileReader::<Objects>::new(path)),
+        #[cfg(feature = "sqlite")]
+        Target::Sqlite { path, table, immutable } => {
+            Box::new(SqliteReader::new(path, table.clone(), *immutable))
+        }
+        #[cfg(not(feature = "sqlite"))]
         Target::Sqlite { .. } => return Err(OpenError::NotInThisBuild { scheme: "sqlite" }),
-        Target::Postgres(_) => return Err(OpenError::NotInThisBuild { scheme: "postgresql" }),
-        Target::Mysql(_) => return Err(OpenError::NotInThisBuild { scheme: "mysql" }),
+        Target::Postgres(server) | Target::Mysql(server) => {
+            Box::new(ServerReader::new(server.clone())?)
+        }
         #[cfg(any(feature = "object", feature = "parquet"))]
         Target::Objects(place) => Box::new(ObjectsReader::new(place)),
         #[cfg(feature = "delta")]

@@ -86,6 +86,12 @@ pub(crate) fn key(keys: Vec<Vec<String>>) -> Option<Vec<String>> {
     good.into_iter().next()
 }
 
+/// Whether one of these unique keys says that no `journal_id` and `seq` can be there twice.
+#[cfg(feature = "read")]
+pub(crate) fn is_unique(keys: impl IntoIterator<Item = Vec<String>>) -> bool {
+    keys.into_iter().any(|key| key.len() == 2 && self::key(vec![key]).is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

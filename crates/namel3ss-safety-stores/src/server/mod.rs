@@ -41,10 +41,12 @@ pub(crate) mod session;
 mod search;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) mod adapter;
-#[cfg(any(feature = "postgres", feature = "mysql"))]
+#[cfg(all(feature = "read", any(feature = "postgres", feature = "mysql")))]
 pub(crate) mod reading;
-pub(crate) mod read;
+#[cfg(feature = "read")]
+pub(crate) mod scan;
 
 pub use self::address::{Host, Kind, Secret, Server, SslMode};
-pub use self::read::Reader;
+#[cfg(feature = "read")]
+pub use self::scan::ServerReader;
 pub(crate) use self::url::parse;

@@ -1,5 +1,5 @@
 //! What the servers' drivers do for [`Adapter`](super::adapter::Adapter) and
-//! [`Reader`](super::Reader), each in its own words.
+//! `ServerReader`, each in its own words.
 
 use std::ops::Range;
 use std::time::Duration;

@@ -22,7 +22,8 @@ mod locks;
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 #[path = "no_locks.rs"]
 mod locks;
-mod read;
+#[cfg(feature = "read")]
+pub(crate) mod scan;
 mod table;
 
 use std::fs::symlink_metadata;
@@ -38,7 +39,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use self::connect::{check_version, connect, failed};
-pub use self::read::{Filter, Reader, SqliteRow, read, read_immutable};
+#[cfg(feature = "read")]
+pub use self::scan::SqliteReader;
 use self::table::{Columns, InPlace, MANY, Scratch};
 use crate::schema::Table;
 

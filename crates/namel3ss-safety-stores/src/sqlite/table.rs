@@ -89,11 +89,7 @@ impl Columns {
             )));
         }
         let has_key = has_key(connection, table)?;
-        let is_view = connection.query_row(
-            "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'view' AND name = ?1 COLLATE NOCASE)",
-            [table.as_str()],
-            |row| row.get(0),
-        )?;
+        let is_view = is_view(connection, table)?;
         let quoted: Vec<String> = columns.iter().map(|c| format!("\"{}\"", name(*c))).collect();
         let insert = format!(
             "INSERT INTO {} ({}) VALUES ({}){}",
@@ -338,8 +334,13 @@ impl ToSql for Text<'_> {
     }
 }
 
+pub(super) fn is_view(connection: &Connection, table: &Table) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'view' AND name = ?1 COLLATE NOCASE)";
+    connection.query_row(sql, [table.as_str()], |row| row.get(0))
+}
+
 /// Whether rows are unique by (`journal_id`, `seq`), in either order.
-fn has_key(connection: &Connection, table: &Table) -> rusqlite::Result<bool> {
+pub(super) fn has_key(connection: &Connection, table: &Table) -> rusqlite::Result<bool> {
     let mut statement = connection.prepare(
         "SELECT (SELECT group_concat(name, ',') FROM
              (SELECT lower(name) AS name FROM pragma_index_info(list.name) ORDER BY 1))

@@ -1,6 +1,10 @@
 //! The program that does what tests have done by processes of their own: see `it/jobs.rs`.
 #![expect(dead_code, unused_imports, reason = "the tests themselves are left out")]
 
+#[path = "../it/read/mod.rs"]
+mod read;
+#[path = "../it/scans.rs"]
+mod scans;
 #[path = "../it/copies.rs"]
 mod copies;
 #[path = "../it/sqlite.rs"]

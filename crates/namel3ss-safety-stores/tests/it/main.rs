@@ -1,13 +1,14 @@
 //! Datasets with drivers, through their public interface.
 
-#[cfg(feature = "read")]
 mod read;
+mod scans;
 mod copies;
 #[cfg(all(target_os = "linux", feature = "delta", feature = "postgres", feature = "mysql"))]
 mod copies_cost;
 mod jobs;
 mod sqlite;
 mod sqlite_others;
+mod sqlite_scans;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod sqlite_locks;
 #[cfg(any(feature = "postgres", feature = "mysql"))]

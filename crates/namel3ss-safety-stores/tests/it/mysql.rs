@@ -118,6 +118,52 @@ impl Database for Mysql {
         vec![(crowd, Failure::Throttled(None), "crowd")]
     }
 
+    const MAKE_ODD: &'static str = "SELECT 1";
+    const ODD_TABLES: &'static [&'static str] = &[
+        "Event_ID VARCHAR(191) CHARACTER SET utf8mb4, timestamp DATETIME, \
+         trace_id CHAR(60) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci, \
+         reason TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci, \
+         direction VARCHAR(20) CHARACTER SET latin1, action VARCHAR(20) CHARACTER SET latin1, \
+         severity VARCHAR(60) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci, \
+         confidence VARCHAR(40), categories LONGTEXT CHARACTER SET utf8mb4, \
+         metadata LONGTEXT CHARACTER SET utf8mb4, journal_id CHAR(32), seq DECIMAL(20), \
+         team TEXT DEFAULT 'k'",
+        "event_id TEXT CHARACTER SET utf8mb4, timestamp VARCHAR(40), \
+         trace_id TEXT CHARACTER SET utf8mb4, reason TEXT CHARACTER SET utf8mb4, direction TEXT, \
+         action TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci, \
+         severity TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci, \
+         confidence DOUBLE, categories TEXT CHARACTER SET utf8mb4, \
+         metadata LONGTEXT CHARACTER SET utf8mb4, journal_id CHAR(32), seq BIGINT, \
+         UNIQUE (journal_id, seq)",
+    ];
+    const ODD_ROWS: &'static [&'static str] = &[
+        "action = 'DENY '",
+        "action = 'maybe', trace_id = 'ABC', reason = 'ABC'",
+        "action = 'álert', severity = 'hígh', direction = 'inpút'",
+        "action = NULL, trace_id = NULL",
+        "action = 'would_block', metadata = '{\"k\": \"\\\\u0061bc\", \"n\": 1.50e1}'",
+        "direction = 'Response', severity = ' HIGH'",
+        "severity = ' HIGH'",
+        "direction = NULL, severity = NULL",
+        "timestamp = '2026-02-03 04:05:06.789'",
+        "timestamp = '1999-12-31 23:59:59.999999'",
+        "timestamp = '0500-01-01 00:00:00'",
+        "metadata = '{\"in\": {\"k\": \"abc\"}, \"mode\": \"abc\"}', event_id = 'abc'",
+        "trace_id = 'abc ', reason = 'abc '",
+        "confidence = NULL",
+    ];
+
+    fn slow(table: &str) -> String {
+        format!("SELECT t.* FROM {table} AS t WHERE SLEEP(60) = 0")
+    }
+
+    fn running(table: &str) -> String {
+        format!(
+            "SELECT COUNT(*) FROM information_schema.processlist WHERE id <> CONNECTION_ID() \
+             AND command <> 'Sleep' AND info LIKE '%{table}%'"
+        )
+    }
+
     fn hold(table: &str) -> String {
         format!("LOCK TABLES {table} WRITE; SELECT SLEEP(3.5)")
     }

@@ -135,6 +135,46 @@ impl Database for Postgres {
         ]
     }
 
+    const MAKE_ODD: &'static str = "CREATE COLLATION IF NOT EXISTS any_case \
+         (provider = icu, locale = 'und-u-ks-level1', deterministic = false)";
+    const ODD_TABLES: &'static [&'static str] = &[
+        "event_id varchar, timestamp timestamp(2), trace_id char(60), reason varchar, \
+         direction text, action text, severity varchar, confidence numeric, categories json, \
+         metadata json, journal_id text, seq numeric, team text DEFAULT 'k'",
+        "event_id text, timestamp text, trace_id text COLLATE any_case, reason text COLLATE any_case, \
+         direction text COLLATE any_case, action text COLLATE any_case, severity text COLLATE any_case, \
+         confidence float8, categories text, metadata text, journal_id uuid, seq int, \
+         UNIQUE (journal_id, seq)",
+    ];
+    const ODD_ROWS: &'static [&'static str] = &[
+        "action = ' DENY'",
+        "action = 'maybe', trace_id = 'ABC', reason = 'ABC'",
+        "action = 'álert', severity = 'hígh', direction = 'inpút'",
+        "timestamp = 'infinity'",
+        "timestamp = '0044-03-15 12:00:00 BC'",
+        "timestamp = '10001-01-01 00:00:00'",
+        "action = NULL, trace_id = NULL",
+        "action = 'would_block', metadata = '{\"k\": \"\\u0061bc\", \"n\": 1.50e1}'",
+        "direction = 'Response', severity = ' HIGH'",
+        "direction = NULL, severity = NULL",
+        "direction = 'sideways', confidence = NULL",
+        "timestamp = '2026-02-03 04:05:06.789'",
+        "timestamp = '1999-12-31 23:59:59.999999'",
+        "metadata = '{\"in\": {\"k\": \"abc\"}, \"mode\": \"abc\"}', event_id = 'abc'",
+        "confidence = 'NaN', metadata = NULL",
+    ];
+
+    fn slow(table: &str) -> String {
+        format!("SELECT t.* FROM {table} AS t WHERE pg_sleep(60) IS NOT NULL")
+    }
+
+    fn running(table: &str) -> String {
+        format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' \
+             AND pid <> pg_backend_pid() AND query LIKE '%{table}%'"
+        )
+    }
+
     fn hold(table: &str) -> String {
         format!("BEGIN; LOCK TABLE {table}; SELECT pg_sleep(2.5); COMMIT")
     }

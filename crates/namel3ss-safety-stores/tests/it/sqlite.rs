@@ -9,9 +9,9 @@ use namel3ss_safety::ReadRow;
 use namel3ss_safety::conformance::{Subject, buffer, copies, plain_event, run};
 use namel3ss_safety::{
     DatasetAdapter, Delivery, Durability, Failure, JournalId, RowBuffer, SafetyEvent, Seq,
-    Timestamp,
 };
-use namel3ss_safety_stores::sqlite::{Filter, read, read_immutable};
+use namel3ss_safety_stores::read::{DatasetReader as _, Scan};
+use namel3ss_safety_stores::sqlite::SqliteReader;
 use namel3ss_safety_stores::{SqliteAdapter, Table, open};
 use rusqlite::Connection;
 
@@ -25,8 +25,11 @@ pub(crate) fn all(path: &Path) -> Vec<ReadRow> {
     if !path.exists() {
         return Vec::new();
     }
-    let rows = read(path, &Table::default(), Filter::default()).expect("a table");
-    rows.map(|row| row.expect("a whole row").row).collect()
+    crate::scans::stored(&reader(path, false)).expect("a table")
+}
+
+fn reader(path: &Path, immutable: bool) -> SqliteReader {
+    SqliteReader::new(path, Table::default(), immutable)
 }
 
 pub(crate) fn rows(journal: JournalId, first: u64, count: u64) -> RowBuffer {
@@ -207,7 +210,7 @@ fn a_folder_that_cannot_be_written_is_named_and_immutable_reads_from_it() {
     start_as_another_user(&path);
     // Rows in a log would be missing.
     std::fs::write(home.join("a ?b.db-wal"), []).unwrap();
-    let error = read_immutable(&path, &Table::default(), Filter::default()).unwrap_err();
+    let error = reader(&path, true).scan(Scan::default()).unwrap_err();
     assert!(error.to_string().contains("rows would be missing"), "{error}");
     mode(&home, 0o755);
 }
@@ -235,15 +238,15 @@ fn start_as_another_user(path: &Path) {
 pub(crate) fn reads_and_fails_to_write() {
     let job = std::env::var(JOB).expect("a job");
     let path = Path::new(&job);
-    let error = read(path, &Table::default(), Filter::default()).unwrap_err().to_string();
+    let error = reader(path, false).scan(Scan::default()).unwrap_err().to_string();
     assert!(error.contains("may not write to the folder"), "{error}");
     assert!(error.contains("?immutable=1"), "{error}");
     let rows = rows(JournalId::generate(), 1, 1);
     let error = adapter(path).insert(&rows.batch()).unwrap_err();
     assert_eq!(*error.failure(), Failure::Config);
     assert!(error.to_string().contains("may not write to the folder"), "{error}");
-    let found = read_immutable(path, &Table::default(), Filter::default()).unwrap();
-    assert_eq!(found.map(|row| row.unwrap().row.id.unwrap().1.0).collect::<Vec<_>>(), [1, 2, 3]);
+    let found = crate::scans::stored(&reader(path, true)).unwrap();
+    assert_eq!(found.iter().map(|row| row.id.unwrap().1.0).collect::<Vec<_>>(), [1, 2, 3]);
 }
 
 /// Sixty-four rows go in with one statement, and a bad one among them must cost itself only.
@@ -362,35 +365,6 @@ fn power_durability_stores_again_what_process_stored() {
         (1..=4).for_each(|seq| power.push_event(Seq(seq), &plain_event(seq)));
         adapter(path).insert(&power.batch()).unwrap();
         assert_eq!(seqs(path), [1, 2, 3, 4]);
-    });
-}
-
-#[test]
-fn readers_filter_by_place_time_and_number() {
-    with_file(|path| {
-        let events: Vec<SafetyEvent> = (1..=2500)
-            .map(|n| SafetyEvent {
-                timestamp: Timestamp::from_micros(n * 1_000_000),
-                ..plain_event(1)
-            })
-            .collect();
-        adapter(path).insert(&buffer(JournalId::generate(), 1, &events).batch()).unwrap();
-        let check = |filter: Filter, first: i64, last: i64| {
-            let rows: Vec<i64> = read(path, &Table::default(), filter)
-                .unwrap()
-                .map(|row| row.unwrap().row.event.timestamp.micros() / 1_000_000)
-                .collect();
-            assert_eq!(rows, (first..=last).collect::<Vec<_>>(), "{filter:?}");
-        };
-        let all = Filter::default();
-        let since = Some(Timestamp::from_micros(2_400_000_000));
-        check(all, 1, 2500);
-        check(Filter { newest: Some(10), ..all }, 2491, 2500);
-        check(Filter { newest: Some(0), ..all }, 1, 0);
-        check(Filter { since, ..all }, 2400, 2500);
-        check(Filter { since, newest: Some(5), ..all }, 2496, 2500);
-        check(Filter { after_rowid: Some(2450), since, newest: Some(500) }, 2451, 2500);
-        check(Filter { after_rowid: Some(2500), ..all }, 1, 0);
     });
 }
 

@@ -2,11 +2,16 @@
 
 use namel3ss_safety::conformance::{buffer, hostile_events, plain_event, same_event};
 use namel3ss_safety::{DatasetAdapter as _, Delivery, Failure, JournalId, SafetyEvent, Timestamp};
-use namel3ss_safety_stores::Table;
-use namel3ss_safety_stores::sqlite::{Filter, read};
+use namel3ss_safety_stores::read::{DatasetReader as _, Scan};
+use namel3ss_safety_stores::sqlite::SqliteReader;
 use rusqlite::Connection;
 
+use crate::scans::{given, stored};
 use crate::sqlite::{adapter, all, rows, with_file};
+
+fn reader(path: &std::path::Path, table: &str) -> SqliteReader {
+    SqliteReader::new(path, table.parse().unwrap(), false)
+}
 
 /// `tail` showed such a table's rows as `allow`, of this moment and with new ids.
 #[test]
@@ -35,10 +40,10 @@ fn another_table_keeps_its_columns_and_the_rest_goes_through_metadata() {
         let stored = "SELECT metadata FROM safety_events WHERE Event_ID = 'event-9'";
         let stored: String = theirs.query_row(stored, [], |row| row.get(0)).unwrap();
         assert!(stored.contains("\"action\":\"block\""), "{stored}");
-        let filter =
-            Filter { since: Some("2026-01-01T00:00:00Z".parse().unwrap()), ..Filter::default() };
-        let since = read(path, &Table::default(), filter).unwrap();
-        assert!(since.map(|row| row.unwrap().row.event.event_id).all(|id| id != "event-9"));
+        let from = Some("2026-01-01T00:00:00Z".parse().unwrap());
+        let since = reader(path, "safety_events").scan(Scan { from, ..Scan::default() });
+        let since = given(&mut since.unwrap()).unwrap();
+        assert!(!since.is_empty() && since.iter().all(|row| row.event.event_id != "event-9"));
 
         theirs.execute_batch("ALTER TABLE safety_events DROP COLUMN metadata").unwrap();
         let error = crate::sqlite::adapter(path).insert(&rows(journal, 1, 1).batch()).unwrap_err();
@@ -58,8 +63,8 @@ fn words_of_others_are_read_as_everywhere() {
         for word in ["'DENY'", "'maybe'", "NULL", "''"] {
             theirs.execute(&format!("INSERT INTO t (action) VALUES ({word})"), []).unwrap();
         }
-        let found = read(path, &"t".parse().unwrap(), Filter::default()).unwrap();
-        let found: Vec<SafetyEvent> = found.map(|row| row.unwrap().row.event).collect();
+        let found = stored(&reader(path, "t")).unwrap();
+        let found: Vec<SafetyEvent> = found.into_iter().map(|row| row.event).collect();
         let actions: Vec<&str> = found.iter().map(|event| event.action.as_str()).collect();
         assert_eq!(actions, ["block", "alert", "alert", "alert"]);
         assert_eq!(found[1].metadata["action"], "maybe");

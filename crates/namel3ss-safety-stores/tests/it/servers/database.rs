@@ -63,6 +63,17 @@ pub(crate) trait Database {
     /// How many hold it.
     fn holders(table: &str) -> String;
 
+    /// Makes what the next tables need.
+    const MAKE_ODD: &'static str;
+    /// The columns of tables of others that have ours in other types, or lack some.
+    const ODD_TABLES: &'static [&'static str];
+    /// What others may set in a row.
+    const ODD_ROWS: &'static [&'static str];
+    /// A query of all of `table` that takes a minute.
+    fn slow(table: &str) -> String;
+    /// How many statements that name `table` run there.
+    fn running(table: &str) -> String;
+
     fn sql(text: &str) -> String {
         let ran = Self::client(Self::shared().port, text).output().expect("a client");
         assert!(ran.status.success(), "{text}: {}", String::from_utf8_lossy(&ran.stderr));

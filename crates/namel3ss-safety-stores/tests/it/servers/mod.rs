@@ -7,10 +7,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use namel3ss_safety::ReadRow;
 use namel3ss_safety::conformance::{buffer, plain_event};
 use namel3ss_safety::{DatasetAdapter, JournalId, RowBuffer, SafetyEvent};
-use namel3ss_safety::{ReadError, ReadRow};
-use namel3ss_safety_stores::server::Reader;
+use namel3ss_safety_stores::server::ServerReader;
 use namel3ss_safety_stores::url::{Target, parse};
 use serde_json::Value;
 
@@ -73,26 +73,20 @@ pub(crate) fn rows(journal: JournalId, first: u64, count: u64) -> RowBuffer {
     buffer(journal, first, &events)
 }
 
-fn reader(url: &str) -> Reader {
+pub(crate) fn reader(url: &str) -> ServerReader {
     match parse(url).expect("a URL") {
-        Target::Postgres(server) | Target::Mysql(server) => Reader::open(server).expect("a driver"),
+        Target::Postgres(server) | Target::Mysql(server) => {
+            ServerReader::new(server).expect("a driver")
+        }
         other => panic!("no server: {other:?}"),
     }
 }
 
 /// All rows; none where there is no table yet.
 pub(crate) fn all(url: &str) -> Vec<ReadRow> {
-    let mut rows = Vec::new();
-    let read = reader(url).poll::<ReadError>(None, &mut |row| {
-        rows.push(row?);
-        Ok(())
-    });
-    match read {
+    match crate::scans::stored(&reader(url)) {
         Err(error) if error.to_string().contains("no table") => Vec::new(),
-        read => {
-            read.expect("a table");
-            rows
-        }
+        rows => rows.expect("a table"),
     }
 }
 

@@ -4,13 +4,13 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use namel3ss_safety::ReadError;
 use namel3ss_safety::conformance::{Subject, buffer, hostile_events, plain_event, run, same_event};
 use namel3ss_safety::{
     AdapterError, AdapterRegistry, Delivery, Failure, JournalId, SafetyEvent, SafetyEventLogger,
     Timestamp,
 };
 use namel3ss_safety_stores::open;
+use namel3ss_safety_stores::read::{DatasetReader as _, Scan, ScanError};
 
 use super::{Database, JOB, TestServer, all, expected, fresh_table, places, reader, rows};
 use crate::jobs::helper;
@@ -34,6 +34,10 @@ macro_rules! suite {
             rows_that_the_server_refuses_are_named_and_nothing_is_stored
             two_processes_of_two_threads_store_every_event_once
             a_reader_gives_the_newest_and_then_what_comes
+            a_pushed_filter_equals_the_plain_one
+            a_scan_of_our_own_table_gives_what_is_asked_for
+            a_deadline_ends_the_statement_on_the_server
+            a_table_is_described_and_a_missing_one_is_told_with_the_others
             sessions_that_are_ended_at_any_moment_lose_and_repeat_nothing
             a_server_killed_while_loggers_write_gets_every_event_once
             encryption_is_as_strict_as_asked_for
@@ -110,13 +114,9 @@ pub(crate) fn a_table_of_few_columns_gives_back_what_was_logged<D: Database>() {
     let last = events.len() as u64;
     let late = SafetyEvent { timestamp: "2026-03-01T12:00:00Z".parse().unwrap(), ..plain_event(8) };
     adapter.insert(&buffer(journal, last + 1, &[late]).batch()).unwrap();
-    let mut newest = Vec::new();
-    let mut look = reader(&url);
-    look.poll::<ReadError>(Some(2), &mut |row| {
-        newest.push(row?.event.event_id);
-        Ok(())
-    })
-    .unwrap();
+    let newest = Scan { newest_first: true, limit: Some(2), ..Scan::default() };
+    let newest = crate::scans::given(&mut reader(&url).scan(newest).unwrap()).unwrap();
+    let newest: Vec<String> = newest.into_iter().map(|row| row.event.event_id).collect();
     assert_eq!(newest.len(), 2);
     assert!(newest.contains(&"event-8".to_owned()), "{newest:?}");
 }
@@ -264,21 +264,26 @@ pub(crate) fn a_reader_gives_the_newest_and_then_what_comes<D: Database>() {
         adapter.insert(&buffer(journal, first, &events).batch()).unwrap();
     };
     journals.iter().for_each(|journal| store(*journal, 1, 1200));
-    let mut following = reader(&url);
-    let mut look = |newest| {
-        let mut found: Vec<u64> = Vec::new();
-        let poll = following.poll::<ReadError>(newest, &mut |row| {
-            found.push(row?.id.unwrap().1.0);
-            Ok(())
-        });
-        poll.map(|()| found)
+    let following = reader(&url);
+    let mut after = None;
+    let mut look = |newest: Option<usize>| {
+        let scan = Scan {
+            newest_first: newest.is_some(),
+            limit: newest,
+            after: after.take(),
+            ..Scan::default()
+        };
+        let mut batches = following.scan(scan).unwrap();
+        let seqs = crate::scans::given(&mut batches).unwrap();
+        after = batches.position();
+        seqs.into_iter().map(|row| row.id.unwrap().1.0).collect::<Vec<u64>>()
     };
-    assert_eq!(look(Some(2)).unwrap(), [1199, 1200]);
-    assert!(look(None).unwrap().is_empty());
+    assert_eq!(look(Some(2)), [1200, 1199]);
+    assert!(look(None).is_empty());
     store(journals[0], 1201, 600);
     store(journals[1], 1201, 1);
     store(JournalId::generate(), 1, 1);
-    let mut found = look(None).unwrap();
+    let mut found = look(None);
     found.sort_unstable();
     let mut expected: Vec<u64> = (1201..=1800).chain([1, 1201]).collect();
     expected.sort_unstable();
@@ -287,6 +292,86 @@ pub(crate) fn a_reader_gives_the_newest_and_then_what_comes<D: Database>() {
     let moments: Vec<_> = all(&url).iter().map(|row| row.event.timestamp).collect();
     assert_eq!(moments.len(), 3002);
     assert!(moments.is_sorted());
+}
+
+/// In our own table, and in those of others.
+pub(crate) fn a_pushed_filter_equals_the_plain_one<D: Database>() {
+    D::sql(D::MAKE_ODD);
+    let ours = fresh_table();
+    let events = crate::scans::events();
+    let store = |table: &str| {
+        let (journal, adapter) = (JournalId::generate(), open(&D::url(table)).unwrap());
+        adapter.insert(&buffer(journal, 1, &events).batch()).unwrap();
+        let odd = vec![plain_event(1); D::ODD_ROWS.len()];
+        adapter.insert(&buffer(journal, 10_001, &odd).batch()).unwrap();
+    };
+    store(&ours);
+    let theirs = D::ODD_TABLES.iter().map(|columns| {
+        let table = fresh_table();
+        D::sql(&format!("CREATE TABLE {table} ({columns})"));
+        store(&table);
+        table
+    });
+    let theirs: Vec<String> = theirs.collect();
+    for table in std::iter::once(&ours).chain(&theirs) {
+        // As a program in another language may write them; not every table takes each of them.
+        let set = D::ODD_ROWS.iter().zip(10_001..).filter(|(set, seq)| {
+            let sql = format!("UPDATE {table} SET {set} WHERE seq = {seq}");
+            D::client(D::shared().port, &sql).output().unwrap().status.success()
+        });
+        let odd = set.count();
+        assert!(odd > D::ODD_ROWS.len() / 2, "{odd} in {table}");
+        let reader = reader(&D::url(table));
+        crate::scans::newest_rows_are_the_last_of_all(&reader);
+        crate::scans::fewer_columns_hold_the_same(&reader);
+        crate::scans::a_pushed_filter_equals_the_plain_one(&reader, 8);
+    }
+}
+
+pub(crate) fn a_scan_of_our_own_table_gives_what_is_asked_for<D: Database>() {
+    crate::read::pushed::a_pushed_filter_equals_the_plain_one(&D::url(&fresh_table()));
+    crate::read::pushed::a_scan_goes_on_behind_a_position(&D::url(&fresh_table()));
+}
+
+/// The server ends what it does by itself, and the next scan works.
+pub(crate) fn a_deadline_ends_the_statement_on_the_server<D: Database>() {
+    let table = fresh_table();
+    let url = D::url(&table);
+    insert(&url, JournalId::generate(), 1, 1).unwrap();
+    let slow = fresh_table();
+    D::sql(&format!("CREATE VIEW {slow} AS {}", D::slow(&table)));
+    let reader = reader(&D::url(&slow));
+    let began = Instant::now();
+    let soon = Scan { deadline: Some(began + Duration::from_millis(700)), ..Scan::default() };
+    let ended = reader.scan(soon).and_then(|mut batches| crate::scans::given(&mut batches));
+    assert_eq!(ended.unwrap_err(), ScanError::Deadline);
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    // Nothing goes on there: the view sleeps for a minute.
+    let until = Instant::now() + Duration::from_secs(10);
+    while D::sql(&D::running(&slow)) != "0" {
+        assert!(Instant::now() < until, "the statement goes on");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let past = Scan { deadline: Some(Instant::now()), ..Scan::default() };
+    assert_eq!(reader.scan(past).unwrap_err(), ScanError::Deadline);
+}
+
+pub(crate) fn a_table_is_described_and_a_missing_one_is_told_with_the_others<D: Database>() {
+    let table = fresh_table();
+    let url = D::url(&table);
+    insert(&url, JournalId::generate(), 1, 3).unwrap();
+    let described = reader(&url).describe().unwrap();
+    let moment = |n| plain_event(n).timestamp;
+    assert_eq!(described.time_range, Some((moment(1), moment(3))));
+    assert_eq!(described.columns.len(), 19);
+    assert!(described.bytes.unwrap() > 0);
+    let missing = reader(&D::url("nowhere")).describe().unwrap_err();
+    assert!(matches!(&missing, ScanError::NotThere(_)), "{missing}");
+    let text = missing.to_string();
+    assert!(
+        text.contains("there is no table") && text.contains("; name one with ?table="),
+        "{text}"
+    );
 }
 
 pub(crate) fn sessions_that_are_ended_at_any_moment_lose_and_repeat_nothing<D: Database>() {

@@ -29,9 +29,13 @@ pub(crate) fn new_event_id() -> Cow<'static, str> {
     Cow::Owned(id.write(&mut [0; 36]).to_owned())
 }
 
-/// The text of what is no `str`; `None` for a list or a mapping, which no text field holds.
+/// The text of what is no [plain](text::plain) one; `None` for a list or a mapping, which no text field
+/// holds.
 #[cold]
 pub(crate) fn other_text<'a>(value: &'a Bound<'_, PyAny>) -> Option<Cow<'a, str>> {
+    if let Ok(text) = value.cast::<PyString>() {
+        return Some(text::of_str(text));
+    }
     let is_group = value.is_instance_of::<PyDict>()
         || value.is_instance_of::<PyList>()
         || value.is_instance_of::<PyTuple>()

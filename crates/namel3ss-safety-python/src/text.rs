@@ -20,6 +20,12 @@ pub(crate) fn of_str<'a>(text: &'a Bound<'_, PyString>) -> Cow<'a, str> {
     }
 }
 
+/// The text of a `str` that has no lone surrogate; `None` of anything else.
+#[inline]
+pub(crate) fn plain<'a>(object: &'a Bound<'_, PyAny>) -> Option<&'a str> {
+    object.cast::<PyString>().ok()?.to_str().ok()
+}
+
 #[cold]
 fn with_lone_surrogates(text: &Bound<'_, PyString>) -> String {
     let units = || -> PyResult<Vec<u8>> {

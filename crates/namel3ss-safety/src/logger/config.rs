@@ -1,19 +1,20 @@
 //! How a logger is made. A wrong argument is an error here, and nowhere later.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::SafetyEventLogger;
-use super::choices::{ConfigError, JournalKind};
-use super::datasets::{add_further, check_dataset};
 use crate::adapter::{AdapterRegistry, DatasetAdapter, DroppedApart, Registry};
 use crate::batch::Durability;
 use crate::clock::{Clock, SystemClock};
-use crate::journal;
+use crate::journal::destinations::DESTINATIONS_MAX;
+use crate::nearest::nearest;
 use crate::notice::Notices;
 use crate::overflow::OverflowStrategy;
-use crate::sink::{self, SafetyEventSink};
+use crate::sink::SafetyEventSink;
+use crate::{journal, sink};
 
 /// Everything that a logger is told, checked.
 #[derive(Clone, Debug)]
@@ -405,17 +406,8 @@ impl LoggerBuilder {
         self
     }
 
-    /// Makes the logger. Nothing is opened before the first event.
-    ///
-    /// # Errors
-    /// Names the parameter that is wrong, its value, and what it takes.
-    ///
-    /// ```
-    /// use namel3ss_safety::SafetyEventLogger;
-    /// let error = SafetyEventLogger::builder().buffer_size(0).build().unwrap_err();
-    /// assert_eq!(error.to_string(), "buffer_size is 0: it takes 1 to 10000000 events");
-    /// ```
-    pub fn build(mut self) -> Result<SafetyEventLogger, ConfigError> {
+    /// Checks it all.
+    pub(super) fn check(mut self) -> Result<Config, ConfigError> {
         let first = self.first.take();
         let has_another = self.registry.is_some() || self.sink.is_some();
         let mut of_ours = None;
@@ -505,7 +497,7 @@ impl LoggerBuilder {
         let mut sinks = vec![sink];
         add_further(&mut sinks, self.further)?;
         sinks.iter().for_each(|sink| sink.set_call_timeout(self.adapter_timeout));
-        let config = Config {
+        Ok(Config {
             dataset,
             buffer_size,
             flush_interval: Duration::from_secs_f64(seconds),
@@ -526,7 +518,143 @@ impl LoggerBuilder {
             notices_are_given: self.notices.is_some(),
             medium: self.medium,
             left_behind: Arc::new(Mutex::new(self.left_behind)),
-        };
-        Ok(SafetyEventLogger::new(config))
+        })
     }
+}
+
+impl FromStr for OverflowStrategy {
+    type Err = ConfigError;
+
+    fn from_str(word: &str) -> Result<Self, ConfigError> {
+        match word {
+            "drop_oldest" => Ok(Self::DropOldest),
+            "drop_newest" => Ok(Self::DropNewest),
+            "block" => Ok(Self::Block),
+            _ => Err(ConfigError::unknown("overflow_strategy", word, &Self::WORDS)),
+        }
+    }
+}
+
+impl FromStr for Durability {
+    type Err = ConfigError;
+
+    fn from_str(word: &str) -> Result<Self, ConfigError> {
+        match word {
+            "process" => Ok(Self::Process),
+            "power" => Ok(Self::Power),
+            _ => Err(ConfigError::unknown("durability", word, &["process", "power"])),
+        }
+    }
+}
+
+/// Where accepted events are kept until they are delivered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JournalKind {
+    /// In a file, mapped where that can be done: they survive the process.
+    #[default]
+    File,
+    /// In a file that is written, never mapped.
+    Unmapped,
+    /// In memory: they go with the process.
+    Memory,
+    /// In a file under this folder; not beside [`LoggerBuilder::home`](super::LoggerBuilder::home).
+    Folder(PathBuf),
+}
+
+/// Why a logger can't be made as asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    parameter: &'static str,
+    message: String,
+}
+
+impl ConfigError {
+    pub(super) fn new(parameter: &'static str, message: impl Into<String>) -> Self {
+        Self { parameter, message: message.into() }
+    }
+
+    fn unknown(parameter: &'static str, word: &str, known: &[&str]) -> Self {
+        let shown: String = word.chars().take(40).collect();
+        let hint = match nearest(word, known.iter().copied()) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => format!("it is one of {}", known.join(", ")),
+        };
+        Self::new(parameter, format!("is {shown:?}: {hint}"))
+    }
+
+    /// Which parameter is wrong.
+    #[must_use]
+    pub fn parameter(&self) -> &'static str {
+        self.parameter
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.parameter, self.message)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// A set-up without a dataset would send everything to fallback files, and call that complete.
+pub(super) fn check_dataset(
+    registry: Option<&dyn Registry>,
+    dataset: &str,
+    has_further: bool,
+) -> Result<(), ConfigError> {
+    let Some(registry) = registry else {
+        if has_further {
+            let text = "is a second dataset without a first: register that under the name of the \
+                        target dataset, and give the adapter_registry";
+            return Err(ConfigError::new("also_to", text));
+        }
+        let text = format!(
+            "is missing: register an adapter for dataset {dataset:?} and give it, or give an \
+             event_sink"
+        );
+        return Err(ConfigError::new("adapter_registry", text));
+    };
+    if registry.get(dataset).is_some() {
+        return Ok(());
+    }
+    let known = registry.names();
+    let hint = match nearest(dataset, known.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None if known.is_empty() => "register one under that name".to_owned(),
+        None => format!("registered are {}", known.join(", ")),
+    };
+    let shown: String = dataset.chars().take(40).collect();
+    let text = format!("is {shown:?}, for which the registry has no adapter: {hint}");
+    Err(ConfigError::new("target_dataset", text))
+}
+
+/// Puts a sink for each further adapter beside the first one.
+pub(super) fn add_further(
+    sinks: &mut Vec<Arc<SafetyEventSink>>,
+    further: Vec<Arc<dyn DatasetAdapter>>,
+) -> Result<(), ConfigError> {
+    let wrong = |message: String| Err(ConfigError::new("also_to", message));
+    if further.is_empty() {
+        return Ok(());
+    }
+    let most = DESTINATIONS_MAX - 1;
+    if further.len() > most {
+        return wrong(format!("is {} datasets: it takes up to {most}", further.len()));
+    }
+    let mut known = vec![sinks[0].identity()];
+    for adapter in further {
+        let sink = sinks[0].beside(adapter);
+        let destination = sink.identity();
+        if destination.is_empty() {
+            return wrong("is a dataset that does not say where it is: give it an identity".into());
+        }
+        if known.contains(&destination) {
+            return wrong(format!("is {destination}, which this logger delivers to already"));
+        }
+        sinks.push(Arc::new(sink));
+        known.push(destination);
+    }
+    Ok(())
 }

@@ -5,11 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::FlushReport;
-use super::branch::Branch;
-use super::lane::{Ground, Lane};
-use super::shared::{Shared, Target};
-use super::worker::Worker;
+use super::journals::{Ground, Lane};
+use super::state::{Branch, Shared, Target, Worker};
+use super::stats::FlushReport;
 use crate::id::Seq;
 use crate::journal::JournalError;
 

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::flush;
-use super::lane::{Lane, ROOM_POLL};
-use super::shared::Shared;
+use super::journals::{Lane, ROOM_POLL};
+use super::state::Shared;
 use crate::id::Seq;
 use crate::journal::{AppendError, DropReason};
 use crate::notice::Level;
@@ -85,10 +85,17 @@ impl Shared {
         }
         let seq = lane.journal.append(payload).map_err(Refused::Full)?;
         if lane.fills(seq) {
-            self.buffer_full();
-            self.look_now_and_then(seq, payload);
+            self.filled(seq, payload);
         }
         Ok(seq)
+    }
+
+    /// The buffer is full with this event. Apart, so that the usual way stays short.
+    #[cold]
+    #[inline(never)]
+    fn filled(self: &Arc<Self>, seq: Seq, payload: &[u8]) {
+        self.buffer_full();
+        self.look_now_and_then(seq, payload);
     }
 
     /// Where a journal was closed meanwhile, the next one was there before, and has room.

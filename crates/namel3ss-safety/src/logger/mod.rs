@@ -1,76 +1,41 @@
 //! The logger: accepts events from any thread, keeps them in its journal, has them delivered.
 
-mod choices;
 mod config;
-mod datasets;
-mod reader;
-mod merged;
-mod life;
-mod limits;
-mod lane;
 mod journals;
-mod branch;
-mod shared;
-mod open;
-mod live;
-mod generation;
-mod another_user;
-mod keep_memory;
-mod threads;
-mod report;
-mod health;
-mod worker;
+mod recovery;
+mod state;
+mod stats;
+mod delivery;
+mod storage;
+mod flush;
 mod maintenance;
 mod intake;
-mod adopt;
-mod folders;
-mod flush;
 
 use std::cell::RefCell;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-pub use self::choices::{ConfigError, JournalKind};
-pub use self::config::LoggerBuilder;
+pub use self::config::{ConfigError, JournalKind, LoggerBuilder};
 pub use self::intake::Logged;
-pub use self::live::after_restore;
+pub use self::stats::FlushReport;
 
 use self::config::Config;
-use self::generation::{DROP_WAIT, Generation};
 use self::intake::Patience;
-use self::report::Saying;
-use self::shared::Shared;
-use crate::codec::{self, Payload, Source};
+use self::journals::{Ground, Lane};
+use self::state::Shared;
+use self::stats::Saying;
+use self::storage::Renewal;
+use crate::codec;
+use crate::codec::{Payload, Source};
 use crate::id::Seq;
+use crate::journal::media::ForkGuard;
 use crate::journal::{DropReason, JournalError};
+use crate::locks::lock;
 use crate::notice::Notice;
+use crate::process::{count_forks, forks};
 use crate::sink::SafetyEventSink;
 use crate::stats::Stats;
-
-/// What `flush` and `stop` came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "it may be incomplete"]
-#[non_exhaustive]
-pub struct FlushReport {
-    /// Everything accepted before the call is in its datasets, in fallback files, or was dropped.
-    pub complete: bool,
-    /// Events that wait in the journal for one sink at least.
-    pub pending: u64,
-    /// The sinks that have not settled everything, by their names in
-    /// [`Stats::sinks`](crate::stats::Stats::sinks).
-    pub behind: Vec<String>,
-    /// Events of this logger that reached their dataset while it waited; with several sinks, each of
-    /// them.
-    pub flushed: u64,
-    /// Those that went to fallback files.
-    pub fallback: u64,
-    /// Those that were dropped.
-    pub dropped: u64,
-    /// Why, if incomplete: the time-out, what waits for which sink, whose adapter's call has not returned
-    /// and for how long, and the last error.
-    pub error: Option<String>,
-}
 
 /// Keeps safety events and delivers them.
 ///
@@ -256,14 +221,14 @@ impl SafetyEventLogger {
     #[must_use]
     #[doc(hidden)]
     pub fn held_up(&self) -> Duration {
-        self.shared().lane().map_or(Duration::ZERO, lane::Lane::wait)
+        self.shared().lane().map_or(Duration::ZERO, Lane::wait)
     }
 
     /// Whether [`log`](Self::log) would wait now, as `block` does at a full buffer.
     #[must_use]
     #[doc(hidden)]
     pub fn is_full(&self) -> bool {
-        self.shared().lane().is_some_and(lane::Lane::is_full)
+        self.shared().lane().is_some_and(Lane::is_full)
     }
 
     /// Starts delivering; the first event does so too, unless the logger was built with
@@ -412,7 +377,7 @@ impl SafetyEventLogger {
     #[must_use]
     pub fn journal_folder(&self) -> Option<std::path::PathBuf> {
         let lane = self.shared().lane()?;
-        (lane.ground() != lane::Ground::Memory).then(|| lane.journal.folder().describe().into())
+        (lane.ground() != Ground::Memory).then(|| lane.journal.folder().describe().into())
     }
 }
 
@@ -436,5 +401,173 @@ impl FlushReport {
             dropped: 0,
             error: Some(format!("start a thread to wait in: {error}")),
         }
+    }
+}
+
+impl LoggerBuilder {
+    /// Makes the logger. Nothing is opened before the first event.
+    ///
+    /// # Errors
+    /// Names the parameter that is wrong, its value, and what it takes.
+    ///
+    /// ```
+    /// use namel3ss_safety::SafetyEventLogger;
+    /// let error = SafetyEventLogger::builder().buffer_size(0).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "buffer_size is 0: it takes 1 to 10000000 events");
+    /// ```
+    pub fn build(self) -> Result<SafetyEventLogger, ConfigError> {
+        Ok(SafetyEventLogger::new(self.check()?))
+    }
+}
+
+/// The logger of one process. A forked child finds, by the guard, that it is not its own, and goes
+/// on to the next, which it makes; so no lock that was held at the fork is ever waited for.
+#[derive(Debug)]
+struct Generation {
+    guard: ForkGuard,
+    shared: Option<Arc<Shared>>,
+    next: OnceLock<Box<Generation>>,
+}
+
+impl Generation {
+    fn new(config: Config) -> Self {
+        let shared = Arc::new(Shared::new(config));
+        enter(&shared);
+        Self { guard: ForkGuard::new(), shared: Some(shared), next: OnceLock::new() }
+    }
+
+    #[cold]
+    fn after_fork(&self) -> &Self {
+        self.next.get_or_init(|| {
+            // As in `shared`.
+            let parent = self.shared.as_ref().expect("only drop takes it out");
+            parent.abandon();
+            let child = Self::new(parent.config_after_fork());
+            if parent.life.is_started()
+                && let Some(shared) = &child.shared
+            {
+                shared.start();
+            }
+            Box::new(child)
+        })
+    }
+}
+
+/// How long dropping a logger waits for its threads.
+const DROP_WAIT: Duration = Duration::from_millis(100);
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        let Some(shared) = self.shared.take() else { return };
+        if !self.guard.is_ours() {
+            // A forked child: the parent's locks may be held for ever, and its journal is its own.
+            std::mem::forget(shared);
+            return;
+        }
+        // Who was told to quit before was waited for then.
+        let told = shared.closing.load(Ordering::SeqCst);
+        let until = Instant::now() + if told { Duration::ZERO } else { DROP_WAIT };
+        shared.quit(until);
+        let (notices, given) = (shared.config.notices.clone(), shared.config.notices_are_given);
+        close(shared, until);
+        if given { notices.forward() } else { notices.leave() }
+    }
+}
+
+/// Ends what its threads leave, once they have let go of it; not after `until`.
+fn close(mut shared: Arc<Shared>, until: Instant) {
+    // The keeper holds a share until it has seen `closing`.
+    loop {
+        shared.unpark_keeper();
+        match Arc::try_unwrap(shared) {
+            Ok(alone) => {
+                alone.close();
+                return;
+            }
+            Err(still) if Instant::now() < until => {
+                shared = still;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            // Somebody hangs in an adapter. A journal in a file has everything.
+            Err(still) => {
+                still.save_dropped();
+                still.lose_unkept();
+                return;
+            }
+        }
+    }
+}
+
+/// The loggers of a process that is so many forks away from the first one; a lock that a thread held
+/// at the fork is not waited for in the child, which goes on to the next.
+#[derive(Debug)]
+struct Live {
+    loggers: Mutex<Vec<Weak<Shared>>>,
+    next: OnceLock<Box<Live>>,
+}
+
+static FIRST: Live = Live::new();
+
+impl Live {
+    const fn new() -> Self {
+        Self { loggers: Mutex::new(Vec::new()), next: OnceLock::new() }
+    }
+
+    fn here() -> &'static Self {
+        count_forks();
+        let mut live = &FIRST;
+        for _ in 0..forks() {
+            live = live.next.get_or_init(|| Box::new(Self::new()));
+        }
+        live
+    }
+}
+
+/// Keeps a logger in mind as long as it lives.
+fn enter(shared: &Arc<Shared>) {
+    let mut loggers = lock(&Live::here().loggers);
+    if loggers.len() == loggers.capacity() {
+        loggers.retain(|logger| logger.strong_count() > 0);
+    }
+    loggers.push(Arc::downgrade(shared));
+}
+
+/// Tells every logger of this process that it may be one of several copies, restored from one
+/// snapshot: call it in each copy, before it logs anything. Each logger begins a new journal, as
+/// after a fork, and event ids are made from new random numbers.
+///
+/// Copies of one process have the same journals, seqs and random numbers. Without this call two
+/// events of two copies have the same `journal_id` and `seq`, and a dataset takes the second for the
+/// first, delivered again. What was logged before the snapshot and is not delivered yet is in each
+/// copy, under the same `journal_id` and `seq`.
+///
+/// **Each copy needs a home of its own:** two copies on one home write to the same file, whatever
+/// they call.
+///
+/// ```
+/// use namel3ss_safety::{AdapterRegistry, MemoryAdapter, SafetyEvent, SafetyEventLogger};
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// let home = tempfile::tempdir()?;
+/// let registry = AdapterRegistry::default();
+/// registry.register("safety_events", Arc::new(MemoryAdapter::default()));
+/// let logger =
+///     SafetyEventLogger::builder().adapter_registry(registry).home(home.path()).build()?;
+/// let _ = logger.log(&SafetyEvent::default());
+/// let before = logger.journal_folder();
+///
+/// namel3ss_safety::after_restore();
+/// let _ = logger.log(&SafetyEvent::default());
+/// assert_ne!(logger.journal_folder(), before);
+/// assert!(logger.stop(Some(Duration::from_secs(10))).complete);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn after_restore() {
+    crate::id::reseed();
+    // Not under the lock: a journal takes time, and whoever makes a logger meanwhile waits for it.
+    let loggers = lock(&Live::here().loggers).clone();
+    for logger in loggers.iter().filter_map(Weak::upgrade) {
+        logger.begin_journal(Renewal::Restored);
     }
 }

@@ -1,6 +1,6 @@
 //! What crashed processes left behind: found by the lock that nobody holds any more, taken over if
-//! it is for the same dataset and one of the same destinations, shared out to the sinks that deliver
-//! there, removed once every one of its destinations has it.
+//! it is for the same dataset and one of the same destinations, removed once every one of its
+//! destinations has it.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -8,16 +8,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::shared::{Shared, lock};
 use crate::batch::Durability;
 use crate::id::Seq;
-use crate::journal::account::Account;
 use crate::journal::cursor::{Cursor, cursor_name};
 use crate::journal::header::FileHeader;
 use crate::journal::media::{DiskFolder, Folder, FolderLock, lies_with_file};
-use crate::journal::recovery::{self, RecoverError, Settled};
-use crate::journal::slug;
+use crate::journal::recovery::{RecoverError, Settled};
 use crate::journal::store::{Damage, ReadPlace, Store};
+use crate::journal::{recovery, slug};
 use crate::notice::{Level, Notices};
 use crate::process::descriptors;
 
@@ -29,9 +27,9 @@ pub(super) struct Orphan {
     pub(super) last: Seq,
     /// By the places of its destinations; also of those that none of our sinks delivers to.
     cursors: Vec<Arc<Cursor>>,
-    header: FileHeader,
+    pub(super) header: FileHeader,
     /// What of it was shared out, and is not done.
-    undone: Mutex<usize>,
+    pub(super) undone: Mutex<usize>,
     _lock: Option<FolderLock>,
     _held: Held,
 }
@@ -45,16 +43,16 @@ const HELD_MAX_IDLE: usize = 48;
 /// How far this logger's looking for orphans is.
 #[derive(Debug, Default)]
 pub(super) struct Adopting {
-    held: Arc<AtomicUsize>,
+    pub(super) held: Arc<AtomicUsize>,
     /// The place of a root, and the journal in it behind which it goes on once there is room again.
-    after: Option<(usize, OsString)>,
+    pub(super) after: Option<(usize, OsString)>,
 }
 
 /// How many may be held, and how many are.
 #[derive(Debug)]
-struct Room<'a> {
-    held: &'a Arc<AtomicUsize>,
-    held_max: usize,
+pub(super) struct Room<'a> {
+    pub(super) held: &'a Arc<AtomicUsize>,
+    pub(super) held_max: usize,
 }
 
 /// Counts a journal as held.
@@ -76,20 +74,13 @@ impl Drop for Held {
 
 impl Adopting {
     /// Up to how many may be held after this look.
-    fn held_max(&self, idle: bool) -> usize {
+    pub(super) fn held_max(&self, idle: bool) -> usize {
         match self.held.load(Ordering::Acquire) {
             held if held < HELD_MAX => HELD_MAX,
             held if idle => (held + HELD_MAX).min(HELD_MAX_IDLE),
             held => held,
         }
     }
-}
-
-/// Whether another orphan may be adopted; `idle` where the worker that asks has none.
-pub(super) fn has_room(shared: &Shared, idle: bool) -> bool {
-    let adopting = lock(&shared.adopting);
-    adopting.held.load(Ordering::Acquire) < adopting.held_max(idle)
-        && descriptors::has_room(descriptors::OF_ORPHAN)
 }
 
 /// What one sink has of an orphan.
@@ -111,36 +102,6 @@ impl Share {
         (self.orphan.last.0 + 1).saturating_sub(front.0 + skipped)
     }
 
-    /// Says that this share is settled. With the last one of ours the journal goes, unless it has
-    /// other destinations, which have yet to get it.
-    pub(super) fn done(self, shared: &Shared) {
-        let orphan = &self.orphan;
-        let mut undone = lock(&orphan.undone);
-        *undone -= 1;
-        if *undone > 0 {
-            return;
-        }
-        let notices = &shared.config.notices;
-        let place = orphan.store.folder.describe();
-        let behind: Vec<&str> = orphan.behind().collect();
-        if !behind.is_empty() {
-            let text = format!(
-                "{place} waits for what this logger does not deliver to: {}; run n3-safety recover",
-                behind.join(", ")
-            );
-            notices.say(Level::Warning, "recovery", text);
-            return;
-        }
-        let cursors = orphan.cursors().map(Cursor::state);
-        let states = orphan.header.destinations().zip(cursors);
-        shared.keep_account(orphan.store.journal, &Account::of_sinks(states));
-        orphan.store.set_unreadable_aside();
-        if let Err(error) = orphan.store.folder.remove_all() {
-            let text = format!("{place} can't be removed: {error}");
-            notices.say(Level::Warning, "recovery", text);
-        }
-    }
-
     /// Lets go of it as it is; where nobody else has a share in it, its folder.
     pub(super) fn leave(self) -> Option<Arc<dyn Folder>> {
         Arc::into_inner(self.orphan).map(|orphan| orphan.store.folder.clone())
@@ -154,7 +115,7 @@ impl Orphan {
     }
 
     /// The destinations that have yet to get something.
-    fn behind(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn behind(&self) -> impl Iterator<Item = &str> {
         let of_all = self.header.destinations().zip(self.cursors());
         let behind = of_all.filter(|(_, cursor)| cursor.state().acked < self.last);
         behind.map(|(destination, _)| destination)
@@ -163,84 +124,19 @@ impl Orphan {
 
 /// Whose journals are wanted.
 #[derive(Debug)]
-struct Wanted<'a> {
-    dataset: &'a str,
+pub(super) struct Wanted<'a> {
+    pub(super) dataset: &'a str,
     /// By branch.
-    destinations: &'a [String],
+    pub(super) destinations: &'a [String],
     /// The sink whose cursor a journal's first one is.
-    sink: &'a str,
-    durability: Durability,
-}
-
-/// Adopts what dead processes left, for every branch, and shares it out, as far as there is room;
-/// whether there may be more. `anew` begins with the oldest journal; otherwise it goes on where the
-/// last call stopped.
-pub(super) fn share_out(shared: &Shared, anew: bool, idle: bool) -> bool {
-    let config = &shared.config;
-    let mut adopting = lock(&shared.adopting);
-    if anew {
-        adopting.after = None;
-    }
-    let destinations = shared.destinations();
-    let wanted = Wanted {
-        dataset: &config.dataset,
-        destinations: &destinations,
-        sink: config.sink().dataset_name(),
-        durability: config.options.durability,
-    };
-    let shares: Vec<Share> = match config.medium {
-        None => {
-            shared.take_over_files();
-            let held_max = adopting.held_max(idle);
-            let from = adopting.after.take();
-            let mut shares = Vec::new();
-            for (at, root) in shared.roots().iter().enumerate() {
-                let behind = match &from {
-                    Some((of, _)) if at < *of => continue,
-                    Some((of, name)) if at == *of => name.as_os_str(),
-                    _ => OsStr::new(""),
-                };
-                let room = Room { held: &adopting.held, held_max };
-                let (found, stopped) = adopt(root, behind, &wanted, &room, &config.notices);
-                shares.extend(found);
-                if let Some(name) = stopped {
-                    adopting.after = Some((at, name));
-                    break;
-                }
-            }
-            shares
-        }
-        Some(_) => {
-            let left = std::mem::take(&mut *lock(&config.left_behind));
-            left.into_iter()
-                .flat_map(|folder| {
-                    adopt_folder(folder, None, &wanted, &adopting.held, &config.notices)
-                })
-                .collect()
-        }
-    };
-    let mut events = vec![0; shared.branches.len()];
-    shares.iter().for_each(|share| events[share.branch] += share.pending());
-    // An event is one, however many sinks deliver it.
-    if let Some(events) = events.into_iter().max().filter(|events| *events > 0) {
-        let text = format!("{events} events of earlier runs are delivered now");
-        config.notices.say(Level::Info, "recovering", text);
-    }
-    for share in shares {
-        let branch = &shared.branches[share.branch];
-        let mut left = lock(&branch.left);
-        branch.counters.recovering.fetch_add(share.pending(), Ordering::AcqRel);
-        left.push(share);
-        drop(left);
-        branch.call();
-    }
-    adopting.after.is_some()
+    pub(super) sink: &'a str,
+    pub(super) durability: Durability,
 }
 
 /// Takes over every orphan under `root` that is wanted, oldest first, of those whose names come
 /// after `behind`, and behind which one it stopped for want of room. What can't be read is said, and
 /// left for a person.
-fn adopt(
+pub(super) fn adopt(
     root: &Path,
     behind: &OsStr,
     wanted: &Wanted<'_>,
@@ -294,7 +190,7 @@ fn adopt(
 }
 
 /// Takes over one journal that is nobody's any more: what of it each branch is to deliver.
-fn adopt_folder(
+pub(super) fn adopt_folder(
     folder: Arc<dyn Folder>,
     lock: Option<FolderLock>,
     wanted: &Wanted<'_>,

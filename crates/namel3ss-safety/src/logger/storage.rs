@@ -1,24 +1,28 @@
-//! Opening a logger's journal, where and as it can be had, and removing it when nothing in it waits.
+//! Where journals lie: opening one where and as it can be had, going back to a file when there is one
+//! again, leaving it after a change of user, and removing it when nothing in it waits.
 
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use super::branch::Branch;
-use super::choices::JournalKind;
-use super::lane::{Ground, Lane};
-use super::reader::Reader;
-use super::report::Saying;
-use super::shared::{Shared, lock};
+use super::config::JournalKind;
+use super::delivery::{save_all_dropped, settle_dropped};
+use super::journals::{Ground, Lane, Reader};
+use super::state::{Branch, Shared, Worker};
+use super::stats::Saying;
+use crate::batch::Durability;
+use crate::home::homes_of_user;
 use crate::id::JournalId;
-use crate::journal::account::{self, Account};
-use crate::journal::cursor::Cursor;
+use crate::journal;
+use crate::journal::account::Account;
+use crate::journal::cursor::{CURSOR_PREFIX, Cursor};
 use crate::journal::media::{DiskFolder, Folder, FolderLock, MemoryFolder, MovableFolder};
-use crate::journal::{self, Journal};
+use crate::journal::{Journal, account, inspect, slug};
+use crate::locks::lock;
 use crate::notice::Level;
-use crate::process::descriptors;
+use crate::process::{descriptors, effective_user, user_name};
 
 /// Why a logger begins a new journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -335,7 +339,7 @@ impl Shared {
         for lane in self.lanes() {
             for branch in &idle {
                 // What was dropped stays dropped: without a word of it the next run delivers it.
-                super::worker::settle_dropped(self, branch, lane);
+                settle_dropped(self, branch, lane);
             }
             if !idle.is_empty() {
                 let _ = lane.journal.drain(lane.acked().next());
@@ -376,7 +380,7 @@ impl Shared {
     /// Writes down what was dropped behind the batches that are on their way.
     pub(super) fn save_dropped(&self) {
         for (lane, branch) in self.lanes().flat_map(|l| self.branches.iter().map(move |b| (l, b))) {
-            super::worker::save_all_dropped(self, branch, lane);
+            save_all_dropped(self, branch, lane);
         }
     }
 
@@ -446,4 +450,277 @@ fn own_folder(
         }
     }
     Err(error)
+}
+
+impl Shared {
+    /// Where orphans are looked for: under this logger's own root and, because a version before kept
+    /// the journals of a logger with a fallback path under that path, there as well.
+    ///
+    /// After a change of user it is the new user's root alone: the others are refused.
+    pub(super) fn roots(&self) -> Vec<PathBuf> {
+        if let Some(moved) = lock(&self.moved).clone() {
+            return vec![moved];
+        }
+        let root = &self.config.root;
+        let former = self.config.sink().fallback_path().filter(|path| path != root);
+        std::iter::once(root.clone()).chain(former.map(Path::to_owned)).collect()
+    }
+
+    /// Enters the folders that are in use outside the home in its register, so that `n3-safety`
+    /// finds what is left in them.
+    pub(super) fn enter_register(&self) {
+        let config = &self.config;
+        if config.medium.is_some() {
+            return;
+        }
+        let journals = match &config.journal {
+            JournalKind::Folder(path) => Some(&**path),
+            _ => None,
+        };
+        let sink = config.sink();
+        for folder in journals.into_iter().chain(sink.fallback_path()) {
+            sink.enter_register(&config.home, folder);
+        }
+    }
+
+    /// Takes over the fallback files that a version before wrote to the folder in which it kept this
+    /// dataset's journals: it named no destination there, and each file was for that of the journals.
+    /// Where several datasets or destinations had the folder, the files wait for a person.
+    pub(super) fn take_over_files(&self) {
+        let sink = self.config.sink();
+        let Some(former) = sink.fallback_path().filter(|path| *path != self.config.root) else {
+            return;
+        };
+        if !sink.has_unnamed_files() {
+            return;
+        }
+        let ours = slug(&self.config.dataset);
+        let Ok(datasets) = std::fs::read_dir(former.join("journal")) else { return };
+        let datasets: Vec<_> = datasets.flatten().map(|dataset| dataset.file_name()).collect();
+        if datasets != [std::ffi::OsStr::new(&ours)] {
+            return;
+        }
+        let destination = sink.identity();
+        let mut journals = inspect::list(former).unwrap_or_default().into_iter();
+        let is_same = |found: inspect::Found| {
+            found.journal.is_ok_and(|info| info.header.place_of(&destination) == Some(0))
+        };
+        if journals.all(is_same) {
+            sink.take_over_files();
+        }
+    }
+}
+
+/// How much of a file is copied at once.
+const COPY_BYTES: usize = 256 << 10;
+/// How often a logger that goes tries to write what only memory has to a file, and how long it waits in
+/// between: its maintenance thread may be looking at its journals.
+const END_TRIES: u32 = 10;
+/// More than this is not written then: dropping a logger must not take long.
+const END_BYTES_MAX: u64 = 32 << 20;
+const END_WAIT: Duration = Duration::from_millis(1);
+
+impl Shared {
+    /// Writes what earlier journals hold in memory to files, where the one of now is in a file.
+    pub(super) fn keep_memory(&self) {
+        let is_kept = |lane: &Lane| !lane.journal.is_closed() || lane.unkept() == 0;
+        if !self.wants_file() || self.config.medium.is_some() || self.lanes().all(is_kept) {
+            return;
+        }
+        let Ok(_opening) = self.opening.try_lock() else { return };
+        for lane in self.lanes().filter(|lane| !is_kept(lane)) {
+            let events = lane.unkept();
+            match self.keep_lane(lane) {
+                Ok(true) => {
+                    let text =
+                        format!("{events} events that were in memory only are in a file too");
+                    self.config.notices.say(Level::Info, "resumed", text);
+                }
+                // Some are about to be committed: the next look finds them.
+                Ok(false) => {}
+                Err(error) => {
+                    let text = format!(
+                        "{events} events stay in memory, because they can't be written to a file: {error}"
+                    );
+                    self.config.notices.say_rarely(Level::Warning, "degraded", "memory", text);
+                }
+            }
+        }
+    }
+
+    /// Before the logger goes: writes what only memory has to a file, where that was wanted and can be
+    /// done now. Whoever has the folder's lock next delivers it.
+    pub(super) fn keep_at_end(&self) {
+        let bytes = |lane: &Lane| lane.journal.bytes_from(lane.acked().next());
+        let holds = |lane: &Lane| lane.unkept() > 0 && bytes(lane) <= END_BYTES_MAX;
+        for _ in 0..END_TRIES {
+            if !self.wants_file() || self.config.medium.is_some() || !self.lanes().any(holds) {
+                return;
+            }
+            if let Ok(_opening) = self.opening.try_lock()
+                && self.lane().is_some_and(holds)
+            {
+                // What is written is closed, and an event that comes even now needs a place.
+                self.push(self.memory_lane());
+            }
+            self.keep_memory();
+            std::thread::sleep(END_WAIT);
+        }
+    }
+
+    fn keep_lane(&self, lane: &Lane) -> io::Result<bool> {
+        if !lane.journal.drain_to_end(lane.acked().next())? {
+            return Ok(false);
+        }
+        let parent = self.journals();
+        DiskFolder::create(&self.root().join("journal"), false)?;
+        DiskFolder::create(&parent, false)?;
+        let most = descriptors::of_journal(self.branches.len());
+        let reserved = match descriptors::reserve(most, descriptors::OF_ORPHAN) {
+            // Else its events are lost, and they are closed again in a moment.
+            Err(_) if self.closing.load(Ordering::SeqCst) => None,
+            reserved => Some(reserved.map_err(io::Error::other)?),
+        };
+        let folder = DiskFolder::create(&parent.join(lane.journal.id().to_string()), false)?;
+        let Some(held) = folder.lock()? else { return Err(io::ErrorKind::WouldBlock.into()) };
+        let held = held.with(reserved);
+        let copied = self.copy(lane, &folder);
+        if copied.is_err() {
+            let _ = folder.remove_all();
+        }
+        copied?;
+        lane.journal.hold(held);
+        lane.folder.move_to(Arc::new(folder));
+        lane.is_in_file();
+        Ok(true)
+    }
+
+    /// Copies a journal to which nobody writes any more. The cursors come first, and go on there: what
+    /// a kill leaves of the copy then never counts what was delivered as undelivered.
+    fn copy(&self, lane: &Lane, folder: &DiskFolder) -> io::Result<()> {
+        let header = lane.journal.header();
+        for branch in &self.branches {
+            let name = header.cursor_at(branch.index, self.config.sink().dataset_name());
+            branch.reader(lane).cursor.renew(folder, &name)?;
+        }
+        let memory = lane.folder.now();
+        let power = self.config.options.durability == Durability::Power;
+        for name in memory.list()? {
+            if name.starts_with(CURSOR_PREFIX) {
+                continue;
+            }
+            match copy_file(&*memory, folder, &name, power) {
+                // It was delivered, and removed, meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                copied => copied?,
+            }
+        }
+        if power {
+            folder.sync()?;
+        }
+        Ok(())
+    }
+}
+
+fn copy_file(from: &dyn Folder, to: &dyn Folder, name: &str, power: bool) -> io::Result<()> {
+    let from = from.open(name)?;
+    let length = from.size()?;
+    let copy = to.create(name, length)?;
+    let mut buffer = vec![0; COPY_BYTES];
+    let mut at = 0;
+    while at < length {
+        let read = from.read_at(&mut buffer, at)?;
+        if read == 0 {
+            break;
+        }
+        copy.write_at(&buffer[..read], at)?;
+        at += read as u64;
+    }
+    if power { copy.sync() } else { Ok(()) }
+}
+
+impl Shared {
+    /// Where the process has another user than the one who began the journal, and `error` says that
+    /// this is refused: goes on in a new journal, and leaves those of the user before; true then.
+    pub(super) fn leave_refused(self: &Arc<Self>, error: &io::Error) -> bool {
+        if error.kind() != io::ErrorKind::PermissionDenied {
+            return false;
+        }
+        let user = effective_user();
+        let is_refused = |lane: &Lane| lane.ground() != Ground::Memory && lane.user() != user;
+        if self.config.medium.is_some() || !self.lanes().any(is_refused) {
+            return false;
+        }
+        let former = self.root();
+        if let Some(active) = self.lane().filter(|active| is_refused(active)) {
+            self.begin_journal(Renewal::AnotherUser(active.index));
+        }
+        let (mut events, mut last) = (0, None);
+        for lane in self.lanes().filter(|lane| is_refused(lane)) {
+            if lane.journal.is_closed() && lane.leave() {
+                events += lane.unsettled();
+                last = Some((lane.user(), lane.journal.folder().describe()));
+            }
+        }
+        // Otherwise somebody else is at it.
+        let Some((before, folder)) = last else { return true };
+        let now = match self.lane() {
+            Some(lane) if lane.ground() != Ground::Memory => lane.journal.folder().describe(),
+            _ => "memory, because this user may write to none of its folders".to_owned(),
+        };
+        let (before, user) = (user_name(before), user_name(user));
+        let text = format!(
+            "the process is {user} now, who may not use {folder}, which {before} began: {events} events \
+             wait there until {before} starts this application again, or runs n3-safety recover {}; \
+             what is logged from now on goes to {now}; begin to log after the change of user",
+            former.display()
+        );
+        self.config.notices.say(Level::Critical, "another_user", text);
+        self.call_workers();
+        true
+    }
+
+    /// Lets go of the journals that were left, once no worker is at a batch of theirs: whoever takes
+    /// their locks then delivers what is in them.
+    pub(super) fn let_go_of_left(&self) {
+        let is_free = |branch: &Branch| {
+            let leave = |worker: &mut MutexGuard<'_, Worker>| worker.leave_flight(self);
+            branch.worker.try_lock().as_mut().map(leave).is_ok()
+        };
+        let mut over = false;
+        for lane in self.journals.leaving() {
+            if self.branches.iter().all(is_free) && lane.journal.is_committed() {
+                for branch in &self.branches {
+                    save_all_dropped(self, branch, lane);
+                }
+                lane.let_go();
+                lane.left();
+                over = true;
+            }
+        }
+        if over {
+            self.journals.pass_over();
+        }
+    }
+
+    /// Events that wait under another user's home.
+    pub(super) fn left_behind(&self) -> u64 {
+        let left = self.journals.all().filter(|lane| lane.is_left());
+        left.map(Lane::unsettled).sum()
+    }
+
+    /// The folder that holds `journal/`: the one that was configured, or after a change of user the
+    /// first one that the new user may write.
+    pub(super) fn root(&self) -> PathBuf {
+        lock(&self.moved).clone().unwrap_or_else(|| self.config.root.clone())
+    }
+
+    /// Finds the folder for the journals of the present user.
+    pub(super) fn move_root(&self) {
+        let places = homes_of_user(effective_user());
+        let may_write =
+            |place: &&PathBuf| DiskFolder::create(&place.join("journal"), false).is_ok();
+        let place = places.iter().find(may_write).or(places.last()).cloned();
+        *lock(&self.moved) = place;
+    }
 }

@@ -1,19 +1,41 @@
-//! What a logger says of itself: stats, reports, and the notices of what it dropped.
+//! What a logger says of itself: stats, whether it is healthy, what a flush came to, and the notices of
+//! what it dropped.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::FlushReport;
-use super::branch::Branch;
-use super::choices::JournalKind;
-use super::lane::{Ground, Lane};
-use super::merged::{Merged, Sums};
-use super::shared::{Shared, lock};
+use super::config::JournalKind;
+use super::journals::{Ground, Lane, Merged, Sums};
+use super::state::{Branch, SaidSum, Shared};
 use crate::journal::DropReason;
+use crate::locks::lock;
 use crate::notice::{Level, REPEAT_EVERY};
 use crate::sink::secs;
-use crate::stats::{JournalStorage, SinkStats, Stats};
+use crate::stats::{JournalStorage, SinkStats, Stats, Unhealthy};
+
+/// What `flush` and `stop` came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "it may be incomplete"]
+#[non_exhaustive]
+pub struct FlushReport {
+    /// Everything accepted before the call is in its datasets, in fallback files, or was dropped.
+    pub complete: bool,
+    /// Events that wait in the journal for one sink at least.
+    pub pending: u64,
+    /// The sinks that have not settled everything, by their names in
+    /// [`Stats::sinks`](crate::stats::Stats::sinks).
+    pub behind: Vec<String>,
+    /// Events of this logger that reached their dataset while it waited; with several sinks, each of
+    /// them.
+    pub flushed: u64,
+    /// Those that went to fallback files.
+    pub fallback: u64,
+    /// Those that were dropped.
+    pub dropped: u64,
+    /// Why, if incomplete: the time-out, what waits for which sink, whose adapter's call has not returned
+    /// and for how long, and the last error.
+    pub error: Option<String>,
+}
 
 impl Shared {
     /// What a flush has come to, where these are behind.
@@ -260,24 +282,59 @@ pub(super) enum Saying {
     All,
 }
 
-/// What was said of drops.
-#[derive(Debug, Default)]
-pub(super) struct Said {
-    /// The reasons that were met at all, a bit each: so that a drop costs no lock.
-    kinds: AtomicU8,
-    /// By reason.
-    sums: Mutex<[SaidSum; DropReason::ALL.len()]>,
-    /// Of events that were cut.
-    cut: Mutex<SaidSum>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct SaidSum {
-    events: u64,
-    /// When last.
-    at: Option<Duration>,
-}
-
 fn add_to(sums: &mut [u64; DropReason::ALL.len()], more: &[u64; DropReason::ALL.len()]) {
     sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+}
+
+type Dropped = [u64; DropReason::ALL.len()];
+
+/// One reason not to be healthy.
+struct Condition {
+    reason: Unhealthy,
+    holds: fn(&Shared, &Dropped) -> bool,
+}
+
+const CONDITIONS: [Condition; 8] = [
+    // Until the process ends:
+    Condition { reason: Unhealthy::Lost, holds: has_lost },
+    Condition {
+        reason: Unhealthy::NoEvent,
+        holds: |_, dropped| dropped[DropReason::Invalid.index()] > 0,
+    },
+    // As long as it lasts:
+    Condition { reason: Unhealthy::Journal, holds: lacks_journal },
+    Condition { reason: Unhealthy::Destination, holds: fails_beyond_retry },
+    Condition { reason: Unhealthy::AdapterTimeout, holds: has_late_call },
+    Condition { reason: Unhealthy::Memory, holds: |shared, _| shared.has_events_in_memory() },
+    Condition { reason: Unhealthy::AnotherUser, holds: |shared, _| shared.left_behind() > 0 },
+    Condition {
+        reason: Unhealthy::Threads,
+        holds: |shared, _| shared.branches.iter().any(|b| b.lacks_thread()),
+    },
+];
+
+impl Shared {
+    /// The conditions that hold; none is healthy. `dropped` is by reason, of everybody.
+    pub(super) fn unhealthy(&self, dropped: &Dropped) -> Vec<Unhealthy> {
+        let holding = CONDITIONS.iter().filter(|condition| (condition.holds)(self, dropped));
+        holding.map(|condition| condition.reason).collect()
+    }
+}
+
+fn has_lost(shared: &Shared, dropped: &Dropped) -> bool {
+    let invalid = dropped[DropReason::Invalid.index()];
+    dropped.iter().sum::<u64>() > invalid || shared.lost_of_others.load(Ordering::Relaxed)
+}
+
+fn lacks_journal(shared: &Shared, _: &Dropped) -> bool {
+    shared.lanes().any(|lane| lane.journal.is_failing())
+        || shared.branches.iter().any(|branch| branch.lacks_journal())
+}
+
+fn fails_beyond_retry(shared: &Shared, _: &Dropped) -> bool {
+    shared.branches.iter().any(|branch| !branch.sink.healthy())
+}
+
+fn has_late_call(shared: &Shared, _: &Dropped) -> bool {
+    shared.branches.iter().any(|branch| branch.sink.is_late(shared.config.adapter_timeout))
 }

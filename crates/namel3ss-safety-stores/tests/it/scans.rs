@@ -127,9 +127,16 @@ fn conditions(all: &[ReadRow], most: usize) -> Vec<Filter> {
         );
         let mut values: Vec<String> = values.into_iter().filter(|v| v.len() < 300).collect();
         random.shuffle(&mut values);
-        // Those that mean most are always there.
-        values.splice(0..0, ["abc", "high", "7", "block", "input", "pii"].map(str::to_owned));
         values.truncate(most);
+        // Those that mean most are always there.
+        let most_telling = match field.as_str() {
+            "confidence" | "latency_ms" => ["0.5", "0.50", "1", "7"],
+            "metadata.team" => ["k", "abc", "7", "x"],
+            "severity" => ["high", "none", "critical", "abc"],
+            "action" => ["block", "alert", "allow", "redact"],
+            _ => ["abc", "7", "input", "pii"],
+        };
+        values.splice(0..0, most_telling.map(str::to_owned));
         for value in values {
             let filters = ["=", "!=", "~"].map(|op| format!("{field}{op}{value}").parse());
             // An unknown word is refused.

@@ -85,7 +85,8 @@ impl Shared {
         }
         let seq = lane.journal.append(payload).map_err(Refused::Full)?;
         if lane.fills(seq) {
-            self.filled(seq, payload);
+            self.buffer_full();
+            self.look_now_and_then(seq, payload);
         }
         Ok(seq)
     }
@@ -296,7 +297,15 @@ impl Shared {
     }
 
     /// The buffer has reached its size: somebody should hand it over soon.
+    #[inline]
     fn buffer_full(self: &Arc<Self>) {
+        if !self.keeper_is_awake() {
+            self.tell_of_full_buffer();
+        }
+    }
+
+    #[cold]
+    fn tell_of_full_buffer(self: &Arc<Self>) {
         self.wake_keeper();
         if !self.has_keeper() {
             self.start_missing();

@@ -352,6 +352,12 @@ impl Shared {
         }
     }
 
+    /// Whether there is a keeper, and it does not sleep: then it need not be told of a full buffer.
+    #[inline]
+    pub(super) fn keeper_is_awake(&self) -> bool {
+        !self.threads.keeper_sleeps.load(Ordering::SeqCst) && self.has_keeper()
+    }
+
     /// Whether somebody else than the workers moves frames and hands buffers over.
     pub(super) fn has_keeper(&self) -> bool {
         self.threads.keeper.get().is_some()

@@ -91,14 +91,6 @@ impl Shared {
         Ok(seq)
     }
 
-    /// The buffer is full with this event. Apart, so that the usual way stays short.
-    #[cold]
-    #[inline(never)]
-    fn filled(self: &Arc<Self>, seq: Seq, payload: &[u8]) {
-        self.buffer_full();
-        self.look_now_and_then(seq, payload);
-    }
-
     /// Where a journal was closed meanwhile, the next one was there before, and has room.
     #[cold]
     fn accept_refused<'a>(

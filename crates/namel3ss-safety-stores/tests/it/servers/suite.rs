@@ -324,7 +324,7 @@ pub(crate) fn a_pushed_filter_equals_the_plain_one<D: Database>() {
         let reader = reader(&D::url(table));
         crate::scans::newest_rows_are_the_last_of_all(&reader);
         crate::scans::fewer_columns_hold_the_same(&reader);
-        crate::scans::a_pushed_filter_equals_the_plain_one(&reader, 8);
+        crate::scans::a_pushed_filter_equals_the_plain_one(&reader, 3);
     }
 }
 

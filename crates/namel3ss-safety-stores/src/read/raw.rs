@@ -5,7 +5,7 @@ use arrow_array::RecordBatch;
 use super::error::ScanError;
 use super::scan::Position;
 
-/// A scan as a store runs it. Rows are in the form of [`schema`]: see [`Builder`].
+/// A scan as a store runs it. Rows are in the form of [`schema`](crate::read::schema): see [`Builder`](crate::read::Builder).
 pub trait RawScan: Send {
     /// The next rows, none or some; `None` at the end. Behind an error it may go on.
     ///
@@ -14,7 +14,7 @@ pub trait RawScan: Send {
     fn next_batch(&mut self) -> Result<Option<RecordBatch>, ScanError>;
 
     /// Whether the rows come the newest first. A store that can't do that gives them in its own order, and
-    /// [`Batches`] keeps the last of them.
+    /// [`Batches`](crate::read::Batches) keeps the last of them.
     fn is_newest_first(&self) -> bool {
         false
     }

@@ -14,13 +14,13 @@ use crate::notice::Notice;
 pub trait DatasetAdapter: Send + Sync {
     /// Stores all rows of `batch`, or none; a row is there already if one of its (`journal_id`, `seq`)
     /// is. An adapter that finds another event there, by its `event_id` and `timestamp`, should store
-    /// the other rows and answer [`Failure::IdsTaken`].
+    /// the other rows and answer [`Failure::IdsTaken`](crate::Failure::IdsTaken).
     ///
     /// It may be called again with the same [`Batch::id`], also by another process after a crash,
     /// and, for the rows of a fallback file, with seqs older than some it has seen.
     ///
     /// # Errors
-    /// Says why, so that the sink can decide: see [`Failure`].
+    /// Says why, so that the sink can decide: see [`Failure`](crate::Failure).
     fn insert(&self, batch: &Batch<'_>) -> Result<(), AdapterError>;
 
     /// As [`insert`](Self::insert), of an adapter that can end a call which takes longer.

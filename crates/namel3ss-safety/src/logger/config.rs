@@ -57,7 +57,7 @@ impl Config {
 /// How long one batch may take while its destination counts as delivering.
 const ADAPTER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
-/// Collects what a logger is told; made by [`SafetyEventLogger::builder`].
+/// Collects what a logger is told; made by [`SafetyEventLogger::builder`](crate::SafetyEventLogger::builder).
 #[derive(Debug)]
 pub struct LoggerBuilder {
     dataset: Option<String>,
@@ -184,7 +184,7 @@ impl LoggerBuilder {
 
     /// What accepted events survive; default the end of the process. **`Power` does not make
     /// `log()` wait for the disk**: the journal is synced within 50 ms behind it. For certainty
-    /// call [`SafetyEventLogger::sync`].
+    /// call [`SafetyEventLogger::sync`](crate::SafetyEventLogger::sync).
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
@@ -327,7 +327,7 @@ impl LoggerBuilder {
     }
 
     /// Whether an event starts the logger, where it is not started or was stopped; default yes.
-    /// Without it nothing is handed over before [`SafetyEventLogger::start`], so that a buffer of
+    /// Without it nothing is handed over before [`SafetyEventLogger::start`](crate::SafetyEventLogger::start), so that a buffer of
     /// `buffer_size` events is full and the overflow strategy applies; `flush` and `stop` deliver.
     #[must_use]
     pub fn autostart(mut self, autostart: bool) -> Self {
@@ -371,7 +371,7 @@ impl LoggerBuilder {
         self
     }
 
-    /// Says that the host will call [`SafetyEventLogger::notices`] now and then. Otherwise critical
+    /// Says that the host will call [`SafetyEventLogger::notices`](crate::SafetyEventLogger::notices) now and then. Otherwise critical
     /// notices go to stderr until its first call, unless a subscriber of `tracing` reads them. What the
     /// logger says while it is dropped: see [`take_left`](crate::take_left).
     #[must_use]

@@ -309,7 +309,7 @@ impl SafetyEvent {
     ///   then.
     /// - What does not fit its field goes to `metadata` under the field's name. Text takes texts,
     ///   numbers and booleans; a number takes numbers and their texts, also `NaN`, `Infinity` and
-    ///   `-Infinity`; `timestamp` takes the texts that [`Timestamp`] reads, and
+    ///   `-Infinity`; `timestamp` takes the texts that [`Timestamp`](crate::Timestamp) reads, and
     ///   numbers of seconds, milliseconds, microseconds or nanoseconds since 1970.
     /// - `categories` takes a text, a list of texts or numbers, either also as JSON text, and an object
     ///   of booleans, whose true keys they are. Of an object in a list it takes the `category`, `type`,

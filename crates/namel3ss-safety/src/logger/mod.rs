@@ -65,8 +65,6 @@ use crate::stats::Stats;
 /// ```
 #[derive(Clone, Debug)]
 pub struct SafetyEventLogger {
-    /// Of `first`, without a step more for each event. Dropped before it, which waits to be alone.
-    shared: Arc<Shared>,
     first: Arc<Generation>,
 }
 
@@ -86,23 +84,17 @@ impl SafetyEventLogger {
     }
 
     fn new(config: Config) -> Self {
-        let first = Generation::new(config);
-        let shared = Arc::clone(first.shared());
-        Self { shared, first: Arc::new(first) }
+        Self { first: Arc::new(Generation::new(config)) }
     }
 
     #[inline]
     fn shared(&self) -> &Arc<Shared> {
-        if self.first.guard.is_ours() { &self.shared } else { self.shared_of_child() }
-    }
-
-    #[cold]
-    fn shared_of_child(&self) -> &Arc<Shared> {
         let mut generation = &*self.first;
         while !generation.guard.is_ours() {
             generation = generation.after_fork();
         }
-        generation.shared()
+        // Only `drop` takes it out.
+        generation.shared.as_ref().expect("a generation has its shared part until it is dropped")
     }
 
     /// Keeps an event: when it returns, the event survives the end of the process, however it
@@ -444,18 +436,17 @@ impl Generation {
         Self { guard: ForkGuard::new(), shared: Some(shared), next: OnceLock::new() }
     }
 
-    fn shared(&self) -> &Arc<Shared> {
-        self.shared.as_ref().expect("only drop takes it out")
-    }
-
     #[cold]
     fn after_fork(&self) -> &Self {
         self.next.get_or_init(|| {
-            let parent = self.shared();
+            // As in `shared`.
+            let parent = self.shared.as_ref().expect("only drop takes it out");
             parent.abandon();
             let child = Self::new(parent.config_after_fork());
-            if parent.life.is_started() {
-                child.shared().start();
+            if parent.life.is_started()
+                && let Some(shared) = &child.shared
+            {
+                shared.start();
             }
             Box::new(child)
         })

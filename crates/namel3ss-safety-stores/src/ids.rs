@@ -30,6 +30,7 @@ impl Ids {
 #[cfg(any(feature = "object", feature = "parquet"))]
 impl Ids {
     /// Whether a row is in it.
+    #[cfg(any(feature = "parquet", test))]
     pub(crate) fn contains(&self, journal: JournalId, seq: Seq) -> bool {
         self.contains_all(journal, seq, seq)
     }

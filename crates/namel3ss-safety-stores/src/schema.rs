@@ -105,10 +105,12 @@ impl Table {
 
 /// The most tables that [`no_table`] lists.
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+#[cfg_attr(not(feature = "read"), expect(dead_code, reason = "for reading"))]
 pub(crate) const TABLES_TOLD: usize = 20;
 
 /// That a table is not there, and which are.
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+#[cfg_attr(not(feature = "read"), expect(dead_code, reason = "for reading"))]
 pub(crate) fn no_table(name: &str, others: &[String]) -> ReadError {
     let there = match others {
         [] => "there is no other".to_owned(),

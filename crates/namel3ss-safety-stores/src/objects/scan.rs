@@ -10,7 +10,9 @@ use namel3ss_safety::ReadError;
 
 use super::key::Day;
 use super::place::Place;
-use super::read::{Open, Reader, Unpacked, about, late};
+#[cfg(feature = "parquet")]
+use super::read::about;
+use super::read::{Open, Reader, Unpacked, late};
 use crate::read::error::ScanError;
 use crate::read::piece::Piece;
 use crate::read::raw::RawScan;

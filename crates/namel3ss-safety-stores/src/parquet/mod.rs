@@ -31,7 +31,9 @@ mod scan;
 
 pub(crate) use self::footer::{Footer, Part, TAIL_BYTES};
 pub(crate) use self::merge::{KEYS, Key, Merger, keys, only};
-pub(crate) use self::read::{Rows, guarded};
+pub(crate) use self::read::Rows;
+#[cfg(feature = "delta")]
+pub(crate) use self::read::guarded;
 pub use self::write::encode;
 
 use namel3ss_safety::{ReadError, ReadRow};

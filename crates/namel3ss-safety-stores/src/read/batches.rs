@@ -148,6 +148,7 @@ impl Iterator for Batches {
 }
 
 /// The rows of a batch that a scan asks for, with all of its columns.
+#[cfg(any(feature = "object", feature = "parquet"))]
 pub(crate) fn matching(scan: &Scan, batch: &RecordBatch) -> Result<RecordBatch, ScanError> {
     only(batch, &selected(scan, batch)?)
 }

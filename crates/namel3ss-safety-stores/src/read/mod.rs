@@ -20,8 +20,12 @@ pub(crate) mod scan;
 pub(crate) mod raw;
 pub(crate) mod batches;
 pub(crate) mod reader;
+#[cfg(any(feature = "object", feature = "parquet"))]
 pub(crate) mod piece;
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+#[cfg_attr(
+    not(any(feature = "sqlite", feature = "postgres", feature = "mysql")),
+    expect(dead_code, reason = "what tables need")
+)]
 pub(crate) mod pushed;
 #[doc(hidden)]
 pub mod scanner;

@@ -21,6 +21,7 @@ pub(crate) enum Form {
     /// As a moment.
     Moment,
     /// As an array of texts.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "no other server has them"))]
     Texts,
     /// As JSON, whose texts may have escapes.
     Json,
@@ -30,6 +31,7 @@ pub(crate) enum Form {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Text(String),
+    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "no server needs them"))]
     Bytes(Vec<u8>),
     Number(f64),
     Micros(i64),

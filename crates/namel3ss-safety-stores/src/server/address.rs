@@ -27,6 +27,7 @@ impl Kind {
     }
 
     /// A column's name in its quotes.
+    #[cfg(any(feature = "read", feature = "postgres", feature = "mysql"))]
     pub(crate) fn quoted(self, name: &str) -> String {
         match self {
             Self::Postgres => format!("\"{}\"", name.replace('"', "\"\"")),

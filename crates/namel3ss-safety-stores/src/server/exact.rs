@@ -292,6 +292,10 @@ fn entry(key: &str, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> bool)
 
 /// Puts what stands under `row.exact` back into a row that was read, which has every column of its
 /// table.
+#[cfg_attr(
+    all(not(feature = "read"), any(feature = "postgres", feature = "mysql")),
+    expect(dead_code, reason = "for reading")
+)]
 pub(crate) fn restore(fields: &mut Map<String, Value>) {
     let Some(Value::Object(metadata)) = fields.get_mut("metadata") else { return };
     let Some(Value::String(text)) = metadata.get(EXACT) else { return };

@@ -44,6 +44,10 @@ pub(crate) mod adapter;
 #[cfg(all(feature = "read", any(feature = "postgres", feature = "mysql")))]
 pub(crate) mod reading;
 #[cfg(feature = "read")]
+#[cfg_attr(
+    not(any(feature = "postgres", feature = "mysql")),
+    expect(dead_code, reason = "what adapters need")
+)]
 pub(crate) mod scan;
 
 pub use self::address::{Host, Kind, Secret, Server, SslMode};

@@ -1,5 +1,6 @@
 //! What a server says, as it may stand in our errors: whoever answers on the port has chosen the words.
 
+#[cfg(feature = "postgres")]
 use super::address::Secret;
 
 /// The most characters of it.
@@ -27,6 +28,7 @@ pub(crate) fn said(words: &str, password: Option<&str>) -> String {
 }
 
 /// The text of a password, for [`said`].
+#[cfg(feature = "postgres")]
 pub(crate) fn text(password: Option<&Secret>) -> Option<&str> {
     password.map(Secret::reveal)
 }

@@ -65,8 +65,10 @@ pub(crate) struct Found {
     /// No row can be there twice.
     pub(crate) has_key: bool,
     /// The server takes any character.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "for PostgreSQL"))]
     pub(crate) is_utf8: bool,
     /// The index that has the rows in the order of their moments, where it has to be named.
+    #[cfg_attr(not(feature = "mysql"), expect(dead_code, reason = "for MySQL"))]
     pub(crate) by_time: Option<String>,
 }
 
@@ -78,6 +80,7 @@ pub(crate) struct Column {
     /// Its type, in the server's own words.
     pub(crate) sql_type: String,
     /// Its character set, where it has one of its own.
+    #[cfg_attr(not(feature = "mysql"), expect(dead_code, reason = "for MySQL"))]
     pub(crate) charset: Option<String>,
 }
 
@@ -114,6 +117,7 @@ pub(crate) struct Query<'q> {
     /// The order, in SQL.
     pub(crate) order: String,
     /// Few rows are expected, so that they are better sorted than found in their order.
+    #[cfg_attr(not(feature = "mysql"), expect(dead_code, reason = "for MySQL"))]
     pub(crate) finds_few: bool,
     pub(crate) limit: Option<usize>,
     /// How many rows come at once, at the most.

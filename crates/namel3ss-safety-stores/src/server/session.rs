@@ -18,6 +18,10 @@ pub(crate) trait Connection: Send + Sized {
     async fn connect(server: &Server) -> Result<Self, Problem>;
 
     /// The rows that `sql` gives; `doing` is a fragment that follows "failed to".
+    #[cfg_attr(
+        not(any(feature = "read", feature = "postgres")),
+        expect(dead_code, reason = "for reading, and PostgreSQL")
+    )]
     async fn query(&mut self, doing: &str, sql: &str) -> Result<Vec<Self::Row>, Problem>;
 }
 

@@ -61,6 +61,7 @@ pub(super) fn connect(path: &Path, table: &Table) -> Result<Connection, AdapterE
 }
 
 /// Opens the file at `path` to read it, and changes nothing.
+#[cfg_attr(not(feature = "read"), expect(dead_code, reason = "for reading"))]
 pub(super) fn connect_to_read(path: &Path, immutable: bool) -> Result<Connection, String> {
     check_version(rusqlite::version_number(), rusqlite::version())?;
     locks::install();

@@ -300,6 +300,7 @@ impl Reader {
     }
 
     /// The last row group that was not given; `None` at the beginning of the table.
+    #[cfg(feature = "read")]
     pub(super) fn last_group(&mut self) -> Result<Option<Fetched>, ReadError> {
         while let Some(piece) = self.pieces.pop_back() {
             let mut before = std::mem::take(&mut self.pieces);

@@ -5,16 +5,13 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use arrow_array::RecordBatch;
-use namel3ss_safety::ReadError;
-
 use super::key::Day;
 use super::place::Place;
 #[cfg(feature = "parquet")]
 use super::read::about;
 use super::read::{Open, Reader, Unpacked, late};
 use crate::read::error::ScanError;
-use crate::read::piece::Piece;
+use crate::read::piece::{Piece, PieceScan, Pieces};
 use crate::read::raw::RawScan;
 use crate::read::reader::{DatasetReader, Description};
 use crate::read::scan::{Position, Scan};
@@ -69,8 +66,7 @@ impl DatasetReader for ObjectsReader {
         };
         let identity = self.identity();
         looked.map_err(|error| ScanError::from(error).of(&identity))?;
-        let piece = Piece::default();
-        Ok(Box::new(ObjectsScan { reader, identity, scan, newest_first, piece, unreadable: 0 }))
+        Ok(Box::new(PieceScan::new(reader, identity, scan, newest_first)))
     }
 
     fn poll_interval(&self) -> Duration {
@@ -78,60 +74,10 @@ impl DatasetReader for ObjectsReader {
     }
 }
 
-struct ObjectsScan {
-    reader: Reader,
-    identity: String,
-    scan: Scan,
-    newest_first: bool,
-    piece: Piece,
-    unreadable: u64,
-}
-
-impl ObjectsScan {
-    fn next(&mut self) -> Result<Option<RecordBatch>, ScanError> {
-        loop {
-            let batch =
-                self.piece.next_batch(&self.scan, self.newest_first, &mut self.unreadable)?;
-            if batch.is_some() {
-                return Ok(batch);
-            }
-            self.scan.check_deadline()?;
-            let unpacked = match self.newest_first {
-                true => self.reader.next_newest()?,
-                false => self.reader.next_piece(),
-            };
-            let Some(unpacked) = unpacked else { return Ok(None) };
-            self.piece = self.piece_of(unpacked)?;
-        }
-    }
-}
-
-impl ObjectsScan {
-    fn piece_of(&self, unpacked: Unpacked) -> Result<Piece, ReadError> {
-        #[cfg(feature = "parquet")]
-        if let Unpacked::Group(opened, group, part) = &unpacked {
-            let key = opened.key.clone();
-            let scanned = opened.footer.scan(*group, part, &self.scan);
-            if let Some(batches) = scanned.map_err(|error| about(&key, error))? {
-                let batches = batches.map(move |batch| batch.map_err(|error| about(&key, error)));
-                return Ok(Piece::Batches(Box::new(batches)));
-            }
-        }
-        Ok(Piece::Rows(Box::new(Open::of_unpacked(unpacked))))
-    }
-}
-
-impl RawScan for ObjectsScan {
-    fn next_batch(&mut self) -> Result<Option<RecordBatch>, ScanError> {
-        self.next().map_err(|error| error.of(&self.identity))
-    }
-
-    fn is_newest_first(&self) -> bool {
-        self.newest_first
-    }
-
-    fn unreadable(&self) -> u64 {
-        self.unreadable
+impl Pieces for Reader {
+    fn next_piece(&mut self, scan: &Scan, newest_first: bool) -> Result<Option<Piece>, ScanError> {
+        let unpacked = if newest_first { self.next_newest()? } else { Reader::next_piece(self) };
+        unpacked.map(|unpacked| piece_of(unpacked, scan)).transpose()
     }
 
     fn position(&mut self) -> Option<Position> {
@@ -140,7 +86,21 @@ impl RawScan for ObjectsScan {
             let day = key.rsplit_once('/').and_then(|(folder, _)| Day::of_folder(folder));
             day.is_none_or(|day| day >= first)
         };
-        let keys = self.reader.met().filter(is_late).cloned().collect();
+        let keys = self.met().filter(is_late).cloned().collect();
         Some(Position::new(Met { keys }))
     }
+}
+
+#[cfg_attr(not(feature = "parquet"), expect(unused_variables, reason = "rows are read whole"))]
+fn piece_of(unpacked: Unpacked, scan: &Scan) -> Result<Piece, ScanError> {
+    #[cfg(feature = "parquet")]
+    if let Unpacked::Group(opened, group, part) = &unpacked {
+        let key = opened.key.clone();
+        let scanned = opened.footer.scan(*group, part, scan);
+        if let Some(batches) = scanned.map_err(|error| about(&key, error))? {
+            let batches = batches.map(move |batch| batch.map_err(|error| about(&key, error)));
+            return Ok(Piece::Batches(Box::new(batches)));
+        }
+    }
+    Ok(Piece::Rows(Box::new(Open::of_unpacked(unpacked))))
 }

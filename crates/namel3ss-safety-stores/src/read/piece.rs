@@ -9,7 +9,8 @@ use namel3ss_safety::{ReadError, ReadRow};
 use super::batch::Builder;
 use super::batches::{matching, reversed};
 use super::error::ScanError;
-use super::scan::Scan;
+use super::raw::RawScan;
+use super::scan::{Position, Scan};
 
 /// About how many bytes of a piece are kept for those who want the newest rows first: 256 MiB.
 const NEWEST_BYTES_MAX: usize = 256 << 20;
@@ -107,5 +108,63 @@ impl Piece {
             }
         }
         Ok(last)
+    }
+}
+
+/// A dataset that is read piece by piece.
+pub(crate) trait Pieces: Send {
+    /// The next piece, or the last that was not given yet; `None` once there is none.
+    fn next_piece(&mut self, scan: &Scan, newest_first: bool) -> Result<Option<Piece>, ScanError>;
+
+    /// As [`RawScan::position`].
+    fn position(&mut self) -> Option<Position>;
+}
+
+/// A scan of a dataset's pieces.
+pub(crate) struct PieceScan<P> {
+    pieces: P,
+    identity: String,
+    scan: Scan,
+    newest_first: bool,
+    piece: Piece,
+    unreadable: u64,
+}
+
+impl<P: Pieces> PieceScan<P> {
+    /// Of the dataset with this identity; `newest_first` is whether its pieces come from the last one on.
+    pub(crate) fn new(pieces: P, identity: String, scan: Scan, newest_first: bool) -> Self {
+        Self { pieces, identity, scan, newest_first, piece: Piece::default(), unreadable: 0 }
+    }
+
+    fn next(&mut self) -> Result<Option<RecordBatch>, ScanError> {
+        loop {
+            let batch =
+                self.piece.next_batch(&self.scan, self.newest_first, &mut self.unreadable)?;
+            if batch.is_some() {
+                return Ok(batch);
+            }
+            self.scan.check_deadline()?;
+            let piece = self.pieces.next_piece(&self.scan, self.newest_first)?;
+            let Some(piece) = piece else { return Ok(None) };
+            self.piece = piece;
+        }
+    }
+}
+
+impl<P: Pieces> RawScan for PieceScan<P> {
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>, ScanError> {
+        self.next().map_err(|error| error.of(&self.identity))
+    }
+
+    fn is_newest_first(&self) -> bool {
+        self.newest_first
+    }
+
+    fn unreadable(&self) -> u64 {
+        self.unreadable
+    }
+
+    fn position(&mut self) -> Option<Position> {
+        self.pieces.position()
     }
 }

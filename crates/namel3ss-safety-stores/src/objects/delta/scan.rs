@@ -3,14 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_array::RecordBatch;
-use namel3ss_safety::ReadError;
-
 use super::place::DeltaPlace;
 use super::read::{Fetched, Reader, Seen, about};
 use crate::objects::scan::{FOLDER_EVERY, STORE_EVERY};
 use crate::read::error::ScanError;
-use crate::read::piece::Piece;
+use crate::read::piece::{Piece, PieceScan, Pieces};
 use crate::read::raw::RawScan;
 use crate::read::reader::{DatasetReader, Description};
 use crate::read::scan::{Position, Scan};
@@ -58,8 +55,7 @@ impl DatasetReader for DeltaReader {
     fn scan_raw(&self, scan: Scan) -> Result<Box<dyn RawScan>, ScanError> {
         let reader = self.reader(&scan)?;
         let newest_first = scan.newest_first && scan.after.is_none();
-        let (identity, piece) = (self.identity(), Piece::default());
-        Ok(Box::new(DeltaScan { reader, identity, scan, newest_first, piece, unreadable: 0 }))
+        Ok(Box::new(PieceScan::new(reader, self.identity(), scan, newest_first)))
     }
 
     fn poll_interval(&self) -> Duration {
@@ -67,42 +63,18 @@ impl DatasetReader for DeltaReader {
     }
 }
 
-struct DeltaScan {
-    reader: Reader,
-    identity: String,
-    scan: Scan,
-    newest_first: bool,
-    piece: Piece,
-    unreadable: u64,
-}
-
-impl DeltaScan {
-    fn next(&mut self) -> Result<Option<RecordBatch>, ScanError> {
-        loop {
-            let batch =
-                self.piece.next_batch(&self.scan, self.newest_first, &mut self.unreadable)?;
-            if batch.is_some() {
-                return Ok(batch);
-            }
-            self.scan.check_deadline()?;
-            let fetched = match self.newest_first {
-                true => self.reader.last_group()?,
-                false => self.reader.next_group()?,
-            };
-            let Some(fetched) = fetched else { return Ok(None) };
-            self.piece = self.piece_of(fetched)?;
-        }
-    }
-
-    fn piece_of(&self, fetched: Fetched) -> Result<Piece, ReadError> {
-        let known = self.reader.known(&fetched);
+impl Pieces for Reader {
+    fn next_piece(&mut self, scan: &Scan, newest_first: bool) -> Result<Option<Piece>, ScanError> {
+        let fetched = if newest_first { self.last_group()? } else { self.next_group()? };
+        let Some(fetched) = fetched else { return Ok(None) };
+        let known = self.known(&fetched);
         let Fetched { file, group, part, skip, .. } = fetched;
         let key = file.key;
         if known.is_none() && skip == 0 {
-            let scanned = file.footer.scan(group, &part, &self.scan);
+            let scanned = file.footer.scan(group, &part, scan);
             if let Some(batches) = scanned.map_err(|error| about(&key, error))? {
                 let batches = batches.map(move |batch| batch.map_err(|error| about(&key, error)));
-                return Ok(Piece::Batches(Box::new(batches)));
+                return Ok(Some(Piece::Batches(Box::new(batches))));
             }
         }
         let rows = file.footer.decode(group, part, skip).map_err(|error| about(&key, error))?;
@@ -110,24 +82,11 @@ impl DeltaScan {
             let seen = row.as_ref().ok().zip(known.as_ref());
             seen.is_none_or(|(row, seen)| !seen.has(row))
         });
-        Ok(Piece::Rows(Box::new(rows.map(move |row| row.map_err(|error| about(&key, error))))))
-    }
-}
-
-impl RawScan for DeltaScan {
-    fn next_batch(&mut self) -> Result<Option<RecordBatch>, ScanError> {
-        self.next().map_err(|error| error.of(&self.identity))
-    }
-
-    fn is_newest_first(&self) -> bool {
-        self.newest_first
-    }
-
-    fn unreadable(&self) -> u64 {
-        self.unreadable
+        let rows = rows.map(move |row| row.map_err(|error| about(&key, error)));
+        Ok(Some(Piece::Rows(Box::new(rows))))
     }
 
     fn position(&mut self) -> Option<Position> {
-        self.reader.seen().map(|seen| Position::new(Arc::new(seen.clone())))
+        self.seen().map(|seen| Position::new(Arc::new(seen.clone())))
     }
 }

@@ -42,6 +42,8 @@
 
 pub mod url;
 pub mod schema;
+#[cfg(any(feature = "parquet", feature = "read"))]
+mod arrow_fields;
 #[cfg(feature = "read")]
 pub mod read;
 #[cfg(any(feature = "object", feature = "parquet", feature = "read"))]

@@ -13,7 +13,7 @@ use super::answer::Answer;
 use super::failure::problem;
 use super::values::HOLDS;
 use crate::read::error::ScanError;
-use crate::read::pushed::{Form, Table, Value, Values, conditions};
+use crate::read::pushed::{Form, Table, Value, Values, conditions, none_of};
 use crate::read::scan::Scan;
 use crate::schema::{TABLES_TOLD, no_table};
 use crate::server::Kind;
@@ -330,9 +330,7 @@ impl Table for Mysql<'_> {
     }
 
     fn is_none_of(&self, field: &str, words: &[&str]) -> String {
-        let bytes = Self::bytes(field);
-        let words: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
-        format!("({bytes} NOT IN ({}) OR {bytes} IS NULL)", words.join(", "))
+        none_of(&Self::bytes(field), words)
     }
 
     /// Null is no number, or one that is not finite.

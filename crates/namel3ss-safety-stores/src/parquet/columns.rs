@@ -8,9 +8,11 @@ use arrow_array::builder::{
 };
 use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, DictionaryArray, Int32Array, RecordBatch, StringArray};
-use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use namel3ss_safety::internal::json::write_object_sorted;
 use namel3ss_safety::{Direction, FIELDS, Row, SafetyAction};
+
+use crate::arrow_fields::{category, of_events};
 
 /// About what a text takes; longer ones make the column grow.
 const TEXT_BYTES: usize = 40;
@@ -20,30 +22,11 @@ const NEAR_WORDS: usize = 8;
 const POLICY: usize = 3;
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
-    let words = || DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-    let mut fields: Vec<Field> = FIELDS
-        .iter()
-        .map(|name| match *name {
-            "event_id" | "metadata" => Field::new(*name, DataType::Utf8, false),
-            "timestamp" => {
-                let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-                Field::new(*name, utc, false)
-            }
-            "direction" | "action" | "severity" => Field::new(*name, words(), false),
-            "policy_name" => Field::new(*name, words(), true),
-            "categories" => Field::new(*name, DataType::List(category()), false),
-            "confidence" | "latency_ms" => Field::new(*name, DataType::Float64, false),
-            _ => Field::new(*name, DataType::Utf8, true),
-        })
-        .collect();
+    let mut fields = of_events();
     fields.push(Field::new("journal_id", DataType::Utf8, false));
     fields.push(Field::new("seq", DataType::Int64, false));
     Arc::new(Schema::new(fields))
 });
-
-fn category() -> Arc<Field> {
-    Arc::new(Field::new("element", DataType::Utf8, false))
-}
 
 /// The columns' names and types.
 pub(super) fn schema() -> SchemaRef {

@@ -11,7 +11,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::connect::Conn;
 use super::copy::HOLDS;
 use crate::read::error::ScanError;
-use crate::read::pushed::{Form, Table, Value, Values, conditions};
+use crate::read::pushed::{Form, Table, Value, Values, conditions, none_of};
 use crate::read::scan::Scan;
 use crate::schema::{TABLES_TOLD, no_table};
 use crate::server::Kind;
@@ -252,9 +252,7 @@ impl Table for Postgres<'_> {
     }
 
     fn is_none_of(&self, field: &str, words: &[&str]) -> String {
-        let bytes = self.bytes(field);
-        let words: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
-        format!("({bytes} NOT IN ({}) OR {bytes} IS NULL)", words.join(", "))
+        none_of(&self.bytes(field), words)
     }
 
     /// Where there is none, it has its default.

@@ -11,42 +11,24 @@ use arrow_array::builder::{
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, TimestampMicrosecondType, UInt64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use namel3ss_safety::ReadRow;
 use namel3ss_safety::internal::nearest::nearest;
 use namel3ss_safety::{Direction, FIELDS, SafetyEvent, Seq, Severity, Timestamp, internal::parse};
 use serde_json::{Map, Value};
 
 use super::error::ScanError;
+use crate::arrow_fields::{category, of_events};
 
 /// How many columns there are.
 const COLUMNS: usize = FIELDS.len() + 2;
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
-    let words = || DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-    let mut fields: Vec<Field> = FIELDS
-        .iter()
-        .map(|name| match *name {
-            "event_id" | "metadata" => Field::new(*name, DataType::Utf8, false),
-            "timestamp" => {
-                let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-                Field::new(*name, utc, false)
-            }
-            "direction" | "action" | "severity" => Field::new(*name, words(), false),
-            "policy_name" => Field::new(*name, words(), true),
-            "categories" => Field::new(*name, DataType::List(category()), false),
-            "confidence" | "latency_ms" => Field::new(*name, DataType::Float64, false),
-            _ => Field::new(*name, DataType::Utf8, true),
-        })
-        .collect();
+    let mut fields = of_events();
     fields.push(Field::new("journal_id", DataType::Utf8, true));
     fields.push(Field::new("seq", DataType::UInt64, true));
     Arc::new(Schema::new(fields))
 });
-
-fn category() -> Arc<Field> {
-    Arc::new(Field::new("element", DataType::Utf8, false))
-}
 
 /// The columns of batches with all of them.
 ///

@@ -105,6 +105,12 @@ pub(crate) trait Table {
     ) -> Option<String>;
 }
 
+/// That what is compared as `compared` in SQL is none of `words`, or is null.
+pub(crate) fn none_of(compared: &str, words: &[&str]) -> String {
+    let words: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+    format!("({compared} NOT IN ({}) OR {compared} IS NULL)", words.join(", "))
+}
+
 /// The conditions that `scan` puts to the rows of `table`, all of which must hold.
 pub(crate) fn conditions(scan: &Scan, table: &dyn Table, values: &mut Values) -> Vec<String> {
     let mut all = Vec::new();

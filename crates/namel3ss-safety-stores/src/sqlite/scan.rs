@@ -18,7 +18,7 @@ use super::connect::{connect_to_read, explained, why};
 use super::table::{has_key, is_view};
 use crate::read::batch::{Builder, Columns};
 use crate::read::error::ScanError;
-use crate::read::pushed::{Form, Table as Pushed, Value, Values, conditions};
+use crate::read::pushed::{Form, Table as Pushed, Value, Values, conditions, none_of};
 use crate::read::raw::RawScan;
 use crate::read::reader::{DatasetReader, Description};
 use crate::read::scan::{Position, Scan};
@@ -405,9 +405,7 @@ impl Pushed for Found {
     }
 
     fn is_none_of(&self, field: &str, words: &[&str]) -> String {
-        let column = quoted(field);
-        let words: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
-        format!("({column} COLLATE BINARY NOT IN ({}) OR {column} IS NULL)", words.join(", "))
+        none_of(&format!("{} COLLATE BINARY", quoted(field)), words)
     }
 
     /// Null is no number, and no number that is finite.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::error::Error;
 use crate::place::Place;
 use crate::record::Record;
-use crate::source::{self, Source as _};
+use crate::source;
 
 /// The most policies that are told apart: their names come from events, and so from anybody.
 const POLICIES_MAX: usize = 10_000;
@@ -31,16 +31,11 @@ impl Tally {
     pub(crate) fn of(place: &Place) -> Result<Self, Error> {
         let mut tally = Self::default();
         let mut source = source::open(place)?;
-        let mut unreadable = source.poll(&mut |record| {
+        let unreadable = source.poll(&mut |record| {
             tally.record(&record);
             Ok(())
         })?;
-        let lacks = source.lacks(&mut |record| {
-            tally.record(&record);
-            Ok(())
-        })?;
-        unreadable += u64::from(lacks.is_some());
-        tally.unreadable = unreadable;
+        tally.unreadable = unreadable + u64::from(source.lacks().is_some());
         Ok(tally)
     }
 

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::place::{self, Place};
 use crate::record::Record;
-use crate::source::{self, Scanned, Source};
+use crate::source::{self, Source};
 use crate::span;
 use crate::style::Style;
 
@@ -129,11 +129,8 @@ impl Tail {
         };
         let mut source = source::open(&place)?;
         let lines = self.lines.unwrap_or(if self.since.is_some() { usize::MAX } else { LINES });
-        let takes_all = wanted.conditions().is_empty() && self.since.is_none();
-        let is_filtered = source.only_matching(&wanted.filter);
-        if let Ok(lines) = u32::try_from(lines)
-            && (takes_all || is_filtered)
-        {
+        source.only_matching(&wanted.filter);
+        if let Ok(lines) = u32::try_from(lines) {
             source.only_newest(lines);
         }
         if let Some(since) = self.since {
@@ -146,7 +143,7 @@ impl Tail {
         if let Some(journals) = &mut journals {
             journals.only_matching(&wanted.filter);
         }
-        let mut found = wanted.first(&mut *source, self.follow, journals.as_mut(), lines)?;
+        let mut found = wanted.first(&mut source, self.follow, journals.as_mut(), lines)?;
         match found.missing.take() {
             Some(_) if self.follow => {
                 context.err.note(&format!("waiting for {} to appear", place.shown()));
@@ -157,7 +154,7 @@ impl Tail {
         }
         let shown = show_all(context, &mut found, lines)?;
         if self.follow {
-            wanted.follow(context, &mut *source, journals.as_mut(), &mut found, shown)?;
+            wanted.follow(context, &mut source, journals.as_mut(), &mut found, shown)?;
         } else if found.stored.is_empty() && found.waiting.is_empty() && lines > 0 {
             wanted.tell_nothing(context, &place)?;
         }
@@ -188,9 +185,9 @@ impl Wanted {
     /// What is there now.
     fn first(
         &self,
-        source: &mut dyn Source,
+        source: &mut Source,
         follows: bool,
-        journals: Option<&mut Scanned>,
+        journals: Option<&mut Source>,
         lines: usize,
     ) -> Result<Found, Error> {
         let mut found = Found::default();
@@ -223,7 +220,7 @@ impl Wanted {
         };
         let read = source.poll(&mut take);
         let lacks = match &read {
-            Ok(_) if !follows => source.lacks(&mut take)?,
+            Ok(_) if !follows => source.lacks(),
             _ => None,
         };
         found.lacks = lacks;
@@ -246,8 +243,8 @@ impl Wanted {
     fn follow(
         &self,
         context: &mut Context,
-        source: &mut dyn Source,
-        mut journals: Option<&mut Scanned>,
+        source: &mut Source,
+        mut journals: Option<&mut Source>,
         found: &mut Found,
         mut shown: HashSet<(JournalId, Seq)>,
     ) -> Result<(), Error> {

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use crate::error::Error;
 use crate::place::Place;
-use crate::source::{self, Source as _};
+use crate::source;
 
 /// The most ids that are compared, at some 30 bytes each.
 const IDS_MAX: usize = 20_000_000;

@@ -65,6 +65,8 @@ use crate::stats::Stats;
 /// ```
 #[derive(Clone, Debug)]
 pub struct SafetyEventLogger {
+    /// Of `first`, so that a call takes one step less. Dropped before it: the last one waits to be alone.
+    shared: Arc<Shared>,
     first: Arc<Generation>,
 }
 
@@ -84,17 +86,23 @@ impl SafetyEventLogger {
     }
 
     fn new(config: Config) -> Self {
-        Self { first: Arc::new(Generation::new(config)) }
+        let first = Generation::new(config);
+        let shared = Arc::clone(first.shared());
+        Self { shared, first: Arc::new(first) }
     }
 
     #[inline]
     fn shared(&self) -> &Arc<Shared> {
+        if self.first.guard.is_ours() { &self.shared } else { self.shared_of_child() }
+    }
+
+    #[cold]
+    fn shared_of_child(&self) -> &Arc<Shared> {
         let mut generation = &*self.first;
         while !generation.guard.is_ours() {
             generation = generation.after_fork();
         }
-        // Only `drop` takes it out.
-        generation.shared.as_ref().expect("a generation has its shared part until it is dropped")
+        generation.shared()
     }
 
     /// Keeps an event: when it returns, the event survives the end of the process, however it
@@ -289,23 +297,25 @@ impl SafetyEventLogger {
     /// not hold a lock meanwhile, as a Python thread does.
     #[doc(hidden)]
     pub fn quit(&self) {
+        // Each handle holds a share of the first generation's, and a generation one of its own.
+        let mut handles = Arc::strong_count(&self.first);
         let mut generation = Some(&*self.first);
         while let Some(found) = generation {
             if found.guard.is_ours() {
-                if let Some(shared) = &found.shared {
-                    let until = Instant::now() + DROP_WAIT;
-                    shared.quit(until);
-                    // The keeper holds a share until it has seen that.
-                    while Arc::strong_count(shared) > 1 && Instant::now() < until {
-                        shared.unpark_keeper();
-                        std::thread::sleep(Duration::from_millis(1));
-                    }
-                    shared.lose_unkept();
+                let shared = found.shared();
+                let until = Instant::now() + DROP_WAIT;
+                shared.quit(until);
+                // The keeper holds a share until it has seen that.
+                while Arc::strong_count(shared) > 1 + handles && Instant::now() < until {
+                    shared.unpark_keeper();
+                    std::thread::sleep(Duration::from_millis(1));
                 }
+                shared.lose_unkept();
                 return;
             }
             // A forked child that never used it has none of its own.
             generation = found.next.get().map(|next| &**next);
+            handles = 0;
         }
     }
 
@@ -436,17 +446,18 @@ impl Generation {
         Self { guard: ForkGuard::new(), shared: Some(shared), next: OnceLock::new() }
     }
 
+    fn shared(&self) -> &Arc<Shared> {
+        self.shared.as_ref().expect("only drop takes it out")
+    }
+
     #[cold]
     fn after_fork(&self) -> &Self {
         self.next.get_or_init(|| {
-            // As in `shared`.
-            let parent = self.shared.as_ref().expect("only drop takes it out");
+            let parent = self.shared();
             parent.abandon();
             let child = Self::new(parent.config_after_fork());
-            if parent.life.is_started()
-                && let Some(shared) = &child.shared
-            {
-                shared.start();
+            if parent.life.is_started() {
+                child.shared().start();
             }
             Box::new(child)
         })

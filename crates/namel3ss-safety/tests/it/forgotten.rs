@@ -112,6 +112,28 @@ fn what_nobody_takes_is_counted_and_said_with_its_number() {
     assert_eq!(dataset.len(), 10);
 }
 
+/// Also while others hold handles of it: their shares are not its threads'.
+#[test]
+fn the_end_of_an_idle_logger_takes_no_time() {
+    let took = |handles: usize| {
+        let place = Place::new();
+        let logger = place.builder(&Dataset::healthy()).build().unwrap();
+        let _ = logger.log(&event(1));
+        assert!(logger.flush(Some(BOUND)).complete);
+        let others = vec![logger.clone(); handles];
+        let began = Instant::now();
+        logger.quit();
+        let took = began.elapsed();
+        drop(others);
+        took
+    };
+    for handles in [0, 3] {
+        let mut took: Vec<_> = (0..21).map(|_| took(handles)).collect();
+        took.sort_unstable();
+        assert!(took[10] < Duration::from_millis(60), "{handles}: {took:?}");
+    }
+}
+
 /// No file was to be had when the logger was made, and there is one when it goes: what its dataset has
 /// not taken by then is on disk, for the next one, and the batch that hangs comes once.
 #[test]

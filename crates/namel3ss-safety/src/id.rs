@@ -43,7 +43,7 @@ impl JournalId {
     /// the state of every generator that its parent had.
     #[must_use]
     pub fn generate() -> Self {
-        Self(uuid_v7_bytes(Timestamp::now(), os_random()))
+        Self(uuid_v7(Timestamp::now(), u128::from_le_bytes(os_random())).to_be_bytes())
     }
 
     /// The journal id under which an event is stored whose own id, this one and `seq`, another event
@@ -137,7 +137,7 @@ impl fmt::Display for BatchId {
 /// A new event id: a UUIDv7 ([RFC 9562](https://www.rfc-editor.org/rfc/rfc9562#section-5.7)), made
 /// at the moment `now`; its text is made when somebody asks for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EventId([u8; 16]);
+pub struct EventId(u128);
 
 impl EventId {
     /// A new one, from 128 random bits of which it uses 74.
@@ -145,25 +145,34 @@ impl EventId {
     pub fn new(now: Timestamp, random: u128) -> Self {
         let [low, high] = [&SALT[0], &SALT[1]].map(|half| half.load(Ordering::Relaxed));
         let salt = u128::from(low) | u128::from(high) << 64;
-        Self(uuid_v7_bytes(now, (random ^ salt).to_le_bytes()))
+        Self(uuid_v7(now, random ^ salt))
     }
 
     /// Its usual text form, written into `text`.
     pub fn write(self, text: &mut [u8; 36]) -> &str {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut at = 0;
-        for (i, byte) in self.0.into_iter().enumerate() {
-            if matches!(i, 4 | 6 | 8 | 10) {
-                text[at] = b'-';
-                at += 1;
-            }
-            text[at] = DIGITS[usize::from(byte >> 4)];
-            text[at + 1] = DIGITS[usize::from(byte & 15)];
-            at += 2;
-        }
+        let [a, b, c, d] = [96, 64, 32, 0].map(|shift| hex((self.0 >> shift) as u32));
+        *text = [b'-'; 36];
+        text[..8].copy_from_slice(&a);
+        text[9..13].copy_from_slice(&b[..4]);
+        text[14..18].copy_from_slice(&b[4..]);
+        text[19..23].copy_from_slice(&c[..4]);
+        text[24..28].copy_from_slice(&c[4..]);
+        text[28..].copy_from_slice(&d);
         // Hexadecimal digits and dashes.
         std::str::from_utf8(text).unwrap_or_default()
     }
+}
+
+/// The eight digits of a word, all at once: each in a byte of its own.
+const fn hex(word: u32) -> [u8; 8] {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let mut digits = word as u64;
+    digits = (digits | digits << 16) & 0x0000_ffff_0000_ffff;
+    digits = (digits | digits << 8) & 0x00ff_00ff_00ff_00ff;
+    digits = (digits | digits << 4) & (0x0f * ONES);
+    let letters = ((digits + 6 * ONES) >> 4) & ONES;
+    let after_nine = (b'a' - b'9' - 1) as u64;
+    (digits + b'0' as u64 * ONES + letters * after_nine).to_be_bytes()
 }
 
 /// Is mixed into the random bits of each event id: the copies of one process go on with the same
@@ -187,13 +196,12 @@ pub fn new_event_id() -> String {
     EventId::new(Timestamp::now(), random).write(&mut [0; 36]).to_owned()
 }
 
-fn uuid_v7_bytes(now: Timestamp, random: [u8; 16]) -> [u8; 16] {
-    let mut bytes = random;
-    let millis = now.micros().div_euclid(1000).to_be_bytes();
-    bytes[..6].copy_from_slice(&millis[2..]);
-    bytes[6] = (bytes[6] & 0x0f) | 0x70;
-    bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    bytes
+/// 48 bits of the moment in milliseconds, the version, 12 random bits, the variant, 62 random bits.
+fn uuid_v7(now: Timestamp, random: u128) -> u128 {
+    let millis = now.micros().div_euclid(1000).cast_unsigned();
+    let marks = 0x7 << 76 | 0b10 << 62;
+    let marked = 0xf << 76 | 0b11 << 62;
+    u128::from(millis) << 80 | (random & (u128::MAX >> 48) & !marked) | marks
 }
 
 /// Sixteen bytes from the operating system; where it has none to give, from the clock, the process
@@ -224,6 +232,28 @@ mod tests {
         assert_eq!(a.len(), 36);
         assert_eq!(&a[14..15], "7");
         assert!(matches!(&a[19..20], "8" | "9" | "a" | "b"));
+    }
+
+    #[test]
+    fn an_event_id_is_written_as_rfc_9562_says() {
+        let plain = |id: u128| {
+            let digits = format!("{id:032x}");
+            let parts =
+                [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];
+            parts.join("-")
+        };
+        let random = std::iter::repeat_with(|| fastrand::u128(..)).take(1_000);
+        let mut ids: Vec<u128> = vec![0, u128::MAX, 0x0123_4567_89ab_cdef_fedc_ba98_7654_3210];
+        ids.extend(random);
+        for id in ids {
+            assert_eq!(EventId(id).write(&mut [0; 36]), plain(id));
+        }
+        // The RFC's own example: its moment, version 7, its random bits.
+        let at = Timestamp::from_micros(0x017f_22e2_79b0 * 1000 + 999);
+        let id = EventId(uuid_v7(at, 0x0cc3 << 64 | 0x18c4_dc0c_0c07_398f));
+        assert_eq!(id.write(&mut [0; 36]), "017f22e2-79b0-7cc3-98c4-dc0c0c07398f");
+        let before = EventId(uuid_v7(Timestamp::from_micros(-1), u128::MAX));
+        assert_eq!(before.write(&mut [0; 36]), "ffffffff-ffff-7fff-bfff-ffffffffffff");
     }
 
     #[test]

@@ -10,12 +10,13 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::dataset::{Batching, DatasetAdapter, Delivery};
 use super::error::{AdapterError, Failure};
 use super::per_process::PerProcess;
 use crate::batch::Batch;
+use crate::id::BatchId;
 use crate::locks::lock;
 use crate::process;
 
@@ -23,7 +24,8 @@ use crate::process;
 ///
 /// One future at a time. One that is not done within
 /// [`adapter_timeout`](crate::LoggerBuilder::adapter_timeout) is cancelled: it is dropped where it
-/// stands, the batch is tried again, and no other future runs beside it.
+/// stands, the batch is tried again, and no other future runs beside it. `identity`, `delivery` and
+/// `batching` are called on any thread, and must not wait.
 pub trait AsyncDatasetAdapter: Send + Sync + 'static {
     /// As [`DatasetAdapter::insert`].
     fn insert(&self, batch: Batch<'_>) -> impl Future<Output = Result<(), AdapterError>> + Send;
@@ -46,8 +48,13 @@ pub type AdapterTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// What a call may take where no logger says it.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
-/// An [`AsyncDatasetAdapter`] as a [`DatasetAdapter`]. Its futures are polled, and it is dropped, on the
-/// host's runtime or on a thread of its own, never on the thread that logs, flushes or stops.
+/// How long a runtime may take to drop a future that is cancelled. One that stands still, because its
+/// thread waits for this very call, must not hold it up for ever.
+const CANCEL_WAIT: Duration = Duration::from_secs(2);
+
+/// An [`AsyncDatasetAdapter`] as a [`DatasetAdapter`]. Its futures are polled on the host's runtime or
+/// on a thread of its own, and it is dropped on another one: never on the thread that logs, flushes,
+/// stops, or drops the logger.
 ///
 /// ```
 /// use namel3ss_safety::{
@@ -83,10 +90,40 @@ const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct AsyncAdapter<A: AsyncDatasetAdapter> {
+    /// Shared with the future of a call.
+    inner: Arc<Inner<A>>,
+    /// A call that was given up before its runtime had dropped its future.
+    unfinished: PerProcess<Option<(BatchId, Arc<Call>)>>,
+}
+
+struct Inner<A: AsyncDatasetAdapter> {
     /// Only `drop` takes it out.
-    adapter: Option<Arc<A>>,
-    runs: Runs,
+    parts: Option<(A, Runs)>,
     pid: u32,
+}
+
+impl<A: AsyncDatasetAdapter> Inner<A> {
+    fn parts(&self) -> &(A, Runs) {
+        self.parts.as_ref().expect("only drop takes it out")
+    }
+
+    fn adapter(&self) -> &A {
+        &self.parts().0
+    }
+}
+
+impl<A: AsyncDatasetAdapter> Drop for Inner<A> {
+    /// On a thread where nothing is polled: what drops a runtime within another panics. The adapter may
+    /// have one, and so may the host's function.
+    fn drop(&mut self) {
+        let parts = self.parts.take();
+        if self.pid == std::process::id() {
+            process::drop_apart(parts);
+        } else {
+            // A forked child must not close what is its parent's.
+            std::mem::forget(parts);
+        }
+    }
 }
 
 enum Runs {
@@ -98,8 +135,9 @@ enum Runs {
 
 impl<A: AsyncDatasetAdapter> AsyncAdapter<A> {
     /// Has `spawn` drive its futures, such as `move |task| { handle.spawn(task); }` with the `Handle` of
-    /// a runtime of tokio. **A flush on a thread that this runtime needs to go on waits in vain**: use
-    /// [`flush_async`](crate::SafetyEventLogger::flush_async) there. Not in a forked child.
+    /// a runtime of tokio. **A flush on a thread that this runtime needs to go on waits in vain**, until
+    /// its timeout or the `adapter_timeout`: use [`flush_async`](crate::SafetyEventLogger::flush_async)
+    /// there. Not in a forked child.
     pub fn spawned_by(adapter: A, spawn: impl Fn(AdapterTask) + Send + Sync + 'static) -> Self {
         Self::new(adapter, Runs::Host(Box::new(spawn)))
     }
@@ -110,16 +148,13 @@ impl<A: AsyncDatasetAdapter> AsyncAdapter<A> {
     }
 
     fn new(adapter: A, runs: Runs) -> Self {
-        Self { adapter: Some(Arc::new(adapter)), runs, pid: std::process::id() }
-    }
-
-    fn adapter(&self) -> &Arc<A> {
-        self.adapter.as_ref().expect("only drop takes it out")
+        let inner = Inner { parts: Some((adapter, runs)), pid: std::process::id() };
+        Self { inner: Arc::new(inner), unfinished: PerProcess::new(None) }
     }
 
     fn run(&self, task: AdapterTask) -> Result<(), AdapterError> {
-        match &self.runs {
-            Runs::Host(spawn) if self.pid == std::process::id() => {
+        match &self.inner.parts().1 {
+            Runs::Host(spawn) if self.inner.pid == std::process::id() => {
                 spawn(task);
                 Ok(())
             }
@@ -161,37 +196,49 @@ impl<A: AsyncDatasetAdapter> DatasetAdapter for AsyncAdapter<A> {
     }
 
     fn insert_within(&self, batch: &Batch<'_>, timeout: Duration) -> Result<(), AdapterError> {
-        let (adapter, rows) = (self.adapter().clone(), batch.to_rows());
-        let work = Box::pin(async move { adapter.insert(rows.batch()).await });
+        let mut unfinished = self.unfinished.lock(|| None);
+        if let Some((id, call)) = &*unfinished {
+            if !call.has_ended_within(CANCEL_WAIT) {
+                return Err(stands_still());
+            }
+            let was_stored = *id == batch.id() && call.answer(timeout).is_ok();
+            *unfinished = None;
+            if was_stored {
+                return Ok(());
+            }
+        }
+        let (inner, rows) = (self.inner.clone(), batch.to_rows());
+        let work = Box::pin(async move { inner.adapter().insert(rows.batch()).await });
         let call = Arc::new(Call::default());
         self.run(Box::pin(Running { call: call.clone(), work: Some(work) }))?;
-        call.wait(timeout)
+        if !call.has_ended_within(timeout) {
+            call.cancel();
+            if !call.has_ended_within(CANCEL_WAIT) {
+                *unfinished = Some((batch.id(), call));
+                return Err(stands_still());
+            }
+        }
+        call.answer(timeout)
     }
 
     fn identity(&self) -> String {
-        self.adapter().identity()
+        self.inner.adapter().identity()
     }
 
     fn delivery(&self) -> Delivery {
-        self.adapter().delivery()
+        self.inner.adapter().delivery()
     }
 
     fn batching(&self) -> Batching {
-        self.adapter().batching()
+        self.inner.adapter().batching()
     }
 }
 
-impl<A: AsyncDatasetAdapter> Drop for AsyncAdapter<A> {
-    /// On a thread where nothing is polled: what drops a runtime within another panics.
-    fn drop(&mut self) {
-        let adapter = self.adapter.take();
-        if self.pid == std::process::id() {
-            process::apart("n3-safety-drop", || drop(adapter));
-        } else {
-            // A forked child must not close what is its parent's.
-            std::mem::forget(adapter);
-        }
-    }
+fn stands_still() -> AdapterError {
+    AdapterError::transient(
+        "insert the rows: the adapter's runtime stands still, its thread may be waiting for this \
+         delivery; await flush_async and stop_async there",
+    )
 }
 
 type Answer = Result<Result<(), AdapterError>, Box<dyn Any + Send>>;
@@ -213,36 +260,37 @@ struct State {
 }
 
 impl Call {
-    /// The answer; not before the future is gone.
-    fn wait(&self, timeout: Duration) -> Result<(), AdapterError> {
-        let until = Instant::now().checked_add(timeout);
-        let mut state = lock(&self.state);
-        while !state.has_ended {
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            state = match left.filter(|_| !state.is_cancelled) {
-                Some(Duration::ZERO) => {
-                    state.is_cancelled = true;
-                    let waker = state.waker.take();
-                    drop(state);
-                    // Not with the lock held: it may poll at once.
-                    if let Some(waker) = waker {
-                        waker.wake();
-                    }
-                    lock(&self.state)
-                }
-                Some(left) => {
-                    self.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self.ended.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
+    /// Waits until its future is gone.
+    fn has_ended_within(&self, timeout: Duration) -> bool {
+        let state = lock(&self.state);
+        let waiting = |state: &mut State| !state.has_ended;
+        let waited = self.ended.wait_timeout_while(state, timeout, waiting);
+        waited.unwrap_or_else(PoisonError::into_inner).0.has_ended
+    }
+
+    /// Has its future dropped at the next poll, and asks for that.
+    fn cancel(&self) {
+        let waker = {
+            let mut state = lock(&self.state);
+            state.is_cancelled = true;
+            state.waker.take()
+        };
+        // Not with the lock held: it may poll at once.
+        if let Some(waker) = waker {
+            waker.wake();
         }
-        match state.answer.take() {
+    }
+
+    /// What it came to, once it has ended.
+    fn answer(&self, timeout: Duration) -> Result<(), AdapterError> {
+        let (answer, is_cancelled) = {
+            let mut state = lock(&self.state);
+            (state.answer.take(), state.is_cancelled)
+        };
+        match answer {
             Some(Ok(answer)) => answer,
-            Some(Err(panic)) => {
-                drop(state);
-                resume_unwind(panic)
-            }
-            None if state.is_cancelled => Err(AdapterError::transient(format!(
+            Some(Err(panic)) => resume_unwind(panic),
+            None if is_cancelled => Err(AdapterError::transient(format!(
                 "insert the rows: the call was cancelled after {:.1} s (adapter_timeout)",
                 timeout.as_secs_f64()
             ))),
@@ -319,57 +367,5 @@ fn block_on(task: AdapterTask) {
     let mut task = pin!(task);
     while task.as_mut().poll(&mut context).is_pending() {
         std::thread::park();
-    }
-}
-
-/// An adapter that is dropped on a thread where nothing is polled, when this is the last to hold it.
-pub(crate) struct DroppedApart(pub(crate) Option<Arc<dyn DatasetAdapter>>);
-
-impl DroppedApart {
-    fn adapter(&self) -> &dyn DatasetAdapter {
-        self.0.as_deref().expect("only drop takes it out")
-    }
-}
-
-impl Drop for DroppedApart {
-    fn drop(&mut self) {
-        let adapter = self.0.take();
-        if adapter.as_ref().is_some_and(|adapter| Arc::strong_count(adapter) == 1) {
-            process::apart("n3-safety-drop", || drop(adapter));
-        }
-    }
-}
-
-impl DatasetAdapter for DroppedApart {
-    fn insert(&self, batch: &Batch<'_>) -> Result<(), AdapterError> {
-        self.adapter().insert(batch)
-    }
-
-    fn insert_within(&self, batch: &Batch<'_>, timeout: Duration) -> Result<(), AdapterError> {
-        self.adapter().insert_within(batch, timeout)
-    }
-
-    fn prepare(&self) -> Result<(), AdapterError> {
-        self.adapter().prepare()
-    }
-
-    fn identity(&self) -> String {
-        self.adapter().identity()
-    }
-
-    fn delivery(&self) -> Delivery {
-        self.adapter().delivery()
-    }
-
-    fn release(&self) {
-        self.adapter().release();
-    }
-
-    fn notices(&self) -> Vec<crate::notice::Notice> {
-        self.adapter().notices()
-    }
-
-    fn batching(&self) -> Batching {
-        self.adapter().batching()
     }
 }

@@ -18,7 +18,6 @@ mod compare;
 pub mod csv;
 pub mod json;
 
-pub(crate) use self::asynchronous::DroppedApart;
 pub use self::asynchronous::{AdapterTask, AsyncAdapter, AsyncDatasetAdapter};
 pub use self::csv::CsvAdapter;
 pub use self::dataset::{Batching, DatasetAdapter, Delivery};

@@ -6,13 +6,14 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::adapter::{AdapterRegistry, DatasetAdapter, DroppedApart, Registry};
+use crate::adapter::{AdapterRegistry, DatasetAdapter, Registry};
 use crate::batch::Durability;
 use crate::clock::{Clock, SystemClock};
 use crate::journal::destinations::DESTINATIONS_MAX;
 use crate::nearest::nearest;
 use crate::notice::Notices;
 use crate::overflow::OverflowStrategy;
+use crate::process;
 use crate::sink::SafetyEventSink;
 use crate::{journal, sink};
 
@@ -238,7 +239,6 @@ impl LoggerBuilder {
     /// ```
     #[must_use]
     pub fn dataset(mut self, adapter: Arc<dyn DatasetAdapter>) -> Self {
-        let adapter: Arc<dyn DatasetAdapter> = Arc::new(DroppedApart(Some(adapter)));
         if self.first.is_none() {
             self.first = Some(adapter);
         } else {
@@ -406,8 +406,14 @@ impl LoggerBuilder {
         self
     }
 
-    /// Checks it all.
-    pub(super) fn check(mut self) -> Result<Config, ConfigError> {
+    /// Checks it all. The adapters of what is wrong are not dropped on this thread.
+    pub(super) fn check(self) -> Result<Config, ConfigError> {
+        let adapters = (self.first.clone(), self.further.clone());
+        let shared = (self.registry.clone(), self.sink.clone());
+        self.checked().inspect_err(|_| process::drop_apart((adapters, shared)))
+    }
+
+    fn checked(mut self) -> Result<Config, ConfigError> {
         let first = self.first.take();
         let has_another = self.registry.is_some() || self.sink.is_some();
         let mut of_ours = None;

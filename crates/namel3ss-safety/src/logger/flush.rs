@@ -1,7 +1,9 @@
-//! Waiting until everything accepted so far has settled: by the workers' threads where there
-//! are any, else on the caller's own.
+//! Waiting until everything accepted so far has settled: by the workers' threads where there are any,
+//! else by one that is started for it. No adapter is called on the caller's thread, which may drive an
+//! async runtime: a `block_on` panics there.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -10,6 +12,7 @@ use super::state::{Branch, Shared, Target, Worker};
 use super::stats::FlushReport;
 use crate::id::Seq;
 use crate::journal::JournalError;
+use crate::process;
 
 /// Counts one more in a counter as long as it lives.
 pub(super) struct Counted<'a>(&'a AtomicU64);
@@ -86,7 +89,7 @@ pub(super) fn sync(shared: &Arc<Shared>) -> Result<Seq, JournalError> {
     active.journal.sync()
 }
 
-/// Delivers on this thread.
+/// Delivers without workers.
 pub(super) fn inline(shared: &Arc<Shared>, deadline: Option<Instant>) -> FlushReport {
     if shared.is_delivering_here() {
         return itself(shared);
@@ -97,7 +100,7 @@ pub(super) fn inline(shared: &Arc<Shared>, deadline: Option<Instant>) -> FlushRe
     shared.report(&begun, &deliver(shared, &branches, &shared.targets(), deadline))
 }
 
-/// Delivers on this thread what was handed over before, and nothing that was logged after it.
+/// Delivers without workers what was handed over before, and nothing that was logged after it.
 pub(super) fn handed_over(shared: &Arc<Shared>) -> FlushReport {
     if shared.is_delivering_here() {
         return itself(shared);
@@ -107,6 +110,54 @@ pub(super) fn handed_over(shared: &Arc<Shared>) -> FlushReport {
     let begun = shared.begun(None);
     let branches: Vec<_> = shared.branches.iter().collect();
     shared.report(&begun, &deliver(shared, &branches, &targets, None))
+}
+
+/// How much longer than the deadline a step may take that has begun.
+const GRACE: Duration = Duration::from_millis(50);
+
+/// Delivers on a thread of its own, for which it waits until the deadline; which of the branches are
+/// behind then. On this thread where the logger may start none, or no thread is to be had, and within a
+/// delivery: that thread is none of a caller's, and adapters that flush each other's loggers are found
+/// by it.
+fn deliver<'a>(
+    shared: &'a Arc<Shared>,
+    branches: &[&'a Branch],
+    targets: &[Target],
+    deadline: Option<Instant>,
+) -> Vec<&'a Branch> {
+    if branches.is_empty() {
+        return Vec::new();
+    }
+    if !shared.config.threads || Shared::is_delivering_any_here() {
+        return deliver_here(shared, branches, targets, deadline);
+    }
+    let (say, hear) = sync_channel(1);
+    let started = process::spawn("n3-safety-flush", shared.config.worker_stack_bytes, {
+        let (shared, targets) = (Arc::clone(shared), targets.to_vec());
+        let indexes: Vec<usize> = branches.iter().map(|branch| branch.index).collect();
+        move || {
+            let branches: Vec<_> = indexes.iter().map(|index| &shared.branches[*index]).collect();
+            let behind = deliver_here(&shared, &branches, &targets, deadline);
+            let behind: Vec<usize> = behind.iter().map(|branch| branch.index).collect();
+            // Before the caller goes on, who may drop the logger.
+            drop(shared);
+            let _ = say.send(behind);
+        }
+    });
+    if started.is_err() {
+        return deliver_here(shared, branches, targets, deadline);
+    }
+    let left = deadline.map(|d| d.saturating_duration_since(Instant::now()) + GRACE);
+    let behind = match left {
+        Some(left) => hear.recv_timeout(left).ok(),
+        None => hear.recv().ok(),
+    };
+    let is_behind = |branch: &&&Branch| match &behind {
+        Some(behind) => behind.contains(&branch.index),
+        // It is in the middle of a call.
+        None => !shared.settled(branch, targets),
+    };
+    branches.iter().filter(is_behind).copied().collect()
 }
 
 /// A branch that is delivered on this thread.
@@ -129,16 +180,13 @@ enum Stepped {
 }
 
 /// Delivers on this thread, a step of each branch in turn; which of them are behind in the end.
-fn deliver<'a>(
+fn deliver_here<'a>(
     shared: &Arc<Shared>,
     branches: &[&'a Branch],
     targets: &[Target],
     deadline: Option<Instant>,
 ) -> Vec<&'a Branch> {
     let mut behind = Vec::new();
-    if branches.is_empty() {
-        return behind;
-    }
     let request = shared.request();
     let mut going = Vec::new();
     for branch in branches {

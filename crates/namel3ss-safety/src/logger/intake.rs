@@ -321,7 +321,7 @@ impl Shared {
         self.life.is_started() && self.config.threads
     }
 
-    /// Delivers what is buffered, on this thread. What could not be delivered stays where it was.
+    /// Delivers what is buffered, while this thread waits. What could not be delivered stays where it was.
     fn deliver_now(self: &Arc<Self>) {
         let _ = flush::inline(self, None);
     }

@@ -433,6 +433,11 @@ impl Shared {
         DELIVERING.try_with(|stack| stack.borrow().contains(&here)).unwrap_or(false)
     }
 
+    /// Whether this thread is in the middle of a delivery of any logger.
+    pub(super) fn is_delivering_any_here() -> bool {
+        DELIVERING.try_with(|stack| !stack.borrow().is_empty()).unwrap_or(false)
+    }
+
     /// A worker's loop, until it is told to quit.
     fn work(self: &Arc<Self>, branch: &Branch) {
         loop {

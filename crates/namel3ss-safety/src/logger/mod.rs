@@ -33,7 +33,7 @@ use crate::journal::media::ForkGuard;
 use crate::journal::{DropReason, JournalError};
 use crate::locks::lock;
 use crate::notice::Notice;
-use crate::process::{count_forks, forks};
+use crate::process::{count_forks, drop_apart, forks};
 use crate::sink::SafetyEventSink;
 use crate::stats::Stats;
 
@@ -44,7 +44,7 @@ use crate::stats::Stats;
 ///
 /// Clones are handles of one logger. **Dropping the last one** waits up to 100 ms for its threads, and
 /// delivers what only memory has in that time; what is in a journal's file stays there for the next
-/// run. Call [`stop`](Self::stop) before the process ends. A logger in a `static` is never dropped:
+/// run. Its adapters are dropped on a thread of their own, for which it waits another 100 ms at most. Call [`stop`](Self::stop) before the process ends. A logger in a `static` is never dropped:
 /// nothing is delivered at the end of the process that `stop` has not delivered, and events of a
 /// journal in memory are lost.
 ///
@@ -183,8 +183,8 @@ impl SafetyEventLogger {
         logged
     }
 
-    /// Delivers on this thread what [`overfill`](Self::overfill) found in the buffer of a logger
-    /// that was not started.
+    /// Delivers what [`overfill`](Self::overfill) found in the buffer of a logger that was not
+    /// started.
     #[doc(hidden)]
     pub fn make_room(&self) -> FlushReport {
         flush::handed_over(self.shared())
@@ -265,8 +265,10 @@ impl SafetyEventLogger {
     /// Returns when everything accepted before the call, and what earlier runs have left, has
     /// settled: delivered, in a fallback file, or dropped. It returns early, incomplete, when the
     /// timeout has passed, or when neither the dataset nor a fallback file takes it: then it stays
-    /// in the journal. Works without `start`, on the caller's thread. **Without a timeout it waits for as
-    /// long as an adapter hangs**; on the caller's thread a call of an adapter is not cut short either.
+    /// in the journal. Works without `start`. No adapter is called on the thread that waits here, which
+    /// may be one of an async runtime; that runtime stands still meanwhile, so that
+    /// [`flush_async`](Self::flush_async) is better there. **Without a timeout it waits for as long as an
+    /// adapter hangs.**
     pub fn flush(&self, timeout: Option<Duration>) -> FlushReport {
         let report = flush::flush(self.shared(), timeout);
         self.shared().config.notices.forward();
@@ -485,7 +487,8 @@ impl Drop for Generation {
     }
 }
 
-/// Ends what its threads leave, once they have let go of it; not after `until`.
+/// Ends what its threads leave, once they have let go of it; not after `until`. Its adapters are not
+/// dropped on this thread.
 fn close(mut shared: Arc<Shared>, until: Instant) {
     // The keeper holds a share until it has seen `closing`.
     loop {
@@ -493,6 +496,7 @@ fn close(mut shared: Arc<Shared>, until: Instant) {
         match Arc::try_unwrap(shared) {
             Ok(alone) => {
                 alone.close();
+                drop_apart(alone);
                 return;
             }
             Err(still) if Instant::now() < until => {
@@ -503,6 +507,7 @@ fn close(mut shared: Arc<Shared>, until: Instant) {
             Err(still) => {
                 still.save_dropped();
                 still.lose_unkept();
+                drop_apart(still);
                 return;
             }
         }

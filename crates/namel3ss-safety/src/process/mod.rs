@@ -9,7 +9,9 @@ mod user;
 pub(crate) mod descriptors;
 
 use std::io;
+use std::sync::mpsc::sync_channel;
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
+use std::time::Duration;
 
 pub use self::fork::{ForgottenInChild, count_forks, forget_in_child, forks};
 pub use self::user::{User, effective_user, user, user_name};
@@ -109,5 +111,24 @@ pub fn apart<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> T {
             let work = take().expect("the work is taken once");
             work()
         }
+    }
+}
+
+/// How long [`drop_apart`] waits.
+const DROP_WAIT: Duration = Duration::from_millis(100);
+
+/// Drops `value` in a thread of its own, for values that end an async runtime: that panics on a thread
+/// that drives one. Waits for it, but no longer than 100 ms: it may need what this thread drives.
+/// Where no thread is to be had, it is dropped here.
+pub fn drop_apart<T: Send + 'static>(value: T) {
+    let (say, hear) = sync_channel::<()>(1);
+    let started = spawn("n3-safety-drop", None, move || {
+        // Also where dropping the value panics.
+        let _say = say;
+        drop(value);
+    });
+    if started.is_ok() {
+        // The thread says nothing: it has ended.
+        let _ = hear.recv_timeout(DROP_WAIT);
     }
 }

@@ -95,6 +95,8 @@ pub struct ReplayReport {
 /// `replayed/` beside it, without overwriting one that is there. Rows that can't be read, or that the
 /// dataset refuses by themselves, are then in a new file in its place, with their reasons.
 ///
+/// It calls the adapter on this thread: in async code, have the runtime's `spawn_blocking` run it.
+///
 /// # Errors
 /// See [`ReplayError`]. The file then stays where it is; rows that had landed are stored again
 /// by the next replay, which an exactly-once adapter recognizes.

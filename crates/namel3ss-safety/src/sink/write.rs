@@ -8,6 +8,7 @@ use super::safety_event_sink::SafetyEventSink;
 use crate::batch::Batch;
 use crate::id::Seq;
 use crate::notice::Level;
+use crate::process;
 
 /// What became of a batch that was written without a journal. The three counts add up to its rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,8 +55,12 @@ impl Progress for Outcome {
 impl SafetyEventSink {
     /// Delivers a batch that is in no journal, waiting between attempts; never raises. What
     /// neither the dataset nor a fallback file took is lost: counted, and said in one critical
-    /// notice.
+    /// notice. This thread waits; the adapter is called on another, as by a logger.
     pub fn write(&self, batch: &Batch<'_>) -> Outcome {
+        process::on_own_thread("n3-safety-write", || self.write_here(batch))
+    }
+
+    fn write_here(&self, batch: &Batch<'_>) -> Outcome {
         let mut state = self.begin().without_journal();
         let mut outcome = Outcome::default();
         loop {

@@ -16,6 +16,7 @@ mod upgrade;
 mod kills;
 mod recovery;
 mod autostart;
+mod runtimes;
 mod support;
 mod jobs;
 mod contract;

@@ -151,6 +151,18 @@ impl Folder {
         }
     }
 
+    /// The file of an object, to be read; `None` where there is none.
+    #[cfg(feature = "parquet")]
+    pub(super) fn file(&self, key: &str) -> Result<Option<File>, AdapterError> {
+        let file =
+            self.open(key).and_then(|(folder, name)| open_file(&folder, name, OFlags::RDONLY));
+        match file {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.failed("read", error)),
+        }
+    }
+
     pub(super) fn read(
         &self,
         key: &str,

@@ -71,6 +71,11 @@ impl Store for Folder {
     }
 
     #[cfg(feature = "parquet")]
+    fn local(&self) -> Option<&Folder> {
+        Some(self)
+    }
+
+    #[cfg(feature = "parquet")]
     fn exchange(&self, folder: &str) -> Result<Option<Exchange>, AdapterError> {
         let begun = Exchange::begin(self.root.clone(), folder);
         begun.map(Some).map_err(|error| self.failed("exchange", error))

@@ -15,7 +15,7 @@ pub(super) struct Opened {
     pub(super) key: String,
     pub(super) footer: Footer,
     bytes: u64,
-    /// All of it, where it is small.
+    /// All of it, where it is small or a file of this machine.
     whole: Option<Part>,
 }
 
@@ -30,6 +30,13 @@ impl Opened {
         key: &str,
         bytes: u64,
     ) -> Result<Option<Self>, ReadError> {
+        #[cfg(unix)]
+        if let Some(folder) = store.local() {
+            let Some(file) = folder.file(key).map_err(unread)? else { return Ok(None) };
+            let whole = Part::of_file(file, bytes);
+            let footer = Footer::of_file(&whole)?;
+            return Ok(Some(Self { key: key.to_owned(), footer, bytes, whole: Some(whole) }));
+        }
         let from = if bytes <= WHOLE_BYTES_MAX { 0 } else { bytes - TAIL_BYTES };
         let Some(tail) = fetch(store, key, from, bytes, bytes)? else { return Ok(None) };
         let place = Footer::place(&tail)?;
@@ -76,5 +83,5 @@ fn fetch(
     file_bytes: u64,
 ) -> Result<Option<Part>, ReadError> {
     let bytes = store.range(key, from..to).map_err(unread)?;
-    Ok(bytes.map(|bytes| Part { from, bytes: bytes.into(), file_bytes }))
+    Ok(bytes.map(|bytes| Part::new(from, bytes.into(), file_bytes)))
 }

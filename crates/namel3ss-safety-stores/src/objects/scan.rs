@@ -77,7 +77,7 @@ impl DatasetReader for ObjectsReader {
 impl Pieces for Reader {
     fn next_piece(&mut self, scan: &Scan, newest_first: bool) -> Result<Option<Piece>, ScanError> {
         let unpacked = if newest_first { self.next_newest()? } else { Reader::next_piece(self) };
-        unpacked.map(|unpacked| piece_of(unpacked, scan)).transpose()
+        unpacked.map(|unpacked| piece_of(unpacked, scan, newest_first)).transpose()
     }
 
     fn position(&mut self) -> Option<Position> {
@@ -92,11 +92,11 @@ impl Pieces for Reader {
 }
 
 #[cfg_attr(not(feature = "parquet"), expect(unused_variables, reason = "rows are read whole"))]
-fn piece_of(unpacked: Unpacked, scan: &Scan) -> Result<Piece, ScanError> {
+fn piece_of(unpacked: Unpacked, scan: &Scan, newest_first: bool) -> Result<Piece, ScanError> {
     #[cfg(feature = "parquet")]
     if let Unpacked::Group(opened, group, part) = &unpacked {
         let key = opened.key.clone();
-        let scanned = opened.footer.scan(*group, part, scan);
+        let scanned = opened.footer.scan(*group, part, scan, newest_first);
         if let Some(batches) = scanned.map_err(|error| about(&key, error))? {
             let batches = batches.map(move |batch| batch.map_err(|error| about(&key, error)));
             return Ok(Piece::Batches(Box::new(batches)));

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 #[cfg(all(unix, feature = "parquet"))]
-use super::exchange::Exchange;
+use super::{exchange::Exchange, folder::Folder};
 use namel3ss_safety::{AdapterError, Durability, Notice, Timestamp};
 
 pub(super) use super::created::Created;
@@ -96,6 +96,12 @@ pub(super) trait Store: fmt::Debug + Send + Sync {
     #[cfg(all(unix, feature = "parquet"))]
     fn exchange(&self, _folder: &str) -> Result<Option<Exchange>, AdapterError> {
         Ok(None)
+    }
+
+    /// The folder of this machine that it is, whose objects are files.
+    #[cfg(all(unix, feature = "parquet"))]
+    fn local(&self) -> Option<&Folder> {
+        None
     }
 
     /// The objects right under `folder` whose names lie in `range`, sorted by their names;

@@ -203,10 +203,11 @@ impl Condition {
             }
             "severity" => text.eq_ignore_ascii_case(&self.value),
             // 0.50 is 0.5, in metadata too.
-            _ => match (text.parse::<f64>(), self.value.parse::<f64>()) {
-                (Ok(a), Ok(b)) => is_numeric(&self.field) && a == b,
+            field if is_numeric(field) => match (text.parse::<f64>(), self.value.parse::<f64>()) {
+                (Ok(a), Ok(b)) => a == b,
                 _ => false,
             },
+            _ => false,
         }
     }
 

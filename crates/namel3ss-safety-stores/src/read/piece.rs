@@ -22,6 +22,7 @@ type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ReadError>> + Send>;
 /// What a piece gives.
 pub(crate) enum Piece {
     Rows(Rows),
+    /// In the order of the scan.
     #[cfg(feature = "parquet")]
     Batches(Batches),
     /// The wanted rows of one that was read to its end, the last batch to be given first.
@@ -51,7 +52,7 @@ impl Piece {
         newest_first: bool,
         unreadable: &mut u64,
     ) -> Result<Option<RecordBatch>, ScanError> {
-        if newest_first && !matches!(self, Self::Newest(_)) {
+        if newest_first && matches!(self, Self::Rows(_)) {
             *self = Self::Newest(self.last(scan, unreadable)?);
         }
         match self {

@@ -71,7 +71,7 @@ impl Pieces for Reader {
         let Fetched { file, group, part, skip, .. } = fetched;
         let key = file.key;
         if known.is_none() && skip == 0 {
-            let scanned = file.footer.scan(group, &part, scan);
+            let scanned = file.footer.scan(group, &part, scan, newest_first);
             if let Some(batches) = scanned.map_err(|error| about(&key, error))? {
                 let batches = batches.map(move |batch| batch.map_err(|error| about(&key, error)));
                 return Ok(Some(Piece::Batches(Box::new(batches))));

@@ -160,20 +160,14 @@ pub struct SinkStats {
     pub last_error: Option<String>,
 }
 
-type Reasons = [AtomicU64; DropReason::ALL.len()];
-
-fn loaded(dropped: &Reasons) -> [u64; DropReason::ALL.len()] {
-    std::array::from_fn(|i| dropped[i].load(Ordering::Acquire))
-}
-
-/// What is counted before any sink has a say: what was refused is dropped for all of them.
+/// What is counted of a journal's events: at one sink, or before any sink has a say.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
+    pub(crate) flushed: AtomicU64,
+    pub(crate) fallback: AtomicU64,
     /// Events dropped before they got a seq.
     pub(crate) unsequenced: AtomicU64,
-    /// Events that were cut to fit.
-    pub(crate) cut: AtomicU64,
-    dropped: Reasons,
+    dropped: [AtomicU64; DropReason::ALL.len()],
 }
 
 impl Counters {
@@ -181,28 +175,51 @@ impl Counters {
         self.dropped[reason.index()].fetch_add(events, Ordering::AcqRel);
     }
 
-    pub(crate) fn dropped(&self) -> [u64; DropReason::ALL.len()] {
-        loaded(&self.dropped)
+    pub(crate) fn sums(&self) -> Sums {
+        Sums {
+            flushed: self.flushed.load(Ordering::Acquire),
+            fallback: self.fallback.load(Ordering::Acquire),
+            dropped: std::array::from_fn(|i| self.dropped[i].load(Ordering::Acquire)),
+        }
     }
 }
 
-/// What is counted of one sink.
-#[derive(Debug, Default)]
-pub(crate) struct SinkCounters {
-    pub(crate) flushed: AtomicU64,
-    pub(crate) fallback: AtomicU64,
-    pub(crate) recovered: AtomicU64,
-    pub(crate) recovering: AtomicU64,
-    dropped: Reasons,
+/// What became of events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sums {
+    pub(crate) flushed: u64,
+    pub(crate) fallback: u64,
+    /// By reason.
+    pub(crate) dropped: [u64; DropReason::ALL.len()],
 }
 
-impl SinkCounters {
-    pub(crate) fn give_up(&self, reason: DropReason, events: u64) {
-        self.dropped[reason.index()].fetch_add(events, Ordering::AcqRel);
+impl Sums {
+    /// Events given up, for whatever reason.
+    pub(crate) fn total_dropped(&self) -> u64 {
+        self.dropped.iter().sum()
     }
 
-    pub(crate) fn dropped(&self) -> [u64; DropReason::ALL.len()] {
-        loaded(&self.dropped)
+    /// Events that have settled.
+    pub(crate) fn settled(&self) -> u64 {
+        self.flushed + self.fallback + self.total_dropped()
+    }
+}
+
+impl std::ops::Add for Sums {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self {
+            flushed: self.flushed + more.flushed,
+            fallback: self.fallback + more.fallback,
+            dropped: std::array::from_fn(|i| self.dropped[i] + more.dropped[i]),
+        }
+    }
+}
+
+impl std::iter::Sum for Sums {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), std::ops::Add::add)
     }
 }
 

@@ -28,7 +28,8 @@ const DESTINATIONS_MAX: usize = 256;
 /// Under which the rest is added up.
 const OTHERS: &str = "(others)";
 
-/// What became of the events of one journal, or of several.
+/// What became of the events of one journal, or of several: of each as the destination has it that did
+/// worst by it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// How many journals.
@@ -55,28 +56,26 @@ pub struct SinkAccount {
 }
 
 impl Account {
-    /// Of one journal, all of whose events have settled.
+    /// Of one journal, all of whose events have settled, by what the cursor of each destination has
+    /// counted. A cursor does not say which events: where destinations lack different ones, fewer are in
+    /// all datasets than it says here, and more were dropped for one of them.
     #[must_use]
-    pub fn of(state: &CursorState) -> Self {
-        let CursorState { flushed, fallback, dropped, .. } = *state;
-        Self { journals: 1, flushed, fallback, dropped, sinks: BTreeMap::new() }
-    }
-
-    /// Of one journal, by the destinations of its sinks: the sums are those of the sink that has the
-    /// fewest events in its dataset.
-    #[must_use]
-    pub fn of_sinks<'a>(states: impl Iterator<Item = (&'a str, CursorState)>) -> Self {
-        let all: Vec<(String, Self)> =
-            states.map(|(destination, state)| (destination.to_owned(), Self::of(&state))).collect();
-        let fewest = all.iter().min_by_key(|(_, account)| account.flushed);
-        let mut sum = fewest.map(|(_, account)| account.clone()).unwrap_or_default();
-        sum.sinks = all.into_iter().map(|(name, account)| (name, account.of_one())).collect();
-        sum
-    }
-
-    fn of_one(&self) -> SinkAccount {
-        let (flushed, fallback) = (self.flushed, self.fallback);
-        SinkAccount { flushed, fallback, dropped: self.dropped.iter().sum() }
+    pub fn of_cursors<'a>(states: impl Iterator<Item = (&'a str, CursorState)>) -> Self {
+        let states: Vec<(&str, CursorState)> = states.collect();
+        let dropped = |state: &CursorState| state.dropped.iter().sum::<u64>();
+        let Some(worst) = states.iter().map(|(_, state)| state).max_by_key(|state| dropped(state))
+        else {
+            return Self::default();
+        };
+        let least = states.iter().map(|(_, state)| state.flushed).min();
+        let flushed = least.unwrap_or_default();
+        let fallback = worst.flushed + worst.fallback - flushed;
+        let sinks = states.iter().map(|(destination, state)| {
+            let CursorState { flushed, fallback, .. } = *state;
+            let sink = SinkAccount { flushed, fallback, dropped: dropped(state) };
+            ((*destination).to_owned(), sink)
+        });
+        Self { journals: 1, flushed, fallback, dropped: worst.dropped, sinks: sinks.collect() }
     }
 
     /// Events that were logged: every one of them has settled.
@@ -315,6 +314,17 @@ mod tests {
         stopped.lock().unwrap();
         let error = append(folder.path(), JournalId([3; 16]), &one).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    /// Those of the destination with the fewest events in its dataset said that nothing was dropped.
+    #[test]
+    fn what_one_destination_dropped_and_another_filed_are_both_in_the_account() {
+        let dropped = [2, 0, 0, 0, 0, 0];
+        let one = CursorState { flushed: 8, dropped, ..CursorState::default() };
+        let other = CursorState { flushed: 7, fallback: 3, ..CursorState::default() };
+        let account = Account::of_cursors([("one", one), ("other", other)].into_iter());
+        assert_eq!((account.flushed, account.fallback, account.dropped), (7, 1, dropped));
+        assert_eq!((account.logged(), account.sinks["other"].fallback), (10, 3));
     }
 
     #[test]

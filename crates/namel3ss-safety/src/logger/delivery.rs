@@ -26,6 +26,7 @@ use crate::journal::store::{Damage, ReadPlace, ReadReport, Store};
 use crate::locks::lock;
 use crate::notice::Level;
 use crate::process::descriptors;
+use crate::seqs::SeqSet;
 use crate::sink::{Progress, Settled, Step};
 
 /// How often it looks for what other processes have left behind.
@@ -238,7 +239,7 @@ impl Worker {
         };
         let left = lock(&branch.left);
         let untaken: u64 = left.iter().map(Share::pending).sum();
-        branch.counters.recovering.store(pending + flying + untaken, Ordering::Release);
+        branch.recovering.store(pending + flying + untaken, Ordering::Release);
     }
 
     fn next_batch(
@@ -500,7 +501,7 @@ impl Source<'_> {
             let _ = self.cursor.save(|state| state.dropped[reason.index()] += events);
             return;
         };
-        self.branch.reader(lane).give_up(reason, events);
+        self.branch.reader(lane).counters.give_up(reason, events);
         if let Some(merged) = &lane.merged {
             // Each sink meets it; as an event of the lane it is given up once.
             runs.iter().for_each(|(first, last)| merged.give_up(*first, *last, Some(reason)));
@@ -537,10 +538,8 @@ impl<'a> Ledger<'a> {
         let saved = self.cursor.save(|state| {
             change(state);
             if let Some(lane) = self.lane {
-                let (unsequenced, refused) = lane.refused();
-                let given_up = self.branch.reader(lane).dropped();
-                state.dropped = std::array::from_fn(|reason| refused[reason] + given_up[reason]);
-                state.unsequenced = unsequenced;
+                state.unsequenced = lane.unsequenced();
+                state.dropped = (self.branch.reader(lane).counters.sums() + lane.refused()).dropped;
             }
         });
         self.branch.set_saved(saved.is_ok());
@@ -569,22 +568,14 @@ impl<'a> Ledger<'a> {
     }
 
     /// What has no row between the rows `first..=last`, and before them, is gone.
-    fn merge_rows(&self, merged: &Merged, acked: Seq, (first, last): (Seq, Seq), fate: Fate) {
+    fn merge_rows(&self, merged: &Merged, (first, last): (Seq, Seq), fate: Fate) {
         let Some(batch) = self.batch else { return };
         let sink = self.branch.index;
-        if first.0 > acked.0 + 1 {
-            merged.settle(sink, Seq(first.0 - 1), Fate::Gone);
+        let rows = batch.seqs().filter(|seq| (first..=last).contains(seq));
+        for (start, end) in rows.map(|seq| (seq.0, seq.0)).collect::<SeqSet>().runs() {
+            merged.settle(sink, Seq(start - 1), Fate::Gone);
+            merged.settle(sink, Seq(end), fate);
         }
-        let mut expected = first;
-        for seq in batch.seqs().filter(|seq| (first..=last).contains(seq)) {
-            if seq > expected {
-                // Up to the hole, and then the hole.
-                merged.settle(sink, Seq(expected.0 - 1), fate);
-                merged.settle(sink, Seq(seq.0 - 1), Fate::Gone);
-            }
-            expected = seq.next();
-        }
-        merged.settle(sink, last, fate);
     }
 }
 
@@ -595,7 +586,6 @@ impl Progress for Ledger<'_> {
 
     fn settled(&mut self, first: Seq, last: Seq, rows: u64, how: &Settled) {
         let stored = matches!(how, Settled::Stored);
-        let acked = self.cursor.state().acked;
         self.save(|state| {
             state.acked = state.acked.max(last);
             if stored {
@@ -604,16 +594,16 @@ impl Progress for Ledger<'_> {
                 state.fallback += rows;
             }
         });
-        let counters = &self.branch.counters;
-        let count = match (self.lane, stored) {
-            (Some(_), true) => &counters.flushed,
-            (Some(_), false) => &counters.fallback,
-            (None, _) => &counters.recovered,
+        let counters = self.lane.map(|lane| &self.branch.reader(lane).counters);
+        let count = match counters {
+            Some(counters) if stored => &counters.flushed,
+            Some(counters) => &counters.fallback,
+            None => &self.branch.recovered,
         };
         count.fetch_add(rows, Ordering::AcqRel);
         if let Some(merged) = self.lane.and_then(|lane| lane.merged.as_ref()) {
             let fate = if stored { Fate::Flushed } else { Fate::Filed };
-            self.merge_rows(merged, acked, (first, last), fate);
+            self.merge_rows(merged, (first, last), fate);
         }
     }
 }
@@ -795,7 +785,7 @@ fn share_out(shared: &Shared, anew: bool, idle: bool) -> bool {
     for share in shares {
         let branch = &shared.branches[share.branch];
         let mut left = lock(&branch.left);
-        branch.counters.recovering.fetch_add(share.pending(), Ordering::AcqRel);
+        branch.recovering.fetch_add(share.pending(), Ordering::AcqRel);
         left.push(share);
         drop(left);
         branch.call();
@@ -825,7 +815,7 @@ fn share_done(share: Share, shared: &Shared) {
     }
     let cursors = orphan.cursors().map(Cursor::state);
     let states = orphan.header.destinations().zip(cursors);
-    shared.keep_account(orphan.store.journal, &Account::of_sinks(states));
+    shared.keep_account(orphan.store.journal, &Account::of_cursors(states));
     orphan.store.set_unreadable_aside();
     if let Err(error) = orphan.store.folder.remove_all() {
         let text = format!("{place} can't be removed: {error}");

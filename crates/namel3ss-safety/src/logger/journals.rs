@@ -8,7 +8,6 @@
 //! Each has a cursor and a dispatch watermark for each sink, knows whether its buffer and its backlog
 //! are full, and counts what is dropped of it.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,7 +22,7 @@ use crate::locks::lock;
 use crate::overflow::OverflowStrategy;
 use crate::process::effective_user;
 use crate::seqs::SeqSet;
-use crate::stats::{Counters, SinkCounters};
+use crate::stats::{Counters, Sums};
 
 /// Each chunk has twice as many places as the one before.
 const CHUNKS: usize = 24;
@@ -136,10 +135,8 @@ pub(super) struct Lane {
     ground: Ground,
     /// It began in memory, and lies in a folder on disk by now.
     moved: AtomicBool,
-    /// Of the logger, in all journals.
-    counters: Arc<Counters>,
-    /// Of this journal alone.
-    own: Counters,
+    /// What no sink had a say in.
+    refused: Counters,
     /// The effective user that began it.
     user: AtomicU32,
     /// How far its end is.
@@ -193,7 +190,6 @@ impl Lane {
         (journal, folder): (Journal, Arc<MovableFolder>),
         readers: Box<[Reader]>,
         ground: Ground,
-        counters: Arc<Counters>,
         config: &Config,
         life: Arc<Life>,
     ) -> Self {
@@ -205,8 +201,7 @@ impl Lane {
             readers,
             ground,
             moved: AtomicBool::new(false),
-            counters,
-            own: Counters::default(),
+            refused: Counters::default(),
             user: AtomicU32::new(effective_user()),
             stage: AtomicU8::default(),
             full_from: AtomicU64::new(config.buffer_size),
@@ -436,10 +431,7 @@ impl Lane {
 #[derive(Debug)]
 pub(super) struct Reader {
     pub(super) cursor: Arc<Cursor>,
-    /// Of the sink, in all journals.
-    counters: Arc<SinkCounters>,
-    /// Of this journal alone.
-    own: SinkCounters,
+    pub(super) counters: Counters,
     /// The dispatch watermark: its worker may take what is up to here.
     dispatched: AtomicU64,
     /// Nothing more is accepted for it unless something else goes.
@@ -449,26 +441,14 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(cursor: Cursor, counters: Arc<SinkCounters>) -> Self {
+    pub(super) fn new(cursor: Cursor) -> Self {
         Self {
             cursor: Arc::new(cursor),
-            counters,
-            own: SinkCounters::default(),
+            counters: Counters::default(),
             dispatched: AtomicU64::new(0),
             full: AtomicBool::default(),
             pressed: AtomicBool::default(),
         }
-    }
-
-    /// Counts events that this sink will not have.
-    pub(super) fn give_up(&self, reason: DropReason, events: u64) {
-        self.own.give_up(reason, events);
-        self.counters.give_up(reason, events);
-    }
-
-    /// Events of this journal that the sink will not have, by reason.
-    pub(super) fn dropped(&self) -> [u64; DropReason::ALL.len()] {
-        self.own.dropped()
     }
 
     /// The dispatch watermark: its worker may take what is up to here.
@@ -526,8 +506,7 @@ impl Lane {
     /// Counts an event that never got a seq.
     pub(super) fn drop_unsequenced(&self, reason: DropReason) {
         // The order matters to whoever adds up: dropped never exceeds logged.
-        self.counters.unsequenced.fetch_add(1, Ordering::AcqRel);
-        self.own.unsequenced.fetch_add(1, Ordering::AcqRel);
+        self.refused.unsequenced.fetch_add(1, Ordering::AcqRel);
         self.give_up(reason);
         let seqs = (Seq(0), Seq(0));
         self.journal.push_gap(Gap { reason, events: 1, seqs, at: Timestamp::now() });
@@ -535,14 +514,25 @@ impl Lane {
 
     /// Counts an event that no sink will have.
     pub(super) fn give_up(&self, reason: DropReason) {
-        self.own.give_up(reason, 1);
-        self.counters.give_up(reason, 1);
+        self.refused.give_up(reason, 1);
     }
 
-    /// Events of this journal that no sink had a say in: those that never got a seq, and what was
-    /// dropped, by reason.
-    pub(super) fn refused(&self) -> (u64, [u64; DropReason::ALL.len()]) {
-        (self.own.unsequenced.load(Ordering::Acquire), self.own.dropped())
+    /// Events that never got a seq.
+    pub(super) fn unsequenced(&self) -> u64 {
+        self.refused.unsequenced.load(Ordering::Acquire)
+    }
+
+    /// What no sink had a say in.
+    pub(super) fn refused(&self) -> Sums {
+        self.refused.sums()
+    }
+
+    /// What became of the events that sinks had a say in, each counted once.
+    pub(super) fn fates(&self) -> Sums {
+        match &self.merged {
+            Some(merged) => merged.sums(),
+            None => self.readers[0].counters.sums(),
+        }
     }
 
     /// Gives up the `events` oldest, but never the `keep` newest, each for every sink whose worker has
@@ -556,7 +546,7 @@ impl Lane {
         let mut from = next;
         for reader in self.dropping() {
             let first = Seq(next.0 - reader.cursor.take_before(next));
-            reader.give_up(DropReason::DropOldest, self.events_in(first, next));
+            reader.counters.give_up(DropReason::DropOldest, self.events_in(first, next));
             self.make_up(reader, first, next);
             from = from.min(first);
         }
@@ -599,7 +589,7 @@ impl Lane {
         for reader in &self.readers {
             let first = reader.cursor.state().acked.max(known).next();
             if first <= last {
-                reader.give_up(reason, self.events_in(first, last.next()));
+                reader.counters.give_up(reason, self.events_in(first, last.next()));
                 from = from.min(first);
             }
         }
@@ -761,11 +751,11 @@ impl Backlog {
     }
 }
 
-/// The most runs that one sink is ahead by. Beyond that its newest ones are joined, and count as
-/// filed: what is counted as flushed is in each dataset all the same.
+/// The most runs of filed events that one sink is ahead by. Beyond that what lies between two of them
+/// counts as filed too: what is counted as flushed is in each dataset all the same.
 const RUNS_MAX: usize = 1 << 16;
 
-/// What a sink has made of events; the worst is the last.
+/// What a sink has made of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fate {
     Flushed,
@@ -774,28 +764,23 @@ pub(super) enum Fate {
     Gone,
 }
 
-/// See the module.
+/// What became of the events of several sinks, each counted once: as the sink has it that did worst by
+/// it. The one definition of that, for the stats and for the account of a journal.
 #[derive(Debug)]
 pub(super) struct Merged(Mutex<State>);
-
-/// What became of events, each counted once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sums {
-    pub(super) flushed: u64,
-    pub(super) fallback: u64,
-    pub(super) dropped: [u64; DropReason::ALL.len()],
-}
 
 #[derive(Debug)]
 struct State {
     sums: Sums,
     /// Up to here every sink has settled, and all is counted.
-    through: Seq,
-    /// By sink, what it has settled beyond: up to which seq, and how.
-    ahead: Vec<VecDeque<(Seq, Fate)>>,
-    /// Runs of seqs that at least one sink has given up, each counted.
+    through: u64,
+    /// By sink: up to here it has settled.
+    settled: Vec<u64>,
+    /// What some sink has filed, behind `through`.
+    filed: SeqSet,
+    /// What some sink will not have, behind `through`.
     gone: SeqSet,
-    /// Runs of seqs that are settled as gone, and that nobody has said so of yet.
+    /// Of what is gone, that of which nobody has said why yet: it is not counted.
     unsaid: SeqSet,
 }
 
@@ -803,8 +788,9 @@ impl Merged {
     pub(super) fn new(sinks: usize) -> Self {
         Self(Mutex::new(State {
             sums: Sums::default(),
-            through: Seq(0),
-            ahead: vec![VecDeque::new(); sinks],
+            through: 0,
+            settled: vec![0; sinks],
+            filed: SeqSet::default(),
             gone: SeqSet::default(),
             unsaid: SeqSet::default(),
         }))
@@ -818,9 +804,8 @@ impl Merged {
     /// given it up before. `None` where it is counted elsewhere.
     pub(super) fn give_up(&self, first: Seq, last: Seq, reason: Option<DropReason>) {
         let mut state = lock(&self.0);
-        let through = state.through.0;
-        let mut added = state.unsaid.remove(first.0, last.0.min(through));
-        added += state.gone.insert(first.0.max(through + 1), last.0);
+        let first_open = first.0.max(state.through + 1);
+        let added = state.unsaid.remove(first.0, last.0) + state.gone.insert(first_open, last.0);
         if let Some(reason) = reason {
             state.sums.dropped[reason.index()] += added;
         }
@@ -829,53 +814,51 @@ impl Merged {
     /// Says that a sink has settled everything up to `last`, from where it was, in this way.
     pub(super) fn settle(&self, sink: usize, last: Seq, fate: Fate) {
         let mut state = lock(&self.0);
-        let through = state.through;
-        let runs = &mut state.ahead[sink];
-        if last <= runs.back().map_or(through, |(upto, _)| *upto) {
+        let (first, last) = (state.settled[sink] + 1, last.0);
+        if last < first {
             return;
         }
-        let full = runs.len() >= RUNS_MAX;
-        match runs.back_mut() {
-            Some((upto, known)) if full || *known == fate => {
-                *upto = last;
-                if *known != fate {
-                    *known = Fate::Filed;
-                }
-            }
-            _ => runs.push_back((last, fate)),
+        match fate {
+            Fate::Flushed => {}
+            Fate::Filed => state.file(first, last),
+            Fate::Gone => state.lose(first, last),
         }
+        state.settled[sink] = last;
         state.advance();
     }
 }
 
 impl State {
-    fn advance(&mut self) {
-        loop {
-            let fronts = self.ahead.iter().map(|runs| runs.front().copied());
-            let Some(fronts) = fronts.collect::<Option<Vec<_>>>() else { break };
-            let Some(upto) = fronts.iter().map(|(upto, _)| *upto).min() else { break };
-            let worst = fronts.iter().map(|(_, fate)| *fate).max().unwrap_or(Fate::Gone);
-            let (first, last) = (self.through.0 + 1, upto.0);
-            let events = last + 1 - first - self.gone.count_within(first, last);
-            match worst {
-                Fate::Flushed => self.sums.flushed += events,
-                Fate::Filed => self.sums.fallback += events,
-                Fate::Gone if events > 0 => {
-                    self.unsaid.insert(first, last);
-                    for (first, last) in self.gone.within(first, last) {
-                        self.unsaid.remove(first, last);
-                    }
-                }
-                Fate::Gone => {}
+    fn file(&mut self, first: u64, last: u64) {
+        let newest = self.filed.runs().next_back().map(|(_, end)| end + 1);
+        let full = self.filed.runs_len() >= RUNS_MAX;
+        self.filed.insert(newest.filter(|next| full && *next < first).unwrap_or(first), last);
+    }
+
+    fn lose(&mut self, mut first: u64, last: u64) {
+        while first <= last {
+            let ((_, end), known) = self.gone.alike_from(first);
+            let end = end.min(last);
+            if !known {
+                self.gone.insert(first, end);
+                self.unsaid.insert(first, end);
             }
-            self.through = upto;
-            for runs in &mut self.ahead {
-                if runs.front().is_some_and(|(last, _)| *last <= upto) {
-                    runs.pop_front();
-                }
-            }
+            first = end + 1;
         }
-        self.gone.forget_through(self.through.0);
+    }
+
+    /// Counts what every sink has settled.
+    fn advance(&mut self) {
+        let Some(upto) = self.settled.iter().copied().min() else { return };
+        let (first, last) = (self.through + 1, upto);
+        let kept = |first: u64, last: u64| last + 1 - first - self.gone.count_within(first, last);
+        let filed = self.filed.within(first, last).map(|(first, last)| kept(first, last));
+        let filed: u64 = filed.sum();
+        self.sums.flushed += kept(first, last) - filed;
+        self.sums.fallback += filed;
+        self.through = upto;
+        self.filed.forget_through(upto);
+        self.gone.forget_through(upto);
     }
 }
 

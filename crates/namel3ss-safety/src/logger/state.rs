@@ -18,7 +18,6 @@ use crate::journal::{DropReason, slug};
 use crate::locks::lock;
 use crate::notice::Notices;
 use crate::sink::{Delivering, SafetyEventSink};
-use crate::stats::{Counters, SinkCounters};
 
 /// See the module.
 #[derive(Debug)]
@@ -26,7 +25,10 @@ pub(super) struct Branch {
     /// Its place among the logger's branches, and among the readers of each lane.
     pub(super) index: usize,
     pub(super) sink: Arc<SafetyEventSink>,
-    pub(super) counters: Arc<SinkCounters>,
+    /// Events of earlier runs that it has delivered, or filed.
+    pub(super) recovered: AtomicU64,
+    /// Events of earlier runs that it has yet to deliver.
+    pub(super) recovering: AtomicU64,
     pub(super) worker: Mutex<Worker>,
     /// When the first attempt at the present batch began, in nanoseconds of the monotonic clock;
     /// 0 while there is none.
@@ -70,7 +72,8 @@ impl Branch {
         Self {
             index,
             sink,
-            counters: Arc::default(),
+            recovered: AtomicU64::new(0),
+            recovering: AtomicU64::new(0),
             worker: Mutex::new(Worker::new(config)),
             batch_since: AtomicU64::new(0),
             failing: AtomicBool::new(false),
@@ -170,7 +173,7 @@ impl Branch {
         let is_settled = |(index, target): &Target| {
             journals.get(*index).is_none_or(|lane| !lane.is_open() || acked(lane) >= *target)
         };
-        targets.iter().all(is_settled) && self.counters.recovering.load(Ordering::Acquire) == 0
+        targets.iter().all(is_settled) && self.recovering.load(Ordering::Acquire) == 0
     }
 
     /// Says that something has happened which a waiting `flush` wants to know.
@@ -226,7 +229,8 @@ pub(super) struct Shared {
     pub(super) config: Config,
     /// One for each sink; never empty.
     pub(super) branches: Box<[Branch]>,
-    pub(super) counters: Arc<Counters>,
+    /// Events that were cut to fit.
+    pub(super) cut: AtomicU64,
     /// The first one is opened by the first event.
     pub(super) journals: Journals,
     /// Held by whoever begins a journal, looks after the folders of those that there are, or ends one.
@@ -284,7 +288,7 @@ impl Shared {
         let sinks = config.sinks.iter().cloned().enumerate();
         Self {
             branches: sinks.map(|(index, sink)| Branch::new(index, sink, &config)).collect(),
-            counters: Arc::default(),
+            cut: AtomicU64::new(0),
             journals: Journals::default(),
             opening: Mutex::default(),
             moved: Mutex::default(),

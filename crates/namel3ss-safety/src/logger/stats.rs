@@ -5,13 +5,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::config::JournalKind;
-use super::journals::{Ground, Lane, Merged, Sums};
+use super::journals::{Ground, Lane};
 use super::state::{Branch, SaidSum, Shared};
 use crate::journal::DropReason;
 use crate::locks::lock;
 use crate::notice::{Level, REPEAT_EVERY};
 use crate::sink::secs;
-use crate::stats::{JournalStorage, SinkStats, Stats, Unhealthy};
+use crate::stats::{JournalStorage, SinkStats, Stats, Sums, Unhealthy};
 
 /// What `flush` and `stop` came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,9 +69,9 @@ impl Shared {
         FlushReport {
             complete: behind.is_empty() && left == 0,
             pending,
-            flushed: stats.total_flushed.saturating_sub(begun.flushed),
-            fallback: stats.total_fallback.saturating_sub(begun.fallback),
-            dropped: stats.total_dropped.saturating_sub(begun.dropped),
+            flushed: stats.total_flushed.saturating_sub(begun.sums.flushed),
+            fallback: stats.total_fallback.saturating_sub(begun.sums.fallback),
+            dropped: stats.total_dropped.saturating_sub(begun.sums.total_dropped()),
             error: (!behind.is_empty()).then(error).or_else(|| (left > 0).then(waits_for_user)),
             behind,
         }
@@ -79,39 +79,33 @@ impl Shared {
 
     /// What there is before a flush.
     pub(super) fn begun(&self, deadline: Option<Instant>) -> Begun {
-        let sums = self.sums();
-        let refused = self.counters.dropped().iter().sum::<u64>();
-        let dropped = sums.dropped.iter().sum::<u64>() + refused;
-        Begun { deadline, flushed: sums.flushed, fallback: sums.fallback, dropped }
+        Begun { deadline, sums: self.fates() + self.refused() }
     }
 
     pub(super) fn stats(&self) -> Stats {
         let config = &self.config;
-        let counters = &self.counters;
         // Read in the order in which an event passes, backwards: then nothing that is counted as
         // done is missing among the logged.
-        let mut sums = self.sums();
+        let settled = self.fates();
         let mut sinks: Vec<_> =
             self.branches.iter().map(|branch| self.sink_stats(branch)).collect();
-        let refused = counters.dropped();
-        let unsequenced = counters.unsequenced.load(Ordering::Acquire);
+        let refused = self.refused();
+        let unsequenced: u64 = self.journals.all().map(Lane::unsequenced).sum();
         let logged =
             self.journals.all().map(|lane| lane.journal.last().0).sum::<u64>() + unsequenced;
         for sink in &mut sinks {
-            sink.dropped += refused.iter().sum::<u64>();
+            sink.dropped += refused.total_dropped();
             sink.pending = logged.saturating_sub(sink.flushed + sink.fallback + sink.dropped);
         }
-        add_to(&mut sums.dropped, &refused);
-        let total_dropped = sums.dropped.iter().sum::<u64>();
+        let sums = settled + refused;
         let unhealthy = self.unhealthy(&sums.dropped);
         let lane = self.lane();
-        let pending = logged.saturating_sub(sums.flushed + sums.fallback + total_dropped);
         Stats {
             total_logged: logged,
             total_flushed: sums.flushed,
             total_fallback: sums.fallback,
-            total_dropped,
-            pending,
+            total_dropped: sums.total_dropped(),
+            pending: logged.saturating_sub(sums.settled()),
             total_retries: sinks.iter().map(|sink| sink.retries).sum(),
             total_replayed: config.sinks.iter().map(|sink| sink.replayed()).sum(),
             total_recovered: sinks.iter().map(|sink| sink.recovered).max().unwrap_or(0),
@@ -119,7 +113,7 @@ impl Shared {
             current_buffer_size: lane.map_or(0, Lane::shown_buffered),
             max_buffer_size: config.buffer_size,
             backlog_bytes: self.lanes().map(|lane| lane.journal.bytes_from(lane.front())).sum(),
-            cut: counters.cut.load(Ordering::Acquire),
+            cut: self.cut.load(Ordering::Acquire),
             dropped: std::array::from_fn(|i| (DropReason::ALL[i], sums.dropped[i])),
             oldest_pending: self.oldest_pending(&sinks),
             last_error: config.notices.last_error(),
@@ -142,17 +136,19 @@ impl Shared {
     }
 
     fn sink_stats(&self, branch: &Branch) -> SinkStats {
-        let (sink, counters) = (&branch.sink, &branch.counters);
+        let sink = &branch.sink;
+        let of_lane = |lane| branch.reader(lane).counters.sums();
+        let sums: Sums = self.journals.all().map(of_lane).sum();
         SinkStats {
             name: sink.name().to_owned(),
             destination: sink.identity(),
-            flushed: counters.flushed.load(Ordering::Acquire),
-            fallback: counters.fallback.load(Ordering::Acquire),
-            dropped: counters.dropped().iter().sum(),
+            flushed: sums.flushed,
+            fallback: sums.fallback,
+            dropped: sums.total_dropped(),
             pending: 0,
             retries: sink.retries(),
-            recovered: counters.recovered.load(Ordering::Acquire),
-            recovering: counters.recovering.load(Ordering::Acquire),
+            recovered: branch.recovered.load(Ordering::Acquire),
+            recovering: branch.recovering.load(Ordering::Acquire),
             healthy: sink.healthy() && !sink.is_late(self.config.adapter_timeout),
             last_error: sink.last_error(),
         }
@@ -170,21 +166,13 @@ impl Shared {
     }
 
     /// What became of the events that sinks had a say in, each counted once.
-    fn sums(&self) -> Sums {
-        let mut sums = Sums::default();
-        if let [only] = &*self.branches {
-            sums.flushed = only.counters.flushed.load(Ordering::Acquire);
-            sums.fallback = only.counters.fallback.load(Ordering::Acquire);
-            sums.dropped = only.counters.dropped();
-            return sums;
-        }
-        let merged = self.journals.all().filter_map(|lane| lane.merged.as_ref());
-        for of_lane in merged.map(Merged::sums) {
-            sums.flushed += of_lane.flushed;
-            sums.fallback += of_lane.fallback;
-            add_to(&mut sums.dropped, &of_lane.dropped);
-        }
-        sums
+    fn fates(&self) -> Sums {
+        self.journals.all().map(Lane::fates).sum()
+    }
+
+    /// What no sink had a say in.
+    fn refused(&self) -> Sums {
+        self.journals.all().map(Lane::refused).sum()
     }
 
     /// Says at once what is the first of its kind; [`say_dropped`](Self::say_dropped) adds up the
@@ -200,7 +188,7 @@ impl Shared {
     /// Counts an event that was cut to fit; says so of the first, and then a sum a minute.
     #[cold]
     pub(super) fn note_cut(&self) {
-        self.counters.cut.fetch_add(1, Ordering::AcqRel);
+        self.cut.fetch_add(1, Ordering::AcqRel);
         self.say_cut(Saying::Due);
     }
 
@@ -208,7 +196,7 @@ impl Shared {
     pub(super) fn say_cut(&self, which: Saying) {
         let now = self.config.clock.monotonic();
         let mut said = lock(&self.said.cut);
-        let cut = self.counters.cut.load(Ordering::Acquire);
+        let cut = self.cut.load(Ordering::Acquire);
         let events = cut.saturating_sub(said.events);
         let due = said.at.is_none_or(|at| now >= at + REPEAT_EVERY);
         if events == 0 || !(due || which == Saying::All) {
@@ -230,11 +218,10 @@ impl Shared {
 
     /// What was dropped for at least one sink.
     fn dropped(&self) -> [u64; DropReason::ALL.len()] {
-        let mut dropped = self.sums().dropped;
+        let mut settled = self.fates();
         // Said where it is met; what its host could not read is said here.
-        dropped[DropReason::Invalid.index()] = 0;
-        add_to(&mut dropped, &self.counters.dropped());
-        dropped
+        settled.dropped[DropReason::Invalid.index()] = 0;
+        (settled + self.refused()).dropped
     }
 
     /// Says what was dropped, and not said yet: the first of a kind at once, then a sum a minute.
@@ -269,9 +256,7 @@ impl Shared {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Begun {
     pub(super) deadline: Option<Instant>,
-    flushed: u64,
-    fallback: u64,
-    dropped: u64,
+    sums: Sums,
 }
 
 /// What of the drops that were not said yet is said.
@@ -280,10 +265,6 @@ pub(super) enum Saying {
     /// What is the first of its kind, or has waited for a minute.
     Due,
     All,
-}
-
-fn add_to(sums: &mut [u64; DropReason::ALL.len()], more: &[u64; DropReason::ALL.len()]) {
-    sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
 }
 
 type Dropped = [u64; DropReason::ALL.len()];

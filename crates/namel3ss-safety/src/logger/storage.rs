@@ -16,13 +16,14 @@ use crate::batch::Durability;
 use crate::home::homes_of_user;
 use crate::id::JournalId;
 use crate::journal;
-use crate::journal::account::Account;
+use crate::journal::account::{Account, SinkAccount};
 use crate::journal::cursor::{CURSOR_PREFIX, Cursor};
 use crate::journal::media::{DiskFolder, Folder, FolderLock, MemoryFolder, MovableFolder};
 use crate::journal::{Journal, account, inspect, slug};
 use crate::locks::lock;
 use crate::notice::Level;
 use crate::process::{descriptors, effective_user, user_name};
+use crate::stats::Sums;
 
 /// Why a logger begins a new journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,7 +232,7 @@ impl Shared {
         let journal = Journal::create(movable.clone(), lock, id, names, options)?;
         let reader = |branch: &Branch| {
             let name = journal.header().cursor_at(branch.index, config.sink().dataset_name());
-            Ok(Reader::new(Cursor::open(&*folder, &name)?, branch.counters.clone()))
+            Ok(Reader::new(Cursor::open(&*folder, &name)?))
         };
         let readers = self.branches.iter().map(reader).collect::<io::Result<_>>()?;
         let ground = match (in_memory, journal.is_mapped()) {
@@ -239,9 +240,8 @@ impl Shared {
             (false, true) => Ground::Mapped,
             (false, false) => Ground::File,
         };
-        let counters = self.counters.clone();
         let (index, life) = (self.journals.len(), self.life.clone());
-        Ok(Lane::new(index, (journal, movable), readers, ground, counters, config, life))
+        Ok(Lane::new(index, (journal, movable), readers, ground, config, life))
     }
 
     /// Whether the journal is in memory, though a file was asked for.
@@ -386,15 +386,17 @@ impl Shared {
 
     /// What became of the events of a lane in which nothing is pending.
     fn account_of(&self, lane: &Lane) -> Account {
-        let named = lane.journal.header().destinations();
-        let states = self.branches.iter().zip(named).map(|(branch, destination)| {
-            let reader = branch.reader(lane);
-            let (refused, given_up) = (lane.refused().1, reader.dropped());
-            let mut state = reader.cursor.state();
-            state.dropped = std::array::from_fn(|reason| refused[reason] + given_up[reason]);
-            (destination, state)
+        let refused = lane.refused();
+        let readers = lane.journal.header().destinations().zip(&lane.readers);
+        let sinks = readers.map(|(destination, reader)| {
+            let sums = reader.counters.sums() + refused;
+            let Sums { flushed, fallback, .. } = sums;
+            let sink = SinkAccount { flushed, fallback, dropped: sums.total_dropped() };
+            (destination.to_owned(), sink)
         });
-        Account::of_sinks(states)
+        let sinks = sinks.collect();
+        let Sums { flushed, fallback, dropped } = lane.fates() + refused;
+        Account { journals: 1, flushed, fallback, dropped, sinks }
     }
 
     /// Writes down what became of a journal's events before its folder goes.

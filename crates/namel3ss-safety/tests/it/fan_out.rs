@@ -116,6 +116,41 @@ fn a_dead_one_holds_up_nobody_and_catches_up() {
     }
 }
 
+/// An event counts once, as the destination has it that did worst by it: the account said what only one
+/// of them had.
+#[test]
+fn the_account_of_a_journal_says_what_the_stats_said() {
+    let (place, datasets) = (Place::new(), ["a", "b"].map(healthy));
+    let logger = several(&place, &datasets.each_ref()).build().unwrap();
+    logger.reject();
+    for round in 0..3 {
+        // Each files ten events that the other has.
+        for (at, dataset) in datasets.iter().enumerate() {
+            let fails = at == round;
+            dataset.set(move |_| match fails {
+                true => Err(AdapterError::transient("reach it")),
+                false => Ok(()),
+            });
+        }
+        (1..=10).for_each(|n| _ = logger.log(&event(n)));
+        assert!(logger.flush(Some(Duration::from_secs(20))).complete);
+    }
+    let stats = logger.stats();
+    adds_up(&stats);
+    assert_eq!((stats.total_flushed, stats.total_fallback, stats.total_dropped), (10, 20, 1));
+    assert!(logger.stop(Some(Duration::from_secs(20))).complete);
+    drop(logger);
+    let accounts = place.home().join("journal/safety_events/accounts.jsonl");
+    let line = std::fs::read_to_string(accounts).unwrap();
+    let account: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let sums = ["logged", "flushed", "fallback"].map(|name| account[name].as_u64());
+    assert_eq!(sums, [31, 10, 20].map(Some), "{line}");
+    assert_eq!(account["dropped"], serde_json::json!({"invalid": 1}));
+    for (destination, sink) in account["sinks"].as_object().unwrap() {
+        assert_eq!(sink["flushed"], 20, "{destination}: {line}");
+    }
+}
+
 #[test]
 fn one_that_sleeps_between_its_tries_holds_up_nobody() {
     let (place, other) = (Place::new(), healthy("other"));

@@ -121,7 +121,7 @@ impl Place {
         match target {
             Target::Csv(path) => Ok(Self::Csv(path)),
             Target::Json(path) => Ok(Self::Json(path)),
-            Target::Sqlite { path, table, immutable } => {
+            Target::Sqlite { path, table, immutable, .. } => {
                 Ok(Self::Sqlite { path, table, immutable })
             }
             Target::Postgres(server) | Target::Mysql(server) => Ok(Self::Server(server)),

@@ -106,6 +106,7 @@ pub(crate) fn open(place: &Place) -> Result<Source, Error> {
             path: path.clone(),
             table: table.clone(),
             immutable: *immutable,
+            indexed: true,
         })?,
         // Which kind it is, it says itself.
         Place::Server(server) => by_reader(&Target::Postgres(server.clone()))?,

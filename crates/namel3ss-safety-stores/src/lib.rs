@@ -82,7 +82,8 @@ pub use crate::sqlite::SqliteAdapter;
 pub use crate::url::{OpenError, Target};
 
 /// The adapter for `url`: `sqlite:///relative.db`, `sqlite:////absolute.db`, `sqlite:path.db`, each
-/// with `?table=name` (`safety_events` otherwise), `postgresql://user:password@host:port/database` and
+/// with `?table=name` (`safety_events` otherwise) and `?index=none` (see
+/// `SqliteAdapter::without_trace_index`), `postgresql://user:password@host:port/database` and
 /// `mysql://…` with [options](crate::server), `file:///absolute.csv`, `.json`, `.jsonl`, `.ndjson`,
 /// or a plain path with one of these extensions or `.db`, `.sqlite`, `.sqlite3`. Objects: see
 /// `objects::Place::parse` for `s3://`, `gs://`, `az://`, and folders, which end in a slash:
@@ -113,7 +114,10 @@ pub fn open(url: &str) -> Result<Arc<dyn DatasetAdapter>, OpenError> {
             return Err(OpenError::Malformed("immutable=1 is for reading, leave it out to write"));
         }
         #[cfg(feature = "sqlite")]
-        Target::Sqlite { path, table, .. } => Arc::new(SqliteAdapter::open(path, table)?),
+        Target::Sqlite { path, table, indexed, .. } => {
+            let adapter = SqliteAdapter::open(path, table)?;
+            Arc::new(if indexed { adapter } else { adapter.without_trace_index() })
+        }
         #[cfg(not(feature = "sqlite"))]
         Target::Sqlite { .. } => return Err(OpenError::NotInThisBuild { scheme: "sqlite" }),
         #[cfg(feature = "postgres")]

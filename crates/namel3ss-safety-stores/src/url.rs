@@ -37,6 +37,8 @@ pub enum Target {
         /// To read it without locks, and without files beside it: see `sqlite::SqliteReader`. It can't be
         /// written so.
         immutable: bool,
+        /// Whether a table that is made gets an index of traces.
+        indexed: bool,
     },
     /// A table on a PostgreSQL server.
     Postgres(Server),
@@ -206,16 +208,28 @@ fn sqlite(url: &str) -> Option<Result<Target, OpenError>> {
         {
             return Err(OpenError::RelativeOrAbsolute { path: path.to_owned() });
         }
-        let Options { table, immutable } = options;
-        Ok(Target::Sqlite { path: PathBuf::from(path), table, immutable })
+        Ok(options.of_sqlite(PathBuf::from(path)))
     })
 }
 
 /// What a URL of a file says beside its path.
-#[derive(Default)]
 struct Options {
     table: Table,
     immutable: bool,
+    indexed: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { table: Table::default(), immutable: false, indexed: true }
+    }
+}
+
+impl Options {
+    fn of_sqlite(self, path: PathBuf) -> Target {
+        let Self { table, immutable, indexed } = self;
+        Target::Sqlite { path, table, immutable, indexed }
+    }
 }
 
 fn query(rest: &str) -> Result<(&str, Options), OpenError> {
@@ -225,10 +239,11 @@ fn query(rest: &str) -> Result<(&str, Options), OpenError> {
         match pair.split_once('=') {
             Some(("table", name)) => options.table = name.parse()?,
             Some(("immutable", "1")) => options.immutable = true,
+            Some(("index", "none")) => options.indexed = false,
             _ => {
                 return Err(OpenError::Malformed(
-                    "of options only ?table=name is known, and ?immutable=1 to read a database that \
-                     nobody writes",
+                    "of options only ?table=name is known, ?index=none to make a table without an index \
+                     of traces, and ?immutable=1 to read a database that nobody writes",
                 ));
             }
         }
@@ -243,11 +258,10 @@ fn query(rest: &str) -> Result<(&str, Options), OpenError> {
 
 fn by_extension(path: PathBuf, options: Options) -> Result<Target, OpenError> {
     let extension = Path::new(&path).extension().and_then(|e| e.to_str());
-    let Options { table, immutable } = options;
     match extension.unwrap_or("").to_ascii_lowercase().as_str() {
         "csv" => Ok(Target::Csv(path)),
         "json" | "jsonl" | "ndjson" => Ok(Target::Json(path)),
-        "db" | "sqlite" | "sqlite3" => Ok(Target::Sqlite { path, table, immutable }),
+        "db" | "sqlite" | "sqlite3" => Ok(options.of_sqlite(path)),
         "parquet" => Err(OpenError::Malformed(
             "Parquet files lie in a folder, one for each batch: name the folder, such as folder/",
         )),
@@ -276,7 +290,7 @@ mod tests {
     fn urls_name_datasets_and_errors_name_no_secret() {
         let sqlite = |path: &str, table: &str| {
             let table = table.parse().expect("a name");
-            Ok(Target::Sqlite { path: path.into(), table, immutable: false })
+            Ok(Target::Sqlite { path: path.into(), table, immutable: false, indexed: true })
         };
         check("sqlite:///rel.db", sqlite("rel.db", "safety_events"));
         check("sqlite:////abs/x.db?table=t_1", sqlite("/abs/x.db", "t_1"));
@@ -302,6 +316,9 @@ mod tests {
         check("sqlite:///src/rel.db", sqlite("src/rel.db", "safety_events"));
         let read_only = parse("sqlite:///rel.db?immutable=1");
         assert!(matches!(read_only, Ok(Target::Sqlite { immutable: true, .. })));
+        let plain = parse("sqlite:///rel.db?table=t&index=none");
+        assert!(matches!(plain, Ok(Target::Sqlite { indexed: false, .. })));
+        check("sqlite:///rel.db?index=all", Err("?index=none to make"));
         check("sqlite:///rel.db?immutable=0", Err("?immutable=1 to read"));
         check("dir/x.parquet", Err("such as folder/"));
         check("file:///dir/x.parquet", Err("such as folder/"));

@@ -7,6 +7,8 @@
 use std::fs::File;
 #[cfg(unix)]
 use std::io::ErrorKind;
+#[cfg(unix)]
+use std::iter::once;
 use std::ops::Range;
 #[cfg(unix)]
 use std::os::unix::fs::FileExt as _;
@@ -187,9 +189,9 @@ impl Footer {
     #[cfg(unix)]
     pub(crate) fn of_file(file: &Part) -> Result<Self, ReadError> {
         let bytes = file.file_bytes;
-        let tail = file.hold([bytes.saturating_sub(TAIL_BYTES)..bytes])?;
+        let tail = file.hold(once(bytes.saturating_sub(TAIL_BYTES)..bytes))?;
         let place = Self::place(&tail)?;
-        if tail.has(&place) { Self::read(&tail) } else { Self::read(&file.hold([place])?) }
+        if tail.has(&place) { Self::read(&tail) } else { Self::read(&file.hold(once(place))?) }
     }
 
     /// A text that its writer put there.

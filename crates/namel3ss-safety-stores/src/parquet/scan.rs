@@ -1,6 +1,7 @@
 //! Scanning a row group as columns: those of the filter first, and of the others only the wanted rows, which
 //! are read from the last one on where a scan asks for the newest.
 
+use std::iter::once;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -70,7 +71,7 @@ impl Footer {
             return Ok(None);
         }
         let runs = if asked == Columns::none() {
-            vec![0..rows]
+            once(0..rows).collect()
         } else {
             self.select(group, part, scan, asked)?
         };

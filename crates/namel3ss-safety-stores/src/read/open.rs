@@ -31,7 +31,7 @@ pub fn open_target(target: &Target) -> Result<Box<dyn DatasetReader>, OpenError>
         Target::Csv(path) => Box::new(FileReader::<Csv>::new(path)),
         Target::Json(path) => Box::new(FileReader::<Objects>::new(path)),
         #[cfg(feature = "sqlite")]
-        Target::Sqlite { path, table, immutable } => {
+        Target::Sqlite { path, table, immutable, .. } => {
             Box::new(SqliteReader::new(path, table.clone(), *immutable))
         }
         #[cfg(not(feature = "sqlite"))]

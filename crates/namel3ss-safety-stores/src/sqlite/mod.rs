@@ -57,6 +57,8 @@ pub struct SqliteAdapter {
     path: PathBuf,
     prepared: AtomicBool,
     table: Table,
+    /// Whether a table that it makes has an index of traces.
+    indexed: bool,
     /// A connection must not be used across a fork, nor closed by the child: that would take away
     /// the parent's locks.
     state: PerProcess<Option<Open>>,
@@ -96,10 +98,19 @@ impl SqliteAdapter {
             path,
             prepared: AtomicBool::new(false),
             table,
+            indexed: true,
             state: PerProcess::new(None),
             writing: AtomicU32::new(0),
             lacks_key: AtomicBool::new(false),
         })
+    }
+
+    /// A table that it makes gets no index of `trace_id`: `tail trace_id=…` looks at each row then, and
+    /// delivery takes less time. Other tables stay as they are.
+    #[must_use]
+    pub fn without_trace_index(mut self) -> Self {
+        self.indexed = false;
+        self
     }
 
     /// The database file, with its folder's real name.
@@ -121,10 +132,11 @@ impl SqliteAdapter {
 
     /// The table's columns; makes it where it is missing.
     fn columns(&self, connection: &Connection) -> Result<Columns, AdapterError> {
-        let columns = Columns::of(connection, &self.table).map_err(|error| match error {
-            table::TableProblem::Sql(error) => self.failed("look at the table in", &error),
-            table::TableProblem::Lacks(error) => AdapterError::config(error),
-        })?;
+        let columns =
+            Columns::of(connection, &self.table, self.indexed).map_err(|error| match error {
+                table::TableProblem::Sql(error) => self.failed("look at the table in", &error),
+                table::TableProblem::Lacks(error) => AdapterError::config(error),
+            })?;
         self.lacks_key.store(!columns.has_key, Ordering::Relaxed);
         Ok(columns)
     }

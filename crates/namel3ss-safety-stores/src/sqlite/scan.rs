@@ -1,7 +1,9 @@
 //! A table of an SQLite file as something to scan: in the order in which its rows were stored.
 //!
 //! What a scan wants is asked in SQL, a page of rows at a time, forwards or backwards from one `rowid` to the
-//! next: only `event_id` has an index that helps, anything else looks at each row once, inside SQLite.
+//! next. A text that is asked for by `=` is found by its column's index, which has equal texts in the order of
+//! their rows; the index of the moments says between which rows those of a time stand. Anything else looks at
+//! each row once, inside SQLite.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -18,6 +20,7 @@ use super::connect::{connect_to_read, explained, why};
 use super::table::{has_key, is_view};
 use crate::read::batch::{Builder, Columns};
 use crate::read::error::ScanError;
+use crate::read::filter::Op;
 use crate::read::pushed::{Form, Table as Pushed, Value, Values, conditions, none_of};
 use crate::read::raw::RawScan;
 use crate::read::reader::{DatasetReader, Description};
@@ -28,6 +31,8 @@ use crate::schema::{TABLES_TOLD, Table, no_table};
 const STEPS: i32 = 1000;
 /// Whether a moment in a column may be of a time that is wanted: its value, from, to.
 const MAY_BE_IN_TIME: &str = "n3_safety_may_be_in_time";
+/// The same of a moment that was compared as text and is not of that time, if its text is our own.
+const IS_ODD_AND_IN_TIME: &str = "n3_safety_is_odd_and_in_time";
 
 /// A table of an SQLite file. Changes nothing.
 #[derive(Clone, Debug)]
@@ -131,16 +136,34 @@ impl DatasetReader for SqliteReader {
     }
 
     fn scan_raw(&self, scan: Scan) -> Result<Box<dyn RawScan>, ScanError> {
+        Ok(Box::new(self.rows(&scan)?))
+    }
+}
+
+impl SqliteReader {
+    fn rows(&self, scan: &Scan) -> Result<Rows, ScanError> {
         let after: Option<i64> = scan.after.as_ref().map(Position::state).transpose()?.copied();
-        let (mut connection, found) = self.open()?;
+        let (mut connection, mut found) = self.open()?;
         set_up(&mut connection, scan.deadline).map_err(|error| self.wrong(&error))?;
         let head = self.head(&connection)?;
+        found.only_texts = self.only_texts(&connection, &found, scan)?;
+        // An empty table has nothing behind its last row, also later.
+        let mut bounds = (after.unwrap_or(i64::MIN), head.unwrap_or(i64::MIN));
+        let mut ended = head.is_none_or(|head| after.is_some_and(|after| after >= head));
+        // Few rows come since an earlier scan, and few have a text that an index finds.
+        if !ended && after.is_none() && found.only_texts.is_empty() {
+            match self.ends(&connection, &found, scan, bounds.1)? {
+                Some(Some((first, last))) => bounds = (first.saturating_sub(1), last),
+                Some(None) => ended = true,
+                None => {}
+            }
+        }
         let mut values = Values::new(|number| format!("?{number}"));
         // Places of their own, which each page fills.
-        let bounds = [values.bind(Value::Micros(0)), values.bind(Value::Micros(0))];
-        let [above, up_to] = &bounds;
+        let places = [values.bind(Value::Micros(0)), values.bind(Value::Micros(0))];
+        let [above, up_to] = &places;
         let mut all = vec![format!("rowid > {above}"), format!("rowid <= {up_to}")];
-        all.extend(conditions(&scan, &found, &mut values));
+        all.extend(conditions(scan, &found, &mut values));
         let columns = found.needed(scan.columns);
         let names: Vec<String> = columns.iter().map(|name| quoted(name)).collect();
         let page = scan.limit.filter(|_| scan.newest_first).unwrap_or(Builder::ROWS);
@@ -152,20 +175,82 @@ impl DatasetReader for SqliteReader {
             all.join(" AND "),
             if scan.newest_first { "DESC" } else { "ASC" }
         );
-        Ok(Box::new(Rows {
+        Ok(Rows {
             reader: self.clone(),
             connection,
             query,
             columns,
             values: values.into_inner(),
-            // An empty table has nothing behind its last row, also later.
-            bounds: (after.unwrap_or(i64::MIN), head.unwrap_or(i64::MIN)),
+            bounds,
             head: head.max(after),
             backwards: scan.newest_first,
             page,
             has_key: found.has_key,
-            ended: head.is_none_or(|head| after.is_some_and(|after| after >= head)),
-        }))
+            ended,
+        })
+    }
+
+    /// The fields that are asked for by `=`, have an index, and hold the value as text alone: no row has it
+    /// as bytes, which are read as the same text.
+    fn only_texts(
+        &self,
+        connection: &Connection,
+        found: &Found,
+        scan: &Scan,
+    ) -> Result<Vec<String>, ScanError> {
+        let mut only_texts = Vec::new();
+        for condition in scan.filter.conditions() {
+            let (field, value) = (condition.field(), condition.value());
+            if condition.op() != Op::Is || value.is_empty() || !found.is_indexed(field) {
+                continue;
+            }
+            let sql = format!(
+                "SELECT EXISTS (SELECT 1 FROM {} WHERE {} COLLATE BINARY = ?1)",
+                self.table.quoted(),
+                quoted(field)
+            );
+            let bytes = Value::Bytes(value.as_bytes().to_vec());
+            let has_bytes: bool = connection
+                .query_row(&sql, [&bytes], |row| row.get(0))
+                .map_err(|error| self.wrong(&error))?;
+            if !has_bytes {
+                only_texts.push(field.to_owned());
+            }
+        }
+        Ok(only_texts)
+    }
+
+    /// The first and the last row that may be of the time that `scan` asks for, up to the row `head`;
+    /// `Some(None)` where there is none, `None` where no index tells.
+    fn ends(
+        &self,
+        connection: &Connection,
+        found: &Found,
+        scan: &Scan,
+        head: i64,
+    ) -> Result<Option<Option<(i64, i64)>>, ScanError> {
+        let Some(index) =
+            found.by_time.as_ref().filter(|_| scan.from.is_some() || scan.to.is_some())
+        else {
+            return Ok(None);
+        };
+        let mut values = Values::new(|number| format!("?{number}"));
+        let head = values.bind(Value::Micros(head));
+        let Some(in_time) = found.is_in_time(scan.from, scan.to, &mut values) else {
+            return Ok(None);
+        };
+        let sql = format!(
+            "SELECT min(rowid), max(rowid) FROM {} INDEXED BY {} WHERE rowid <= {head} AND {in_time}",
+            self.table.quoted(),
+            quoted(index)
+        );
+        let ends = |row: &rusqlite::Row<'_>| -> rusqlite::Result<(Option<i64>, Option<i64>)> {
+            Ok((row.get(0)?, row.get(1)?))
+        };
+        let (first, last) = connection
+            .query_row(&sql, params_from_iter(&values.into_inner()), ends)
+            .map_err(|error| self.wrong(&error))?;
+        Ok(Some(first.zip(last)))
     }
 }
 
@@ -190,15 +275,45 @@ fn set_up(connection: &mut Connection, deadline: Option<Instant>) -> rusqlite::R
     let flags = FunctionFlags::SQLITE_UTF8
         | FunctionFlags::SQLITE_DETERMINISTIC
         | FunctionFlags::SQLITE_DIRECTONLY;
-    connection.create_scalar_function(MAY_BE_IN_TIME, 3, flags, |call| {
-        let moment = parse::moment(&json_of("timestamp", call.get_raw(0)));
-        let (from, to): (Option<i64>, Option<i64>) = (call.get(1)?, call.get(2)?);
+    let may_be_in_time = |value: ValueRef<'_>, from: Option<i64>, to: Option<i64>| {
+        let moment = parse::moment(&json_of("timestamp", value));
         // What is no moment is read as one of its own.
-        Ok(moment.is_none_or(|moment| {
+        moment.is_none_or(|moment| {
             from.is_none_or(|from| moment.micros() >= from)
                 && to.is_none_or(|to| moment.micros() < to)
-        }))
+        })
+    };
+    connection.create_scalar_function(MAY_BE_IN_TIME, 3, flags, move |call| {
+        Ok(may_be_in_time(call.get_raw(0), call.get(1)?, call.get(2)?))
+    })?;
+    connection.create_scalar_function(IS_ODD_AND_IN_TIME, 3, flags, move |call| {
+        let value = call.get_raw(0);
+        let is_ours = matches!(value, ValueRef::Text(text) if is_our_moment(text));
+        Ok(!is_ours && may_be_in_time(value, call.get(1)?, call.get(2)?))
     })
+}
+
+/// Whether a text is a moment in the form in which we store them: two of them compare as their moments do.
+fn is_our_moment(text: &[u8]) -> bool {
+    const FORM: &[u8; 27] = b"0000-00-00T00:00:00.000000Z";
+    let in_form = text.len() == FORM.len()
+        && text.iter().zip(FORM).all(|(have, form)| match form {
+            b'0' => have.is_ascii_digit(),
+            _ => have == form,
+        });
+    if !in_form {
+        return false;
+    }
+    let two = |at: usize| u32::from(text[at] - b'0') * 10 + u32::from(text[at + 1] - b'0');
+    let (century, year, month, day) = (two(0), two(2), two(5), two(8));
+    let leaps = if year == 0 { century.is_multiple_of(4) } else { year.is_multiple_of(4) };
+    let days = match month {
+        2 => 28 + u32::from(leaps),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => 0,
+    };
+    (1..=days).contains(&day) && two(11) < 24 && two(14) < 60 && two(17) < 60
 }
 
 /// The rows that a scan may want, a page at a time.
@@ -316,6 +431,12 @@ struct Column {
 struct Found {
     columns: Vec<Column>,
     has_key: bool,
+    /// The columns that an index begins with whose texts compare byte by byte.
+    indexed: Vec<String>,
+    /// An index that has the moments of all rows.
+    by_time: Option<String>,
+    /// Fields of which no row has what is asked for as bytes.
+    only_texts: Vec<String>,
 }
 
 impl Found {
@@ -331,7 +452,34 @@ impl Found {
             Ok(Column { name: row.get(0)?, is_text: is_text && !of_view })
         })?;
         let columns = columns.collect::<Result<_, _>>()?;
-        Ok(Self { columns, has_key: has_key(connection, table)? })
+        let mut statement = connection.prepare(
+            "SELECT list.name, list.partial, lower(info.name), info.coll \
+             FROM pragma_index_list(?1) AS list, pragma_index_xinfo(list.name) AS info \
+             WHERE info.seqno = 0 AND info.name IS NOT NULL",
+        )?;
+        let (mut indexed, mut by_time) = (Vec::new(), None);
+        let mut indexes = statement.query([table.as_str()])?;
+        while let Some(row) = indexes.next()? {
+            let (is_partial, column, order): (bool, String, String) =
+                (row.get(1)?, row.get(2)?, row.get(3)?);
+            if column == "timestamp" && !is_partial {
+                by_time = Some(row.get(0)?);
+            }
+            if order == "BINARY" {
+                indexed.push(column);
+            }
+        }
+        let has_key = has_key(connection, table)?;
+        Ok(Self { columns, has_key, indexed, by_time, only_texts: Vec::new() })
+    }
+
+    /// Whether a text is found by an index of the field's own column.
+    fn is_indexed(&self, field: &str) -> bool {
+        self.holds_text(field) && self.indexed.iter().any(|column| column == field)
+    }
+
+    fn holds_text(&self, field: &str) -> bool {
+        self.columns.iter().any(|column| column.name == field && column.is_text)
     }
 
     fn has(&self, name: &str) -> bool {
@@ -372,7 +520,10 @@ impl Pushed for Found {
 
     fn is_text(&self, field: &str, text: &str, values: &mut Values) -> String {
         let column = quoted(field);
-        if self.columns.iter().any(|column| column.name == field && column.is_text) {
+        if self.only_texts.iter().any(|only| only == field) {
+            return format!("{column} COLLATE BINARY = {}", values.text(text));
+        }
+        if self.holds_text(field) {
             let (text, bytes) =
                 (values.text(text), values.bind(Value::Bytes(text.as_bytes().to_vec())));
             return format!("{column} COLLATE BINARY IN ({text}, {bytes})");
@@ -422,18 +573,23 @@ impl Pushed for Found {
         values: &mut Values,
     ) -> Option<String> {
         let column = quoted("timestamp");
-        let mut plain = Vec::new();
+        let (mut plain, mut all) = (Vec::new(), true);
         for (moment, sign) in [(from, ">="), (to, "<")] {
-            if let Some(text) = moment.map(|moment| moment.to_string()).filter(|t| t.len() == 27) {
-                plain.push(format!("{column} {sign} {}", values.text(&text)));
+            let Some(text) = moment.map(|moment| moment.to_string()) else { continue };
+            match text.len() == 27 {
+                true => {
+                    plain.push(format!("{column} COLLATE BINARY {sign} {}", values.text(&text)))
+                }
+                false => all = false,
             }
         }
         let plain = if plain.is_empty() { "FALSE".to_owned() } else { plain.join(" AND ") };
+        let may_be = if all { IS_ODD_AND_IN_TIME } else { MAY_BE_IN_TIME };
         let mut micros = |moment: Option<Timestamp>| {
             moment.map_or("NULL".to_owned(), |moment| values.bind(Value::Micros(moment.micros())))
         };
         let (from, to) = (micros(from), micros(to));
-        Some(format!("({plain} OR {MAY_BE_IN_TIME}({column}, {from}, {to}))"))
+        Some(format!("({plain} OR {may_be}({column}, {from}, {to}))"))
     }
 }
 
@@ -454,5 +610,113 @@ impl SqliteReader {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use namel3ss_safety::conformance::{buffer, plain_event};
+    use namel3ss_safety::{DatasetAdapter as _, JournalId, SafetyEvent};
+
+    use super::*;
+    use crate::SqliteAdapter;
+
+    /// A table of ours with 3,000 rows, four of each trace.
+    fn with_table(indexed: bool, test: impl FnOnce(&SqliteReader)) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("safety.db");
+        let adapter = SqliteAdapter::open(&path, Table::default()).unwrap();
+        let adapter = if indexed { adapter } else { adapter.without_trace_index() };
+        let event =
+            |n: u64| SafetyEvent { trace_id: Some(format!("trace-{}", n / 4)), ..plain_event(n) };
+        let events: Vec<_> = (0..3000).map(event).collect();
+        adapter.insert(&buffer(JournalId([7; 16]), 1, &events).batch()).unwrap();
+        test(&SqliteReader::new(path, Table::default(), false));
+    }
+
+    fn plan(reader: &SqliteReader, scan: &Scan) -> String {
+        let rows = reader.rows(scan).unwrap();
+        let sql = format!("EXPLAIN QUERY PLAN {}", rows.query);
+        let mut statement = rows.connection.prepare(&sql).unwrap();
+        let steps = statement.query_map(params_from_iter(&rows.values), |row| row.get(3)).unwrap();
+        steps.collect::<Result<Vec<String>, _>>().unwrap().join("; ")
+    }
+
+    #[test]
+    fn a_trace_and_an_event_are_found_by_their_indexes_in_the_order_of_the_rows() {
+        let of = |filter: &str| Scan { filter: filter.parse().unwrap(), ..Scan::default() };
+        with_table(true, |reader| {
+            for newest_first in [false, true] {
+                let limit = newest_first.then_some(10);
+                let plan_of = |filter| plan(reader, &Scan { newest_first, limit, ..of(filter) });
+                let by_trace = "SEARCH safety_events USING INDEX safety_events_trace_id \
+                                (trace_id=? AND rowid>? AND rowid<?)";
+                assert_eq!(plan_of("trace_id=trace-7"), by_trace);
+                let by_event = by_trace.replace("trace_id", "event_id");
+                assert_eq!(plan_of("event_id=event-7"), by_event);
+            }
+            // Bytes are read as the same text, wherever they stand.
+            let theirs = Connection::open(&reader.path).unwrap();
+            let set = "UPDATE safety_events SET trace_id = CAST(trace_id AS BLOB) WHERE seq = 31";
+            assert_eq!(theirs.execute(set, []).unwrap(), 1);
+            let rows: usize = reader
+                .scan(of("trace_id=trace-7"))
+                .unwrap()
+                .map(|batch| batch.unwrap().num_rows())
+                .sum();
+            assert_eq!(rows, 4);
+        });
+        with_table(false, |reader| {
+            let plan = plan(reader, &of("trace_id=trace-7"));
+            assert_eq!(
+                plan,
+                "SEARCH safety_events USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"
+            );
+        });
+    }
+
+    /// `tail --since 1s` looked at every row.
+    #[test]
+    fn a_time_is_looked_for_only_between_its_first_and_its_last_row() {
+        with_table(true, |reader| {
+            let at = |n| Some(plain_event(n).timestamp);
+            let bounds = |scan: Scan| {
+                let rows = reader.rows(&scan).unwrap();
+                (rows.bounds, rows.ended)
+            };
+            assert_eq!(bounds(Scan { from: at(2990), ..Scan::default() }), ((2990, 3000), false));
+            let some = Scan { from: at(10), to: at(20), ..Scan::default() };
+            assert_eq!(bounds(some), ((10, 20), false));
+            assert!(bounds(Scan { from: at(9_000_000), ..Scan::default() }).1);
+            // A moment of another's form may be of any time.
+            let theirs = Connection::open(&reader.path).unwrap();
+            let set = "UPDATE safety_events SET timestamp = '2099-01-01 00:00' WHERE seq = 5";
+            assert_eq!(theirs.execute(set, []).unwrap(), 1);
+            assert_eq!(bounds(Scan { from: at(2990), ..Scan::default() }), ((4, 3000), false));
+        });
+    }
+
+    #[test]
+    fn a_moment_is_ours_only_if_its_text_compares_as_it_does() {
+        let ours = |text: &str| is_our_moment(text.as_bytes());
+        for text in ["2026-03-01T12:30:00.000000Z", "2024-02-29T23:59:59.999999Z"] {
+            assert!(ours(text), "{text}");
+        }
+        for text in [
+            "2026-03-01 12:30:00.000000Z",
+            "2026-03-01T24:00:00.000000Z",
+            "2026-03-01T12:60:00.000000Z",
+            "2026-03-01T12:30:60.000000Z",
+            "2026-02-29T12:30:00.000000Z",
+            "1900-02-29T12:30:00.000000Z",
+            "2026-13-01T12:30:00.000000Z",
+            "2026-04-31T12:30:00.000000Z",
+            "2026-04-00T12:30:00.000000Z",
+            "2026-03-01T12:30:00.000000z",
+            "2026-03-01T12:30:00.000Z",
+            "",
+        ] {
+            assert!(!ours(text), "{text}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use rusqlite::types::{Null, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, Statement, ToSql};
 use serde_json::Value;
 
-use crate::schema::{Dialect, Table, ddl};
+use crate::schema::{Dialect, Table, ddl, sqlite as without_traces};
 
 const EVENT_ID: usize = 0;
 const TIMESTAMP: usize = 1;
@@ -72,10 +72,17 @@ pub(super) fn names(connection: &Connection, table: &Table) -> rusqlite::Result<
 }
 
 impl Columns {
-    /// Makes the table where it is missing.
-    pub(super) fn of(connection: &Connection, table: &Table) -> Result<Self, TableProblem> {
+    /// Makes the table where it is missing, `indexed` by traces or not.
+    pub(super) fn of(
+        connection: &Connection,
+        table: &Table,
+        indexed: bool,
+    ) -> Result<Self, TableProblem> {
         if names(connection, table)?.is_empty() {
-            connection.execute_batch(&ddl(Dialect::Sqlite, table))?;
+            connection.execute_batch(&match indexed {
+                true => ddl(Dialect::Sqlite, table),
+                false => without_traces(table),
+            })?;
         }
         let names = names(connection, table)?;
         let has = |column: &usize| names.iter().any(|found| found == name(*column));

@@ -1,5 +1,5 @@
 //! From a journal to a sink, by the worker of each sink: it reads the next run of events ([`read`]),
-//! freezes it as a batch ([`Ledger`]: freezing, acks and counts in one place), has the sink deliver it,
+//! freezes it as a batch ([`Delivery`]: freezing, acks and counts in one place), has the sink deliver it,
 //! and moves the sink's cursor. What dead processes left is shared out to the workers here.
 //!
 //! A worker is a plain function that a thread drives, a step at a time; between two steps it can be
@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use super::config::Config;
 use super::journals::{Fate, Ground, Lane, Merged};
-use super::recovery::{Room, Share, Wanted, adopt, adopt_folder};
-use super::state::{Branch, Flight, Origin, Shared, Worker};
+use super::recovery::{Share, Wanted, adopt, adopt_folder};
+use super::state::{Branch, Flight, Shared, Worker};
 use crate::adapter::Batching;
 use crate::batch::{Batch, RowBuffer};
 use crate::id::{JournalId, Seq};
@@ -72,11 +72,7 @@ impl Worker {
     /// reads there. The next run sends the batch as it is, under the same id.
     pub(super) fn leave_flight(&mut self, shared: &Shared) {
         self.places.retain(|index, _| shared.is_open(*index));
-        let is_left = |flight: &mut Flight| match flight.from {
-            Origin::Lane(index) => !shared.is_open(index),
-            Origin::Orphan => false,
-        };
-        self.flight.take_if(is_left);
+        self.flight.take_if(|flight| flight.lane.is_some_and(|index| !shared.is_open(index)));
     }
 
     /// Does one thing; says how long to wait before the next, or nothing if there is none.
@@ -97,7 +93,7 @@ impl Worker {
         }
         self.leave_flight(shared);
         if let Some(mut flight) = self.flight.take() {
-            let in_danger = matches!(flight.from, Origin::Lane(at) if shared.hurries(at));
+            let in_danger = flight.lane.is_some_and(|index| shared.hurries(index));
             let hurries = in_danger && !flight.hurried;
             if hurries {
                 flight.hurried = true;
@@ -121,13 +117,8 @@ impl Worker {
         let next = self.next_batch(shared, branch, now, maintained);
         branch.set_readable(next.is_ok());
         match next {
-            Ok(Next::Batch(flight)) => {
-                self.flight = Some(flight);
-                Some(Duration::ZERO)
-            }
-            Ok(Next::Again) => Some(Duration::ZERO),
-            Ok(Next::Gathering(wait)) => Some(wait),
-            Ok(Next::Nothing) => self.nothing(branch, now),
+            Ok(Some(wait)) => Some(wait),
+            Ok(None) => self.nothing(branch, now),
             Err(error) if shared.leave_refused(&error) => Some(Duration::ZERO),
             Err(error) => {
                 let text = format!("what is to be delivered is not to be had: {error}");
@@ -160,24 +151,17 @@ impl Worker {
     ) -> Duration {
         let config = &shared.config;
         let batch = self.rows.batch();
-        let orphan = self.orphans.front().filter(|_| flight.from == Origin::Orphan);
-        let (cursor, lane) = match (orphan, flight.from) {
-            (Some(share), _) => (share.cursor.clone(), None),
-            (None, Origin::Lane(index)) => {
-                let Some(lane) = shared.journals.get(index) else { return Duration::ZERO };
-                (branch.reader(lane).cursor.clone(), Some(lane))
-            }
-            (None, Origin::Orphan) => return Duration::ZERO,
+        let lane = flight.lane.and_then(|index| shared.journals.get(index));
+        let source = match lane {
+            Some(lane) => Some(Source::of_lane(shared, branch, lane)),
+            None => self.orphans.front().map(|share| Source::of_share(shared, branch, share)),
         };
-        let ledger = match lane {
-            Some(lane) => Ledger::of_lane(shared, branch, lane),
-            None => Ledger::of_orphan(shared, branch, &cursor),
-        };
-        let mut ledger = ledger.with(batch);
-        let acked = cursor.state().acked;
+        let Some(mut source) = source else { return Duration::ZERO };
+        let acked = source.cursor.state().acked;
         branch.attempts(now);
-        let step = branch.sink.step(&mut flight.state, &batch, &mut ledger);
-        flight.settled |= cursor.state().acked > acked;
+        let mut progress = Delivery { source: &mut source, batch };
+        let step = branch.sink.step(&mut flight.state, &batch, &mut progress);
+        flight.settled |= source.cursor.state().acked > acked;
         if flight.state.take_copied() {
             shared.part_from_copy(batch.id().journal);
         }
@@ -214,7 +198,7 @@ impl Worker {
             }
             Step::Done => {
                 // Seqs behind the last row that hold no row any more are settled with it.
-                ledger.settle_through(flight.last);
+                source.settle_through(flight.last);
                 self.last_progress = config.clock.monotonic();
                 branch.batch_settled();
                 if let Some(lane) = lane {
@@ -234,7 +218,7 @@ impl Worker {
     fn count_recovering(&self, branch: &Branch) {
         let pending: u64 = self.orphans.iter().map(Share::pending).sum();
         let flying = match &self.flight {
-            Some(flight) if flight.from == Origin::Orphan => self.rows.len() as u64,
+            Some(flight) if flight.lane.is_none() => self.rows.len() as u64,
             _ => 0,
         };
         let left = lock(&branch.left);
@@ -242,13 +226,14 @@ impl Worker {
         branch.recovering.store(pending + flying + untaken, Ordering::Release);
     }
 
+    /// Freezes the next batch, or says how long to wait for one; `None` where there is none.
     fn next_batch(
         &mut self,
         shared: &Arc<Shared>,
         branch: &Branch,
         now: Duration,
         maintained: bool,
-    ) -> io::Result<Next> {
+    ) -> io::Result<Option<Duration>> {
         let batching = branch.sink.batching();
         let flushing = shared.flushing.load(Ordering::SeqCst) > 0;
         let join_for = if flushing { Duration::ZERO } else { branch.sink.join_for() };
@@ -261,23 +246,22 @@ impl Worker {
         let hurrying = shared.hurrying.load(Ordering::SeqCst);
         let passes = held.is_some() || hurrying;
         while let Some(share) = self.orphans.front_mut().filter(|_| !passes) {
-            let Share { orphan, cursor, place, .. } = share;
+            let mut place = std::mem::take(&mut share.place);
+            let mut source = Source::of_share(shared, branch, share);
+            let (orphan, cursor) = (&share.orphan, &share.cursor);
             if cursor.front() > orphan.last {
-                Ledger::of_orphan(shared, branch, cursor).settle_through(orphan.last);
+                source.settle_through(orphan.last);
                 if let Some(share) = self.orphans.pop_front() {
                     share_done(share, shared);
                 }
                 self.count_recovering(branch);
                 continue;
             }
-            let cursor = cursor.clone();
             let last = cursor.skip_dropped(orphan.last);
             if cursor.front() > orphan.last {
                 continue;
             }
-            let source = Source { store: &orphan.store, cursor: &cursor, branch, lane: None };
-            let read = read(shared, &source, place, &mut self.rows, last, &batching);
-            let through = match read {
+            let through = match read(&source, &mut place, &mut self.rows, last, &batching) {
                 Ok(through) => through,
                 Err(error) => {
                     // One journal that can't be read must not hold up the others. It is left as
@@ -294,25 +278,22 @@ impl Worker {
             };
             let taken = cursor.take(cursor.front(), through);
             debug_assert!(taken, "nobody else takes from an orphan");
+            share.place = place;
             if self.rows.is_empty() {
                 continue;
             }
             self.orphan_at = Some(now);
-            let flight = self.launch(branch, Origin::Orphan, through);
-            self.flight = Some(flight);
+            self.launch(branch, None, through);
             self.count_recovering(branch);
-            return Ok(self.flight.take().map_or(Next::Again, Next::Batch));
+            return Ok(Some(Duration::ZERO));
         }
         for lane in shared.lanes() {
-            match self.next_of_lane(shared, branch, lane, &batching, (now, maintained))? {
-                Some(Next::Gathering(wait)) => {
-                    return Ok(Next::Gathering(held.map_or(wait, |held| held.min(wait))));
-                }
-                Some(next) => return Ok(next),
-                None => {}
+            let wait = self.next_of_lane(shared, branch, lane, &batching, (now, maintained))?;
+            if wait.is_some() {
+                return Ok(wait.into_iter().chain(held).min());
             }
         }
-        Ok(held.map_or(Next::Nothing, Next::Gathering))
+        Ok(held)
     }
 
     fn next_of_lane(
@@ -322,7 +303,7 @@ impl Worker {
         lane: &Lane,
         batching: &Batching,
         (now, maintained): (Duration, bool),
-    ) -> io::Result<Option<Next>> {
+    ) -> io::Result<Option<Duration>> {
         let reader = branch.reader(lane);
         let flushing = shared.flushing.load(Ordering::SeqCst) > 0;
         let urged = flushing || shared.urging.load(Ordering::SeqCst) > 0;
@@ -343,7 +324,7 @@ impl Worker {
                 self.gathering_since = None;
             } else if upto < lane.journal.last() && !lane.journal.is_failing() {
                 // Somebody is about to commit, or moves the frames: later journals come later.
-                return Ok(Some(Next::Gathering(COMMIT_POLL)));
+                return Ok(Some(COMMIT_POLL));
             }
             return Ok(None);
         }
@@ -357,18 +338,17 @@ impl Worker {
         let join_for = if joins { branch.sink.join_for() } else { Duration::ZERO };
         let wait_max = batching.wait_max.max(join_for);
         if !urged && !closed && !is_full && waited < wait_max {
-            return Ok(Some(Next::Gathering(wait_max - waited)));
+            return Ok(Some(wait_max - waited));
         }
-        let (store, cursor) = (lane.journal.store(), &reader.cursor);
-        let source = Source { store, cursor, branch, lane: Some(lane) };
+        let mut source = Source::of_lane(shared, branch, lane);
         let place = self.places.entry(lane.index).or_default();
-        let through = read(shared, &source, place, &mut self.rows, upto, batching)?;
+        let through = read(&source, place, &mut self.rows, upto, batching)?;
         // Those who drop the oldest may have taken some of it meanwhile.
         let mut from = front;
         while !reader.cursor.take(from, through) {
             from = reader.cursor.front();
             if from > through {
-                return Ok(Some(Next::Again));
+                return Ok(Some(Duration::ZERO));
             }
             self.rows.drop_before(from);
         }
@@ -376,16 +356,17 @@ impl Worker {
             self.gathering_since = None;
         }
         if self.rows.is_empty() {
-            Ledger::of_lane(shared, branch, lane).settle_through(through);
-            return Ok(Some(Next::Again));
+            source.settle_through(through);
+        } else {
+            self.launch(branch, Some(lane.index), through);
         }
-        Ok(Some(Next::Batch(self.launch(branch, Origin::Lane(lane.index), through))))
+        Ok(Some(Duration::ZERO))
     }
 
-    fn launch(&mut self, branch: &Branch, from: Origin, last: Seq) -> Flight {
+    fn launch(&mut self, branch: &Branch, lane: Option<usize>, last: Seq) {
         let state = branch.sink.begin();
-        Flight {
-            from,
+        self.flight = Some(Flight {
+            lane,
             last,
             state,
             not_before: Duration::ZERO,
@@ -393,30 +374,23 @@ impl Worker {
             request: self.request,
             settled: false,
             hurried: false,
-        }
+        });
     }
 }
 
-enum Next {
-    Batch(Flight),
-    Gathering(Duration),
-    Again,
-    Nothing,
-}
-
-/// Where a batch comes from.
+/// A journal from which a branch delivers, and where it writes down how that fares.
 pub(super) struct Source<'a> {
-    pub(super) store: &'a Store,
-    pub(super) cursor: &'a Cursor,
-    pub(super) branch: &'a Branch,
+    shared: &'a Shared,
+    branch: &'a Branch,
+    store: &'a Store,
+    cursor: &'a Cursor,
     /// This logger's own journal; `None` for an orphan's.
-    pub(super) lane: Option<&'a Lane>,
+    lane: Option<&'a Lane>,
 }
 
 /// Fills `rows` with the next batch and says up to where it reaches. A batch that was frozen and
 /// not settled comes first, exactly as it was.
-pub(super) fn read(
-    shared: &Shared,
+fn read(
     source: &Source<'_>,
     place: &mut ReadPlace,
     rows: &mut RowBuffer,
@@ -431,7 +405,7 @@ pub(super) fn read(
     let mut before = false;
     let mut starved = None;
     let upto = if frozen { frozen_last } else { upto };
-    rows.reset(source.store.journal, shared.config.options.durability);
+    rows.reset(source.store.journal, source.shared.config.options.durability);
     let mut invalid = Vec::new();
     let report = source.store.read(place, front, upto, &mut |seq, payload| {
         let full = rows.len() >= batching.rows_max
@@ -453,7 +427,7 @@ pub(super) fn read(
         true
     })?;
     let through = report.through;
-    account(shared, source, report, &invalid);
+    account(source, report, &invalid);
     if through < front
         && let Some(error) = starved
     {
@@ -467,8 +441,8 @@ pub(super) fn read(
 }
 
 /// Counts and says what was met on the way and could not be delivered.
-fn account(shared: &Shared, source: &Source<'_>, report: ReadReport, invalid: &[(Seq, Seq)]) {
-    let notices = &shared.config.notices;
+fn account(source: &Source<'_>, report: ReadReport, invalid: &[(Seq, Seq)]) {
+    let notices = &source.shared.config.notices;
     for Damage { file, what } in report.damage {
         let text = format!("{}/{file}: {what}", source.store.folder.describe());
         notices.say(Level::Error, "damage", text);
@@ -481,22 +455,33 @@ fn account(shared: &Shared, source: &Source<'_>, report: ReadReport, invalid: &[
         );
         notices.say(Level::Critical, "damaged", text);
     }
-    source.give_up(shared, DropReason::Damaged, &report.missing);
+    source.give_up(DropReason::Damaged, &report.missing);
     if !invalid.is_empty() {
         let text = format!("{} events can't be decoded, and are given up", invalid.len());
         notices.say(Level::Critical, "invalid", text);
-        source.give_up(shared, DropReason::Invalid, invalid);
+        source.give_up(DropReason::Invalid, invalid);
     }
 }
 
-impl Source<'_> {
-    fn give_up(&self, shared: &Shared, reason: DropReason, runs: &[(Seq, Seq)]) {
+impl<'a> Source<'a> {
+    /// Of a journal of this logger's own.
+    fn of_lane(shared: &'a Shared, branch: &'a Branch, lane: &'a Lane) -> Self {
+        let (store, cursor) = (lane.journal.store(), &*branch.reader(lane).cursor);
+        Self { shared, branch, store, cursor, lane: Some(lane) }
+    }
+
+    /// Of what a dead process left.
+    fn of_share(shared: &'a Shared, branch: &'a Branch, share: &'a Share) -> Self {
+        Self { shared, branch, store: &share.orphan.store, cursor: &share.cursor, lane: None }
+    }
+
+    fn give_up(&self, reason: DropReason, runs: &[(Seq, Seq)]) {
         let events = runs.iter().map(|(first, last)| last.0 - first.0 + 1).sum();
         if events == 0 {
             return;
         }
         let Some(lane) = self.lane else {
-            shared.lost_of_others.store(true, Ordering::Relaxed);
+            self.shared.lost_of_others.store(true, Ordering::Relaxed);
             // Written down with the next batch that settles.
             let _ = self.cursor.save(|state| state.dropped[reason.index()] += events);
             return;
@@ -506,32 +491,6 @@ impl Source<'_> {
             // Each sink meets it; as an event of the lane it is given up once.
             runs.iter().for_each(|(first, last)| merged.give_up(*first, *last, Some(reason)));
         }
-    }
-}
-
-/// Writes down how a batch fares.
-pub(super) struct Ledger<'a> {
-    shared: &'a Shared,
-    branch: &'a Branch,
-    cursor: &'a Cursor,
-    /// This logger's own journal; `None` for an orphan.
-    lane: Option<&'a Lane>,
-    batch: Option<Batch<'a>>,
-}
-
-impl<'a> Ledger<'a> {
-    pub(super) fn of_orphan(shared: &'a Shared, branch: &'a Branch, cursor: &'a Cursor) -> Self {
-        Self { shared, branch, cursor, lane: None, batch: None }
-    }
-
-    pub(super) fn of_lane(shared: &'a Shared, branch: &'a Branch, lane: &'a Lane) -> Self {
-        let cursor = &branch.reader(lane).cursor;
-        Self { shared, branch, cursor, lane: Some(lane), batch: None }
-    }
-
-    /// The batch that is on its way.
-    pub(super) fn with(self, batch: Batch<'a>) -> Self {
-        Self { batch: Some(batch), ..self }
     }
 
     fn save(&self, change: impl FnOnce(&mut CursorState)) {
@@ -551,42 +510,38 @@ impl<'a> Ledger<'a> {
     }
 
     /// Everything up to `last` has settled, whatever has become of it.
-    pub(super) fn settle_through(&mut self, last: Seq) {
+    fn settle_through(&mut self, last: Seq) {
         if self.cursor.state().acked < last {
             self.save(|state| {
                 state.acked = last;
                 state.frozen = (Seq(0), Seq(0));
             });
-            self.merge(last, Fate::Gone);
+            if let Some(merged) = self.merged() {
+                merged.settle(self.branch.index, last, Fate::Gone);
+            }
         }
     }
 
-    fn merge(&self, last: Seq, fate: Fate) {
-        if let Some(merged) = self.lane.and_then(|lane| lane.merged.as_ref()) {
-            merged.settle(self.branch.index, last, fate);
-        }
-    }
-
-    /// What has no row between the rows `first..=last`, and before them, is gone.
-    fn merge_rows(&self, merged: &Merged, (first, last): (Seq, Seq), fate: Fate) {
-        let Some(batch) = self.batch else { return };
-        let sink = self.branch.index;
-        let rows = batch.seqs().filter(|seq| (first..=last).contains(seq));
-        for (start, end) in rows.map(|seq| (seq.0, seq.0)).collect::<SeqSet>().runs() {
-            merged.settle(sink, Seq(start - 1), Fate::Gone);
-            merged.settle(sink, Seq(end), fate);
-        }
+    fn merged(&self) -> Option<&'a Merged> {
+        self.lane?.merged.as_ref()
     }
 }
 
-impl Progress for Ledger<'_> {
+/// A batch on its way to a sink: freezing, acks and counts.
+struct Delivery<'a, 's> {
+    source: &'s mut Source<'a>,
+    batch: Batch<'s>,
+}
+
+impl Progress for Delivery<'_, '_> {
     fn freeze(&mut self, first: Seq, last: Seq) {
-        self.save(|state| state.frozen = (first, last));
+        self.source.save(|state| state.frozen = (first, last));
     }
 
     fn settled(&mut self, first: Seq, last: Seq, rows: u64, how: &Settled) {
         let stored = matches!(how, Settled::Stored);
-        self.save(|state| {
+        let source = &*self.source;
+        source.save(|state| {
             state.acked = state.acked.max(last);
             if stored {
                 state.flushed += rows;
@@ -594,16 +549,20 @@ impl Progress for Ledger<'_> {
                 state.fallback += rows;
             }
         });
-        let counters = self.lane.map(|lane| &self.branch.reader(lane).counters);
+        let counters = source.lane.map(|lane| &source.branch.reader(lane).counters);
         let count = match counters {
             Some(counters) if stored => &counters.flushed,
             Some(counters) => &counters.fallback,
-            None => &self.branch.recovered,
+            None => &source.branch.recovered,
         };
         count.fetch_add(rows, Ordering::AcqRel);
-        if let Some(merged) = self.lane.and_then(|lane| lane.merged.as_ref()) {
-            let fate = if stored { Fate::Flushed } else { Fate::Filed };
-            self.merge_rows(merged, (first, last), fate);
+        let Some(merged) = source.merged() else { return };
+        let (sink, fate) = (source.branch.index, if stored { Fate::Flushed } else { Fate::Filed });
+        let rows = self.batch.seqs().filter(|seq| (first..=last).contains(seq));
+        for (start, end) in rows.map(|seq| (seq.0, seq.0)).collect::<SeqSet>().runs() {
+            // What has no row between the rows, and before them, is gone.
+            merged.settle(sink, Seq(start - 1), Fate::Gone);
+            merged.settle(sink, Seq(end), fate);
         }
     }
 }
@@ -618,23 +577,22 @@ pub(super) fn settle_dropped(shared: &Shared, branch: &Branch, lane: &Lane) {
     if acked.next() >= front {
         return;
     }
-    Ledger::of_lane(shared, branch, lane).settle_through(Seq(front.0 - 1));
+    Source::of_lane(shared, branch, lane).settle_through(Seq(front.0 - 1));
 }
 
-/// Writes down what the overflow strategy took while a batch is on its way, once that lets a segment
-/// go: the next run then resends the batch, and goes on behind what was dropped.
-pub(super) fn save_dropped(shared: &Shared, branch: &Branch, lane: &Lane) {
-    let cursor = &branch.reader(lane).cursor;
-    let behind = |cursor: &Cursor| (cursor.on_its_way().next(), cursor.front());
-    let (first, next) = behind(cursor);
-    let known = cursor.state().skip.1;
+/// Writes down what the overflow strategy took while a batch is on its way: the next run then resends the
+/// batch, and goes on behind what was dropped. Unless the process `ends`, once that lets a segment go.
+pub(super) fn save_dropped(shared: &Shared, branch: &Branch, lane: &Lane, ends: bool) {
+    let source = Source::of_lane(shared, branch, lane);
+    let (first, next) = (source.cursor.on_its_way().next(), source.cursor.front());
+    let known = if ends { Seq(0) } else { source.cursor.state().skip.1 };
     if next <= first.max(known) {
         return;
     }
-    let store = lane.journal.store();
     // Other sinks may need them; that is looked at when they are removed.
-    if store.can_trim(|from, last| first <= from && last < next && last >= known) {
-        Ledger::of_lane(shared, branch, lane).save(|_| {});
+    let lets_go = |from, last| first <= from && last < next && last >= known;
+    if ends || source.store.can_trim(lets_go) {
+        source.save(|_| {});
     }
 }
 
@@ -642,14 +600,6 @@ pub(super) fn save_dropped(shared: &Shared, branch: &Branch, lane: &Lane) {
 /// it waits for storage.
 pub(super) fn trim_lane(shared: &Shared, lane: &Lane) {
     trim(shared, lane.journal.store(), || lane.readers.iter().map(|reader| &*reader.cursor));
-}
-
-/// As [`save_dropped`], also of what lets no segment go: the process ends.
-pub(super) fn save_all_dropped(shared: &Shared, branch: &Branch, lane: &Lane) {
-    let cursor = &branch.reader(lane).cursor;
-    if cursor.front() > cursor.on_its_way().next() {
-        Ledger::of_lane(shared, branch, lane).save(|_| {});
-    }
 }
 
 /// Removes the segments that no cursor needs any more, once their files say so too.
@@ -724,8 +674,7 @@ impl Worker {
 /// Whether another orphan may be adopted; `idle` where the worker that asks has none.
 fn has_room(shared: &Shared, idle: bool) -> bool {
     let adopting = lock(&shared.adopting);
-    adopting.held.load(Ordering::Acquire) < adopting.held_max(idle)
-        && descriptors::has_room(descriptors::OF_ORPHAN)
+    adopting.held() < adopting.held_max(idle) && descriptors::has_room(descriptors::OF_ORPHAN)
 }
 
 /// Adopts what dead processes left, for every branch, and shares it out, as far as there is room;
@@ -756,8 +705,8 @@ fn share_out(shared: &Shared, anew: bool, idle: bool) -> bool {
                     Some((of, name)) if at == *of => name.as_os_str(),
                     _ => OsStr::new(""),
                 };
-                let room = Room { held: &adopting.held, held_max };
-                let (found, stopped) = adopt(root, behind, &wanted, &room, &config.notices);
+                let held = (&*adopting, held_max);
+                let (found, stopped) = adopt(root, behind, &wanted, held, &config.notices);
                 shares.extend(found);
                 if let Some(name) = stopped {
                     adopting.after = Some((at, name));
@@ -769,9 +718,7 @@ fn share_out(shared: &Shared, anew: bool, idle: bool) -> bool {
         Some(_) => {
             let left = std::mem::take(&mut *lock(&config.left_behind));
             left.into_iter()
-                .flat_map(|folder| {
-                    adopt_folder(folder, None, &wanted, &adopting.held, &config.notices)
-                })
+                .flat_map(|folder| adopt_folder(folder, None, &wanted, &adopting, &config.notices))
                 .collect()
         }
     };

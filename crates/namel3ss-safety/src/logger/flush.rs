@@ -38,35 +38,51 @@ const EXTRA_TURNS_MAX: u32 = 64;
 
 /// See [`super::SafetyEventLogger::flush`].
 pub(super) fn flush(shared: &Arc<Shared>, timeout: Option<Duration>) -> FlushReport {
-    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    wait(shared, timeout, &shared.flushing, |lane| lane.journal.last())
+}
+
+/// Delivers what was handed over before, and nothing that was logged after it.
+pub(super) fn make_room(shared: &Arc<Shared>) -> FlushReport {
+    wait(shared, None, &shared.urging, Lane::dispatched)
+}
+
+/// Waits until everything up to `target` in each journal has settled: by the workers that run, and on
+/// behalf of those that do not. `urged` has them hurry meanwhile.
+fn wait(
+    shared: &Arc<Shared>,
+    timeout: Option<Duration>,
+    urged: &AtomicU64,
+    target: impl Fn(&Lane) -> Seq,
+) -> FlushReport {
     if shared.is_delivering_here() {
         return itself(shared);
     }
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let begun = shared.begun(deadline);
-    let (running, idle): (Vec<_>, Vec<_>) = shared.branches.iter().partition(|b| b.is_running());
-    if running.is_empty() {
-        return inline(shared, deadline);
-    }
-    let _flushing = Counted::new(&shared.flushing);
-    let targets = shared.targets();
-    let request = shared.request();
-    shared.wake_keeper();
-    shared.call_workers();
-    let mut behind = deliver(shared, &idle, &targets, deadline);
-    let mut stopped = Vec::new();
-    for branch in running {
-        let settled = || shared.settled(branch, &targets);
-        if branch.wait_for_progress(deadline, request, settled) {
-            continue;
+    let _urged = Counted::new(urged);
+    let targets: Vec<Target> = shared.lanes().map(|lane| (lane.index, target(lane))).collect();
+    let (running, mut idle): (Vec<_>, Vec<_>) =
+        shared.branches.iter().partition(|branch| branch.is_running());
+    let mut behind = Vec::new();
+    if !running.is_empty() {
+        let request = shared.request();
+        shared.wake_keeper();
+        shared.call_workers();
+        behind = deliver(shared, &std::mem::take(&mut idle), &targets, deadline);
+        for branch in running {
+            let settled = || shared.settled(branch, &targets);
+            if branch.wait_for_progress(deadline, request, settled) {
+                continue;
+            }
+            if !branch.is_running() && branch.progress().kept < request {
+                // Somebody stopped it meanwhile.
+                idle.push(branch);
+            } else {
+                behind.push(branch);
+            }
         }
-        if !branch.is_running() && branch.progress().kept < request {
-            // Somebody stopped it meanwhile.
-            stopped.push(branch);
-        } else {
-            behind.push(branch);
-        }
     }
-    behind.extend(deliver(shared, &stopped, &targets, deadline));
+    behind.extend(deliver(shared, &idle, &targets, deadline));
     shared.report(&begun, &behind)
 }
 
@@ -87,29 +103,6 @@ pub(super) fn sync(shared: &Arc<Shared>) -> Result<Seq, JournalError> {
         }
     }
     active.journal.sync()
-}
-
-/// Delivers without workers.
-pub(super) fn inline(shared: &Arc<Shared>, deadline: Option<Instant>) -> FlushReport {
-    if shared.is_delivering_here() {
-        return itself(shared);
-    }
-    let _flushing = Counted::new(&shared.flushing);
-    let begun = shared.begun(deadline);
-    let branches: Vec<_> = shared.branches.iter().collect();
-    shared.report(&begun, &deliver(shared, &branches, &shared.targets(), deadline))
-}
-
-/// Delivers without workers what was handed over before, and nothing that was logged after it.
-pub(super) fn handed_over(shared: &Arc<Shared>) -> FlushReport {
-    if shared.is_delivering_here() {
-        return itself(shared);
-    }
-    let _urging = Counted::new(&shared.urging);
-    let targets: Vec<Target> = shared.lanes().map(|lane| (lane.index, lane.dispatched())).collect();
-    let begun = shared.begun(None);
-    let branches: Vec<_> = shared.branches.iter().collect();
-    shared.report(&begun, &deliver(shared, &branches, &targets, None))
 }
 
 /// How much longer than the deadline a step may take that has begun.

@@ -153,9 +153,9 @@ impl Shared {
                 OverflowStrategy::Block if patience == Patience::Refuse => return Ok(None),
                 OverflowStrategy::Block if !self.has_worker() => {
                     drop(admission);
-                    self.deliver_now();
+                    let _ = flush::flush(self, None);
                     admission = lane.admission();
-                    // Whether or not it could be delivered: the journal takes it.
+                    // What could not be delivered stays where it was: the journal takes this one too.
                     break;
                 }
                 OverflowStrategy::Block => {
@@ -243,7 +243,7 @@ impl Shared {
                         std::thread::sleep(ROOM_POLL);
                         let _ = lane.journal.try_drain(lane.front());
                     } else {
-                        self.deliver_now();
+                        let _ = flush::flush(self, None);
                     }
                 }
             }
@@ -319,11 +319,6 @@ impl Shared {
     /// room has to do it.
     fn has_worker(&self) -> bool {
         self.life.is_started() && self.config.threads
-    }
-
-    /// Delivers what is buffered, while this thread waits. What could not be delivered stays where it was.
-    fn deliver_now(self: &Arc<Self>) {
-        let _ = flush::inline(self, None);
     }
 
     /// Says that the journal could not take an event.

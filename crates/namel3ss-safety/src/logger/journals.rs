@@ -9,7 +9,7 @@
 //! are full, and counts what is dropped of it.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::config::Config;
@@ -18,7 +18,7 @@ use crate::id::Seq;
 use crate::journal::cursor::Cursor;
 use crate::journal::media::{MemoryFolder, MovableFolder};
 use crate::journal::{AppendError, DropReason, Gap, Journal};
-use crate::locks::lock;
+use crate::locks::{lock, wait_for};
 use crate::overflow::OverflowStrategy;
 use crate::process::effective_user;
 use crate::seqs::SeqSet;
@@ -240,8 +240,7 @@ impl Lane {
 
     /// Waits until there may be room.
     pub(super) fn wait_for_room<'a>(&'a self, admission: MutexGuard<'a, ()>) -> MutexGuard<'a, ()> {
-        let waited = self.room.wait_timeout(admission, ROOM_POLL);
-        waited.unwrap_or_else(PoisonError::into_inner).0
+        wait_for(&self.room, admission, Some(ROOM_POLL))
     }
 
     /// Whether all that could be tried for an event has failed a moment ago.

@@ -15,7 +15,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, MutexGuard, TryLockError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ use super::journals::{Backlog, Gate, Ground, Lane, Reader};
 use super::state::{Branch, Maintenance, Shared, Watch, Worker};
 use super::stats::Saying;
 use crate::batch::Durability;
-use crate::locks::lock;
+use crate::locks::{lock, wait_for};
 use crate::notice::Level;
 use crate::process;
 
@@ -117,7 +117,7 @@ impl Shared {
             match branch.worker.try_lock() {
                 Ok(worker) if !worker.is_flying() => settle_dropped(self, branch, lane),
                 // A batch is on its way.
-                _ => save_dropped(self, branch, lane),
+                _ => save_dropped(self, branch, lane, false),
             }
         }
         if self.config.options.durability == Durability::Process {
@@ -341,14 +341,14 @@ impl Shared {
     /// Wakes the keeper, if it sleeps deeply.
     #[inline]
     pub(super) fn wake_keeper(&self) {
-        if self.threads.keeper_sleeps.load(Ordering::SeqCst)
-            && self.threads.keeper_sleeps.swap(false, Ordering::SeqCst)
-            && let Some(keeper) = self.threads.keeper.get()
-        {
-            keeper.unpark();
-        } else if !self.has_keeper() && self.config.threads {
+        match self.threads.keeper.get() {
+            Some(keeper) if self.threads.keeper_sleeps.swap(false, Ordering::SeqCst) => {
+                keeper.unpark();
+            }
+            Some(_) => {}
             // No thread was to be had for it: the workers do its work.
-            self.call_workers();
+            None if self.config.threads => self.call_workers(),
+            None => {}
         }
     }
 
@@ -452,19 +452,11 @@ impl Shared {
             let mut call = lock(&branch.call);
             let until = wait.map(|wait| Instant::now() + wait);
             while !call.work && !call.quit {
-                let left = match until {
-                    None => Duration::MAX,
-                    Some(until) => until.saturating_duration_since(Instant::now()),
-                };
-                if left.is_zero() {
+                let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+                if left == Some(Duration::ZERO) {
                     break;
                 }
-                call = if left == Duration::MAX {
-                    branch.called.wait(call).unwrap_or_else(PoisonError::into_inner)
-                } else {
-                    let waited = branch.called.wait_timeout(call, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                };
+                call = wait_for(&branch.called, call, left);
             }
             call.work = false;
             if call.quit {
@@ -580,14 +572,10 @@ fn until_it_quit(branch: &Branch, deadline: Option<Instant>) {
     let mut call = lock(&branch.call);
     while call.running && call.quit {
         let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
-        match left {
-            Some(Duration::ZERO) => return,
-            Some(left) => {
-                let waited = branch.called.wait_timeout(call, left);
-                call = waited.unwrap_or_else(PoisonError::into_inner).0;
-            }
-            None => call = branch.called.wait(call).unwrap_or_else(PoisonError::into_inner),
+        if left == Some(Duration::ZERO) {
+            return;
         }
+        call = wait_for(&branch.called, call, left);
     }
 }
 

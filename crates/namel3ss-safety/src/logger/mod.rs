@@ -25,14 +25,13 @@ use self::intake::Patience;
 use self::journals::{Ground, Lane};
 use self::state::Shared;
 use self::stats::Saying;
-use self::storage::Renewal;
 use crate::codec;
 use crate::codec::{Payload, Source};
 use crate::id::Seq;
 use crate::journal::media::ForkGuard;
 use crate::journal::{DropReason, JournalError};
 use crate::locks::lock;
-use crate::notice::Notice;
+use crate::notice::{Level, Notice};
 use crate::process::{count_forks, drop_apart, forks};
 use crate::sink::SafetyEventSink;
 use crate::stats::Stats;
@@ -187,7 +186,7 @@ impl SafetyEventLogger {
     /// started.
     #[doc(hidden)]
     pub fn make_room(&self) -> FlushReport {
-        flush::handed_over(self.shared())
+        flush::make_room(self.shared())
     }
 
     /// Counts an event that its host could not even read, as dropped for being invalid.
@@ -376,7 +375,7 @@ impl SafetyEventLogger {
     pub(crate) fn say_odd(&self, what: &str, remark: &crate::parse::Remark) {
         let text = format!("{what}: {remark}");
         let notices = &self.shared().config.notices;
-        notices.say_rarely(crate::notice::Level::Warning, "misread", &text.clone(), text);
+        notices.say_rarely(Level::Warning, "misread", &text.clone(), text);
     }
 
     /// The sink, the first one where there are several.
@@ -584,6 +583,9 @@ pub fn after_restore() {
     // Not under the lock: a journal takes time, and whoever makes a logger meanwhile waits for it.
     let loggers = lock(&Live::here().loggers).clone();
     for logger in loggers.iter().filter_map(Weak::upgrade) {
-        logger.begin_journal(Renewal::Restored);
+        if logger.begin_journal(|_| true) {
+            let text = "a new journal was begun, because the process may be a copy of another one";
+            logger.config.notices.say(Level::Info, "restored", text);
+        }
     }
 }

@@ -5,7 +5,6 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::batch::Durability;
@@ -31,7 +30,8 @@ pub(super) struct Orphan {
     /// What of it was shared out, and is not done.
     pub(super) undone: Mutex<usize>,
     _lock: Option<FolderLock>,
-    _held: Held,
+    /// Counts it as held.
+    _held: Arc<()>,
 }
 
 /// How many journals are held at once: each takes some descriptors of the process.
@@ -43,39 +43,20 @@ const HELD_MAX_IDLE: usize = 48;
 /// How far this logger's looking for orphans is.
 #[derive(Debug, Default)]
 pub(super) struct Adopting {
-    pub(super) held: Arc<AtomicUsize>,
+    held: Arc<()>,
     /// The place of a root, and the journal in it behind which it goes on once there is room again.
     pub(super) after: Option<(usize, OsString)>,
 }
 
-/// How many may be held, and how many are.
-#[derive(Debug)]
-pub(super) struct Room<'a> {
-    pub(super) held: &'a Arc<AtomicUsize>,
-    pub(super) held_max: usize,
-}
-
-/// Counts a journal as held.
-#[derive(Debug)]
-struct Held(Arc<AtomicUsize>);
-
-impl Held {
-    fn new(held: &Arc<AtomicUsize>) -> Self {
-        held.fetch_add(1, Ordering::AcqRel);
-        Self(held.clone())
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 impl Adopting {
+    /// How many journals are held.
+    pub(super) fn held(&self) -> usize {
+        Arc::strong_count(&self.held) - 1
+    }
+
     /// Up to how many may be held after this look.
     pub(super) fn held_max(&self, idle: bool) -> usize {
-        match self.held.load(Ordering::Acquire) {
+        match self.held() {
             held if held < HELD_MAX => HELD_MAX,
             held if idle => (held + HELD_MAX).min(HELD_MAX_IDLE),
             held => held,
@@ -140,7 +121,7 @@ pub(super) fn adopt(
     root: &Path,
     behind: &OsStr,
     wanted: &Wanted<'_>,
-    room: &Room<'_>,
+    (held, held_max): (&Adopting, usize),
     notices: &Notices,
 ) -> (Vec<Share>, Option<OsString>) {
     let nothing = (Vec::new(), None);
@@ -165,7 +146,7 @@ pub(super) fn adopt(
     let mut shares = Vec::new();
     let mut before = behind.to_owned();
     for name in names {
-        if room.held.load(Ordering::Acquire) >= room.held_max {
+        if held.held() >= held_max {
             return (shares, Some(before));
         }
         let Ok(reserved) = descriptors::reserve(descriptors::OF_ORPHAN, 0) else {
@@ -181,7 +162,7 @@ pub(super) fn adopt(
             Ok(lock) => {
                 let folder = Arc::new(folder);
                 let lock = lock.map(|lock| lock.with(Some(reserved)));
-                shares.extend(adopt_folder(folder, lock, wanted, room.held, notices));
+                shares.extend(adopt_folder(folder, lock, wanted, held, notices));
             }
             Err(error) => unreadable(&path.display().to_string(), &error.into(), notices),
         }
@@ -194,7 +175,7 @@ pub(super) fn adopt_folder(
     folder: Arc<dyn Folder>,
     lock: Option<FolderLock>,
     wanted: &Wanted<'_>,
-    held: &Arc<AtomicUsize>,
+    held: &Adopting,
     notices: &Notices,
 ) -> Vec<Share> {
     let place = folder.describe();
@@ -221,7 +202,7 @@ fn adopt_one(
     folder: Arc<dyn Folder>,
     lock: Option<FolderLock>,
     wanted: &Wanted<'_>,
-    held: &Arc<AtomicUsize>,
+    held: &Adopting,
 ) -> Result<(Vec<Share>, Vec<Damage>), RecoverError> {
     let nothing = (Vec::new(), Vec::new());
     let scan = match recovery::scan(&*folder) {
@@ -267,7 +248,7 @@ fn adopt_one(
         header,
         undone,
         _lock: lock,
-        _held: Held::new(held),
+        _held: held.held.clone(),
     });
     let share = |(branch, place): (usize, usize)| Share {
         orphan: orphan.clone(),

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, TryLockError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::batch::RowBuffer;
 use crate::id::Seq;
 use crate::journal::store::ReadPlace;
 use crate::journal::{DropReason, slug};
-use crate::locks::lock;
+use crate::locks::{lock, wait_for};
 use crate::notice::Notices;
 use crate::sink::{Delivering, SafetyEventSink};
 
@@ -206,12 +206,14 @@ impl Branch {
             {
                 return false;
             }
-            let left = left.unwrap_or(Duration::from_millis(500)).min(Duration::from_millis(500));
-            let waited = self.progress_made.wait_timeout(progress, left);
-            progress = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let left = left.unwrap_or(PROGRESS_POLL).min(PROGRESS_POLL);
+            progress = wait_for(&self.progress_made, progress, Some(left));
         }
     }
 }
+
+/// How often a waiting `flush` looks for itself.
+const PROGRESS_POLL: Duration = Duration::from_millis(500);
 
 /// Read first: the usual case must not take the cache line from other threads.
 fn set(flag: &AtomicBool, value: bool) {
@@ -390,11 +392,6 @@ impl Shared {
         branch.settled(&self.journals, targets)
     }
 
-    /// Everything that was accepted so far.
-    pub(super) fn targets(&self) -> Vec<Target> {
-        self.lanes().map(|lane| (lane.index, lane.journal.last())).collect()
-    }
-
     /// What a forked child's logger is made of: the same, but for locks that a thread which the
     /// child does not have may hold.
     pub(super) fn config_after_fork(&self) -> Config {
@@ -434,7 +431,8 @@ pub(super) struct Worker {
 /// A batch on its way. Its rows are in the worker's buffer.
 #[derive(Debug)]
 pub(super) struct Flight {
-    pub(super) from: Origin,
+    /// The place of its journal; `None` where it is of the worker's first orphan.
+    pub(super) lane: Option<usize>,
     pub(super) last: Seq,
     pub(super) state: Delivering,
     pub(super) not_before: Duration,
@@ -446,12 +444,6 @@ pub(super) struct Flight {
     pub(super) settled: bool,
     /// It was tried at once, because it is about to be lost.
     pub(super) hurried: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    Orphan,
-    Lane(usize),
 }
 
 /// How often threads that were not to be had are tried again.

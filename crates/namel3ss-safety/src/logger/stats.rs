@@ -196,13 +196,7 @@ impl Shared {
     pub(super) fn say_cut(&self, which: Saying) {
         let now = self.config.clock.monotonic();
         let mut said = lock(&self.said.cut);
-        let cut = self.cut.load(Ordering::Acquire);
-        let events = cut.saturating_sub(said.events);
-        let due = said.at.is_none_or(|at| now >= at + REPEAT_EVERY);
-        if events == 0 || !(due || which == Saying::All) {
-            return;
-        }
-        *said = SaidSum { events: cut, at: Some(now) };
+        let Some(events) = said.take(self.cut.load(Ordering::Acquire), now, which) else { return };
         let were = if events == 1 { "event was" } else { "events were" };
         let text = format!(
             "{events} {were} larger than 256 KiB, or nested more than 64 deep, and cut to fit"
@@ -231,11 +225,6 @@ impl Shared {
         let mut said = lock(&self.said.sums);
         let dropped = self.dropped();
         for (reason, (known, dropped)) in DropReason::ALL.iter().zip(said.iter_mut().zip(dropped)) {
-            let events = dropped.saturating_sub(known.events);
-            let due = known.at.is_none_or(|at| now >= at + REPEAT_EVERY);
-            if events == 0 || !(due || which == Saying::All) {
-                continue;
-            }
             let (kind, why) = match reason {
                 DropReason::DropOldest => ("dropped", "the oldest, to make room for new ones"),
                 DropReason::DropNewest => ("dropped", "the newest, because the buffer was full"),
@@ -244,11 +233,24 @@ impl Shared {
                 // Said where they are met.
                 DropReason::Damaged | DropReason::NotPersisted => continue,
             };
-            *known = SaidSum { events: dropped, at: Some(now) };
+            let Some(events) = known.take(dropped, now, which) else { continue };
             let were = if events == 1 { "event was" } else { "events were" };
             let text = format!("{events} {were} dropped: {why}");
             self.config.notices.say(Level::Critical, kind, text);
         }
+    }
+}
+
+impl SaidSum {
+    /// How many of `events` are to be said now; those are said, then.
+    fn take(&mut self, events: u64, now: Duration, which: Saying) -> Option<u64> {
+        let due = which == Saying::All || self.at.is_none_or(|at| now >= at + REPEAT_EVERY);
+        let unsaid = events.saturating_sub(self.events);
+        if unsaid == 0 || !due {
+            return None;
+        }
+        *self = Self { events, at: Some(now) };
+        Some(unsaid)
     }
 }
 
@@ -267,55 +269,28 @@ pub(super) enum Saying {
     All,
 }
 
-type Dropped = [u64; DropReason::ALL.len()];
-
-/// One reason not to be healthy.
-struct Condition {
-    reason: Unhealthy,
-    holds: fn(&Shared, &Dropped) -> bool,
-}
-
-const CONDITIONS: [Condition; 8] = [
-    // Until the process ends:
-    Condition { reason: Unhealthy::Lost, holds: has_lost },
-    Condition {
-        reason: Unhealthy::NoEvent,
-        holds: |_, dropped| dropped[DropReason::Invalid.index()] > 0,
-    },
-    // As long as it lasts:
-    Condition { reason: Unhealthy::Journal, holds: lacks_journal },
-    Condition { reason: Unhealthy::Destination, holds: fails_beyond_retry },
-    Condition { reason: Unhealthy::AdapterTimeout, holds: has_late_call },
-    Condition { reason: Unhealthy::Memory, holds: |shared, _| shared.has_events_in_memory() },
-    Condition { reason: Unhealthy::AnotherUser, holds: |shared, _| shared.left_behind() > 0 },
-    Condition {
-        reason: Unhealthy::Threads,
-        holds: |shared, _| shared.branches.iter().any(|b| b.lacks_thread()),
-    },
-];
-
 impl Shared {
     /// The conditions that hold; none is healthy. `dropped` is by reason, of everybody.
-    pub(super) fn unhealthy(&self, dropped: &Dropped) -> Vec<Unhealthy> {
-        let holding = CONDITIONS.iter().filter(|condition| (condition.holds)(self, dropped));
-        holding.map(|condition| condition.reason).collect()
+    fn unhealthy(&self, dropped: &[u64; DropReason::ALL.len()]) -> Vec<Unhealthy> {
+        let any = |holds: &dyn Fn(&Branch) -> bool| self.branches.iter().any(holds);
+        let invalid = dropped[DropReason::Invalid.index()];
+        let lost = dropped.iter().sum::<u64>() > invalid;
+        let journal_fails = self.lanes().any(|lane| lane.journal.is_failing());
+        let conditions = [
+            // Until the process ends:
+            (Unhealthy::Lost, lost || self.lost_of_others.load(Ordering::Relaxed)),
+            (Unhealthy::NoEvent, invalid > 0),
+            // As long as it lasts:
+            (Unhealthy::Journal, journal_fails || any(&Branch::lacks_journal)),
+            (Unhealthy::Destination, any(&|branch| !branch.sink.healthy())),
+            (
+                Unhealthy::AdapterTimeout,
+                any(&|branch| branch.sink.is_late(self.config.adapter_timeout)),
+            ),
+            (Unhealthy::Memory, self.has_events_in_memory()),
+            (Unhealthy::AnotherUser, self.left_behind() > 0),
+            (Unhealthy::Threads, any(&Branch::lacks_thread)),
+        ];
+        conditions.into_iter().filter(|(_, holds)| *holds).map(|(reason, _)| reason).collect()
     }
-}
-
-fn has_lost(shared: &Shared, dropped: &Dropped) -> bool {
-    let invalid = dropped[DropReason::Invalid.index()];
-    dropped.iter().sum::<u64>() > invalid || shared.lost_of_others.load(Ordering::Relaxed)
-}
-
-fn lacks_journal(shared: &Shared, _: &Dropped) -> bool {
-    shared.lanes().any(|lane| lane.journal.is_failing())
-        || shared.branches.iter().any(|branch| branch.lacks_journal())
-}
-
-fn fails_beyond_retry(shared: &Shared, _: &Dropped) -> bool {
-    shared.branches.iter().any(|branch| !branch.sink.healthy())
-}
-
-fn has_late_call(shared: &Shared, _: &Dropped) -> bool {
-    shared.branches.iter().any(|branch| branch.sink.is_late(shared.config.adapter_timeout))
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use super::config::JournalKind;
-use super::delivery::{save_all_dropped, settle_dropped};
+use super::delivery::{save_dropped, settle_dropped};
 use super::journals::{Ground, Lane, Reader};
 use super::state::{Branch, Shared, Worker};
 use super::stats::Saying;
@@ -24,19 +24,6 @@ use crate::locks::lock;
 use crate::notice::Level;
 use crate::process::{descriptors, effective_user, user_name};
 use crate::stats::Sums;
-
-/// Why a logger begins a new journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Renewal {
-    /// The process may be a copy of another one, restored from a snapshot.
-    Restored,
-    /// A dataset holds other events under the seqs of this journal: the process is a copy of another
-    /// one.
-    Copied(JournalId),
-    /// The process has another user than the one who began the journal at this place, and the kernel
-    /// refuses what it asks of that.
-    AnotherUser(usize),
-}
 
 impl Shared {
     /// The lane that events go to now; opens the journal where that was not done yet. It can't
@@ -98,27 +85,13 @@ impl Shared {
     }
 
     /// Begins the next journal: events go there from now on, with new seqs. What the one before holds
-    /// is delivered first. False where nothing was begun: there is no journal yet, or the one that is
-    /// to be left is not the active one any more.
-    pub(super) fn begin_journal(self: &Arc<Self>, why: Renewal) -> bool {
+    /// is delivered first. False where nothing was begun: there is no journal yet, or the active one is
+    /// none that `leaves` means.
+    pub(super) fn begin_journal(self: &Arc<Self>, leaves: impl FnOnce(&Lane) -> bool) -> bool {
         let opening = lock(&self.opening);
-        let Some(active) = self.lane() else { return false };
-        let is_left = match why {
-            Renewal::Restored => true,
-            Renewal::Copied(journal) => journal == active.journal.id(),
-            Renewal::AnotherUser(index) => index == active.index,
-        };
-        if is_left && matches!(why, Renewal::AnotherUser(_)) {
-            self.move_root();
-        }
-        let begun = is_left && self.push(self.new_lane());
+        let begun = self.lane().is_some_and(leaves) && self.push(self.new_lane());
         drop(opening);
         if begun {
-            if why == Renewal::Restored {
-                let text =
-                    "a new journal was begun, because the process may be a copy of another one";
-                self.config.notices.say(Level::Info, "restored", text);
-            }
             self.wake_keeper();
             self.call_workers();
         }
@@ -129,7 +102,7 @@ impl Shared {
     /// those of this one.
     pub(super) fn part_from_copy(self: &Arc<Self>, journal: JournalId) {
         crate::id::reseed();
-        self.begin_journal(Renewal::Copied(journal));
+        self.begin_journal(|active| active.journal.id() == journal);
     }
 
     /// Ends the journals in which everything has settled, but for the active one; whether there was
@@ -141,14 +114,7 @@ impl Shared {
         let Ok(_opening) = self.opening.try_lock() else { return false };
         for lane in self.lanes().filter(|lane| lane.is_done()) {
             if lane.finish() && self.config.medium.is_none() {
-                if lane.ground() != Ground::Memory {
-                    self.keep_account(lane.journal.id(), &self.account_of(lane));
-                }
-                if let Err(error) = lane.journal.remove() {
-                    let place = lane.journal.folder().describe();
-                    let text = format!("{place} can't be removed: {error}");
-                    self.config.notices.say(Level::Warning, "journal", text);
-                }
+                self.remove(lane);
                 lane.let_go();
             }
         }
@@ -156,6 +122,18 @@ impl Shared {
         // They let go of the files that they read.
         self.call_workers();
         true
+    }
+
+    /// Removes a journal in which everything has settled.
+    fn remove(&self, lane: &Lane) {
+        if lane.ground() != Ground::Memory {
+            self.keep_account(lane.journal.id(), &self.account_of(lane));
+        }
+        if let Err(error) = lane.journal.remove() {
+            let place = lane.journal.folder().describe();
+            let text = format!("{place} can't be removed: {error}");
+            self.config.notices.say(Level::Warning, "journal", text);
+        }
     }
 
     /// Whether the journal at this place is written or delivered.
@@ -344,12 +322,8 @@ impl Shared {
             if !idle.is_empty() {
                 let _ = lane.journal.drain(lane.acked().next());
             }
-            let pending = lane.journal.last().0.saturating_sub(lane.acked().0);
-            if pending == 0 && self.config.medium.is_none() {
-                if lane.ground() != Ground::Memory {
-                    self.keep_account(lane.journal.id(), &self.account_of(lane));
-                }
-                let _ = lane.journal.remove();
+            if lane.unsettled() == 0 && self.config.medium.is_none() {
+                self.remove(lane);
             }
         }
         self.lose_unkept();
@@ -380,7 +354,7 @@ impl Shared {
     /// Writes down what was dropped behind the batches that are on their way.
     pub(super) fn save_dropped(&self) {
         for (lane, branch) in self.lanes().flat_map(|l| self.branches.iter().map(move |b| (l, b))) {
-            save_all_dropped(self, branch, lane);
+            save_dropped(self, branch, lane, true);
         }
     }
 
@@ -654,8 +628,14 @@ impl Shared {
             return false;
         }
         let former = self.root();
-        if let Some(active) = self.lane().filter(|active| is_refused(active)) {
-            self.begin_journal(Renewal::AnotherUser(active.index));
+        if self.lane().is_some_and(is_refused) {
+            self.begin_journal(|active| {
+                let leaves = is_refused(active);
+                if leaves {
+                    self.move_root();
+                }
+                leaves
+            });
         }
         let (mut events, mut last) = (0, None);
         for lane in self.lanes().filter(|lane| is_refused(lane)) {
@@ -693,7 +673,7 @@ impl Shared {
         for lane in self.journals.leaving() {
             if self.branches.iter().all(is_free) && lane.journal.is_committed() {
                 for branch in &self.branches {
-                    save_all_dropped(self, branch, lane);
+                    save_dropped(self, branch, lane, true);
                 }
                 lane.let_go();
                 lane.left();

@@ -227,7 +227,7 @@ impl Logger {
         dict.set_item("recovering", stats.recovering)?;
         dict.set_item("backlog_bytes", stats.backlog_bytes)?;
         let dropped = PyDict::new(py);
-        for (reason, events) in stats.dropped {
+        for (reason, events) in stats.dropped.iter() {
             if events > 0 {
                 dropped.set_item(reason.as_str(), events)?;
             }

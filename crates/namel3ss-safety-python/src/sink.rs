@@ -39,7 +39,7 @@ pub(crate) fn attempts(attempts: i64) -> PyResult<u32> {
 }
 
 pub(crate) fn told(notices: Vec<Notice>) -> Vec<Told> {
-    notices.into_iter().map(|n| (n.level.as_str(), n.kind, n.text, n.times)).collect()
+    notices.into_iter().map(|n| (n.level.as_str(), n.kind.as_str(), n.text, n.times)).collect()
 }
 
 /// Takes what loggers that are gone had still to say.

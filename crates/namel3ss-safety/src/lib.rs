@@ -77,6 +77,7 @@ mod codec;
 mod json;
 mod batch;
 mod clock;
+mod enums;
 mod notice;
 mod overflow;
 mod stats;
@@ -119,11 +120,11 @@ pub use journal::{DropReason, JournalError};
 pub use logger::{
     ConfigError, FlushReport, JournalKind, Logged, LoggerBuilder, SafetyEventLogger, after_restore,
 };
-pub use notice::{Level, Notice, take_left};
+pub use notice::{Level, Notice, NoticeKind, take_left};
 pub use overflow::OverflowStrategy;
 pub use sink::{
     Outcome, ReplayError, ReplayOptions, ReplayReport, SafetyEventSink, SinkBuilder, replay_file,
 };
-pub use stats::{JournalStorage, SinkStats, Stats, Unhealthy};
+pub use stats::{DropCounts, JournalStorage, SinkStats, Stats, Unhealthy};
 #[cfg(feature = "tracing")]
 pub use tracing_layer::SafetyLayer;

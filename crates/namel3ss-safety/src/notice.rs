@@ -17,6 +17,7 @@ use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
+use crate::enums::words;
 use crate::locks::lock;
 
 /// The most notices that wait to be pulled; older ones give way, and are counted.
@@ -58,6 +59,92 @@ impl fmt::Display for Level {
     }
 }
 
+words! {
+    /// What a notice is about, by the words of the table in docs/operations.md.
+    NoticeKind:
+    /// A dataset refused a batch, which is tried again.
+    Retrying = "retrying",
+    /// A dataset takes rows again.
+    Recovered = "recovered",
+    /// No adapter is registered for a dataset.
+    NoAdapter = "no_adapter",
+    /// A call of an adapter has not returned in time, or has returned since.
+    AdapterTimeout = "adapter_timeout",
+    /// A batch, or a row, is in a fallback file.
+    Fallback = "fallback",
+    /// The fallback folder can't be used.
+    FallbackFolder = "fallback_folder",
+    /// Neither a dataset nor a fallback file took a batch: it stays in the journal.
+    Kept = "kept",
+    /// Rows of a fallback file have landed.
+    Replayed = "replayed",
+    /// A fallback file could not be replayed, or some of its rows were refused.
+    Replay = "replay",
+    /// A folder can't be entered in the home's register.
+    Register = "register",
+    /// The home's accounts can't be written.
+    Accounts = "accounts",
+    /// A file dataset ended in the middle of a row.
+    TornRow = "torn_row",
+    /// A checkpoint of a Delta table can't be read or made.
+    DeltaCheckpoint = "delta_checkpoint",
+    /// A bucket is in another region than is set.
+    Region = "region",
+    /// A field of an event could not be read as it stands.
+    Misread = "misread",
+    /// Events of earlier runs are delivered.
+    Recovering = "recovering",
+    /// A journal of an earlier run can't be read, or not be removed.
+    Recovery = "recovery",
+    /// The journal can't be read or written.
+    Journal = "journal",
+    /// The journal can't take more.
+    JournalFull = "journal_full",
+    /// The backlog is at its limit.
+    Backlog = "backlog",
+    /// A sync failed.
+    Sync = "sync",
+    /// The journal is in memory.
+    Degraded = "degraded",
+    /// The journal is in a file, or can be written, again.
+    Resumed = "resumed",
+    /// A new journal was begun, because the process may be a copy.
+    Restored = "restored",
+    /// The process has another user, who may not use the journal.
+    AnotherUser = "another_user",
+    /// No thread could be started.
+    Threads = "threads",
+    /// Bytes of a journal are damaged, and were stepped over.
+    Damage = "damage",
+    /// Events are lost: their bytes are damaged.
+    Damaged = "damaged",
+    /// The ring's file was cut, overwritten or removed.
+    Ring = "ring",
+    /// Events were cut to fit.
+    Cut = "cut",
+    /// What was logged was no event.
+    Invalid = "invalid",
+    /// A thread of the library panicked.
+    Panic = "panic",
+    /// Events were given up.
+    Dropped = "dropped",
+    /// Events were lost.
+    Lost = "lost",
+    /// This process is a copy of another one.
+    Copied = "copied",
+    /// Older notices were not pulled in time.
+    Notices = "notices",
+    /// What an adapter of the application's own says.
+    Adapter = "adapter",
+}
+
+/// By its word, as in `notice.kind == "lost"`.
+impl PartialEq<&str> for NoticeKind {
+    fn eq(&self, word: &&str) -> bool {
+        self.as_str() == *word
+    }
+}
+
 /// One thing that the library says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
@@ -65,8 +152,8 @@ pub struct Notice {
     pub at: Timestamp,
     /// How much it matters.
     pub level: Level,
-    /// A short word for its kind, the same for each of its kind: `retrying`, `fallback`, …
-    pub kind: &'static str,
+    /// What it is about.
+    pub kind: NoticeKind,
     /// What happened, and what to do.
     pub text: String,
     /// How often it was said, or one of its kind in its place.
@@ -101,7 +188,7 @@ struct Waiting {
 /// What [`Notices::say_rarely`] has said.
 #[derive(Debug)]
 struct Rare {
-    kind: &'static str,
+    kind: NoticeKind,
     about: String,
     last: Instant,
     /// How often it was not said since then.
@@ -117,11 +204,11 @@ pub(crate) const REPEAT_EVERY: Duration = Duration::from_secs(60);
 impl Notices {
     /// Says something. A notice of the kind and text of one of the last only raises its count, and
     /// so does one of a kind that many wait of already.
-    pub fn say(&self, level: Level, kind: &'static str, text: impl Into<String>) {
+    pub fn say(&self, level: Level, kind: NoticeKind, text: impl Into<String>) {
         self.add(level, kind, text.into(), 1);
     }
 
-    fn add(&self, level: Level, kind: &'static str, text: String, times: u64) {
+    fn add(&self, level: Level, kind: NoticeKind, text: String, times: u64) {
         let mut waiting = lock(&self.waiting);
         if level >= Level::Warning {
             waiting.last_error = Some(text.clone());
@@ -167,13 +254,7 @@ impl Notices {
     /// As [`say`](Self::say), of something that would repeat itself for as long as an outage lasts:
     /// the first of its kind is said at once, further ones once a minute, with how many there were.
     /// `about` says what it is about where one kind has several causes, such as a sink's name.
-    pub fn say_rarely(
-        &self,
-        level: Level,
-        kind: &'static str,
-        about: &str,
-        text: impl Into<String>,
-    ) {
+    pub fn say_rarely(&self, level: Level, kind: NoticeKind, about: &str, text: impl Into<String>) {
         let now = Instant::now();
         let withheld = {
             let mut waiting = lock(&self.waiting);
@@ -217,7 +298,7 @@ impl Notices {
             taken.push(Notice {
                 at: Timestamp::now(),
                 level: Level::Warning,
-                kind: "notices",
+                kind: NoticeKind::Notices,
                 text: format!("{forgotten} older notices were not pulled in time"),
                 times: 1,
             });
@@ -294,7 +375,8 @@ fn to_stderr(notice: &Notice) {
 #[cfg(feature = "tracing-notices")]
 fn forward_to_tracing(notice: &Notice) -> bool {
     const TARGET: &str = "namel3ss_safety";
-    let Notice { level, kind, text, times, .. } = notice;
+    let Notice { level, text, times, .. } = notice;
+    let kind = notice.kind.as_str();
     match level {
         Level::Info => tracing::info!(target: TARGET, kind, times, "{text}"),
         Level::Warning => tracing::warn!(target: TARGET, kind, times, "{text}"),
@@ -329,13 +411,11 @@ mod tests {
     #[test]
     fn what_repeats_is_counted_and_what_overflows_is_said() {
         let notices = Notices::default();
-        notices.say(Level::Warning, "retrying", "again");
-        notices.say(Level::Warning, "retrying", "again");
+        notices.say(Level::Warning, NoticeKind::Retrying, "again");
+        notices.say(Level::Warning, NoticeKind::Retrying, "again");
         assert_eq!(notices.take()[0].to_string(), "warning: again (2 times)");
-        let kinds: Vec<&'static str> = (0..NOTICES_MAX + 3)
-            .map(|i| &*Box::leak(format!("kind {}", i / NOTICES_OF_KIND_MAX).into_boxed_str()))
-            .collect();
-        for (i, kind) in kinds.into_iter().enumerate() {
+        for i in 0..NOTICES_MAX + 3 {
+            let kind = NoticeKind::ALL[i / NOTICES_OF_KIND_MAX];
             notices.say(Level::Info, kind, i.to_string());
         }
         let taken = notices.take();
@@ -348,13 +428,18 @@ mod tests {
     fn an_outage_is_said_once() {
         let notices = Notices::default();
         for i in 0..100 {
-            notices.say_rarely(Level::Error, "journal_full", "", format!("{i} bytes are missing"));
-            notices.say_rarely(Level::Warning, "kept", "one", "one keeps it");
-            notices.say_rarely(Level::Warning, "kept", "two", "two keeps it");
+            notices.say_rarely(
+                Level::Error,
+                NoticeKind::JournalFull,
+                "",
+                format!("{i} bytes are missing"),
+            );
+            notices.say_rarely(Level::Warning, NoticeKind::Kept, "one", "one keeps it");
+            notices.say_rarely(Level::Warning, NoticeKind::Kept, "two", "two keeps it");
         }
         let taken = notices.take();
         assert_eq!(taken.iter().map(|n| n.times).collect::<Vec<_>>(), [1, 1, 1]);
-        notices.say_rarely(Level::Error, "journal_full", "", "again");
+        notices.say_rarely(Level::Error, NoticeKind::JournalFull, "", "again");
         assert!(notices.take().is_empty());
     }
 
@@ -362,9 +447,9 @@ mod tests {
     fn one_kind_leaves_room_for_the_others() {
         let notices = Notices::default();
         for i in 0..10_000 {
-            notices.say(Level::Info, "dropped", format!("{i} events were dropped"));
+            notices.say(Level::Info, NoticeKind::Dropped, format!("{i} events were dropped"));
         }
-        notices.say(Level::Critical, "degraded", "the journal is in memory");
+        notices.say(Level::Critical, NoticeKind::Degraded, "the journal is in memory");
         let taken = notices.take();
         assert_eq!(taken.len(), NOTICES_OF_KIND_MAX + 1);
         assert_eq!(taken.iter().map(|n| n.times).sum::<u64>(), 10_001);

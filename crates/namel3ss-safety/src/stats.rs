@@ -1,41 +1,15 @@
 //! What a logger counts. `logged = flushed + fallback + dropped + pending`, at every instant, for
 //! the logger and for each of its sinks.
 
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use crate::batch::Durability;
+use crate::enums::words;
 use crate::journal::DropReason;
 use crate::overflow::OverflowStrategy;
-
-/// An enum whose values have a word each.
-macro_rules! words {
-    ($(#[$meta:meta])* $name:ident: $($(#[$doc:meta])* $variant:ident = $word:literal,)+) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[non_exhaustive]
-        pub enum $name {
-            $($(#[$doc])* $variant),+
-        }
-
-        impl $name {
-            /// Its word.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-    };
-}
 
 /// A moment's view of a logger. Counts are of this logger's own events, except where said.
 ///
@@ -74,7 +48,7 @@ pub struct Stats {
     /// the same.
     pub cut: u64,
     /// `total_dropped` by reason.
-    pub dropped: [(DropReason, u64); DropReason::ALL.len()],
+    pub dropped: DropCounts,
     /// Since when something has been pending without any progress.
     pub oldest_pending: Duration,
     /// The last warning or error.
@@ -96,6 +70,27 @@ pub struct Stats {
     pub flush_interval: Duration,
     /// Each sink's own, the first one first.
     pub sinks: Vec<SinkStats>,
+}
+
+/// Events given up, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DropCounts([u64; DropReason::ALL.len()]);
+
+impl DropCounts {
+    pub(crate) const fn new(by_reason: [u64; DropReason::ALL.len()]) -> Self {
+        Self(by_reason)
+    }
+
+    /// Those of one reason.
+    #[must_use]
+    pub const fn of(&self, reason: DropReason) -> u64 {
+        self.0[reason.index()]
+    }
+
+    /// All reasons with their events, also those of which there are none.
+    pub fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> {
+        DropReason::ALL.into_iter().zip(self.0)
+    }
 }
 
 words! {

@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 use namel3ss_safety::internal::adapter::json;
 use namel3ss_safety::{
-    AdapterRegistry, DropReason, JournalId, SafetyEvent, SafetyEventLogger, Seq, internal::memory,
+    AdapterRegistry, DropReason, JournalId, NoticeKind, SafetyEvent, SafetyEventLogger, Seq,
+    internal::memory,
 };
 use namel3ss_safety_stores::{objects, open};
 
@@ -140,7 +141,7 @@ pub(crate) fn app() {
     let Some(logger) = logger else { return };
     let report = logger.stop(Some(Duration::from_secs(20)));
     let stats = logger.stats();
-    for (why, events) in stats.dropped {
+    for (why, events) in stats.dropped.iter() {
         assert!(events == 0 || why == DropReason::JournalFull, "{events} for {why:?}");
     }
     for notice in logger.notices() {
@@ -264,7 +265,7 @@ pub(crate) fn late() {
     };
     log();
     let said = logger.notices();
-    assert!(said.iter().any(|notice| notice.kind == "threads"), "{said:?}");
+    assert!(said.iter().any(|notice| notice.kind == NoticeKind::Threads), "{said:?}");
     drop(ballast);
     let until = Instant::now() + Duration::from_secs(30);
     while logger.stats().total_flushed == 0 {

@@ -17,7 +17,7 @@ use super::ledger::{MARK_BYTES_MAX, Mark};
 use super::tail::{Found, ROW_BYTES_MAX, content_end, keep};
 use crate::id::JournalId;
 use crate::memory;
-use crate::notice::{Level, Notices};
+use crate::notice::{Level, NoticeKind, Notices};
 use crate::seqs::SeqSet;
 
 impl<F: Format> FileDataset<F> {
@@ -214,19 +214,19 @@ impl<F: Format> FileDataset<F> {
                     "{bytes} bytes at the end of {dataset} were the begin of a row that a crash left; \
                      they are in {kept}, and the row is delivered again"
                 );
-                notices.say(Level::Info, "torn_row", text);
+                notices.say(Level::Info, NoticeKind::TornRow, text);
             } else {
                 let text = format!(
                     "{bytes} bytes at the end of {dataset} were no whole row, and not of this library; \
                      they are in {kept} now: have other programs append whole lines"
                 );
-                notices.say(Level::Warning, "torn_row", text);
+                notices.say(Level::Warning, NoticeKind::TornRow, text);
             }
         } else if nuls > 0 {
             let text = format!(
                 "{nuls} NUL bytes at the end of {dataset}, as a power cut leaves them, were cut off"
             );
-            notices.say(Level::Info, "torn_row", text);
+            notices.say(Level::Info, NoticeKind::TornRow, text);
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::batch::RowBuffer;
 use crate::clock::Timestamp;
 use crate::event::SafetyEvent;
 use crate::id::JournalId;
-use crate::notice::{Level, Notices};
+use crate::notice::{Level, NoticeKind, Notices};
 use crate::sink::SafetyEventSink;
 
 /// How many events each copy logs by itself.
@@ -109,7 +109,10 @@ fn send(subject: &Subject, notices: &Arc<Notices>, rows: &RowBuffer, range: Rang
 
 fn critical(notices: &Notices) -> usize {
     let taken = notices.take();
-    taken.iter().filter(|notice| (notice.level, notice.kind) == (Level::Critical, "copied")).count()
+    taken
+        .iter()
+        .filter(|notice| (notice.level, notice.kind) == (Level::Critical, NoticeKind::Copied))
+        .count()
 }
 
 fn has_unique_ids(subject: &Subject) {

@@ -24,6 +24,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their codes.
+    #[doc(hidden)]
     pub const ALL: [Self; 6] = [
         Self::DropOldest,
         Self::DropNewest,
@@ -48,6 +49,7 @@ impl DropReason {
 
     /// Its place in [`ALL`](Self::ALL).
     #[must_use]
+    #[doc(hidden)]
     pub const fn index(self) -> usize {
         self as usize
     }

@@ -24,7 +24,7 @@ use crate::journal::account::Account;
 use crate::journal::cursor::{Cursor, CursorState};
 use crate::journal::store::{Damage, ReadPlace, ReadReport, Store};
 use crate::locks::lock;
-use crate::notice::Level;
+use crate::notice::{Level, NoticeKind};
 use crate::process::descriptors;
 use crate::seqs::SeqSet;
 use crate::sink::{Progress, Settled, Step};
@@ -123,7 +123,7 @@ impl Worker {
             Err(error) => {
                 let text = format!("what is to be delivered is not to be had: {error}");
                 let notices = &shared.config.notices;
-                notices.say_rarely(Level::Error, "journal", branch.sink.name(), text);
+                notices.say_rarely(Level::Error, NoticeKind::Journal, branch.sink.name(), text);
                 shared.note(branch, |progress| progress.kept = request);
                 Some(READ_RETRY)
             }
@@ -189,7 +189,12 @@ impl Worker {
                 let place = if in_memory { "memory only" } else { "the journal" };
                 let text = format!("undelivered events stay in {place}: {error}");
                 let text = branch.sink.wrong(&text);
-                config.notices.say_rarely(Level::Warning, "kept", branch.sink.name(), text);
+                config.notices.say_rarely(
+                    Level::Warning,
+                    NoticeKind::Kept,
+                    branch.sink.name(),
+                    text,
+                );
                 flight.not_before = now + wait;
                 let request = flight.request;
                 self.flight = Some(flight);
@@ -267,7 +272,7 @@ impl Worker {
                     // One journal that can't be read must not hold up the others. It is left as
                     // it is, and looked at again with the next scan.
                     let text = format!("{}: {error}", orphan.store.folder.describe());
-                    shared.config.notices.say(Level::Error, "recovery", text);
+                    shared.config.notices.say(Level::Error, NoticeKind::Recovery, text);
                     let folder = self.orphans.pop_front().and_then(Share::leave);
                     if shared.config.medium.is_some() {
                         lock(&shared.config.left_behind).extend(folder);
@@ -445,7 +450,7 @@ fn account(source: &Source<'_>, report: ReadReport, invalid: &[(Seq, Seq)]) {
     let notices = &source.shared.config.notices;
     for Damage { file, what } in report.damage {
         let text = format!("{}/{file}: {what}", source.store.folder.describe());
-        notices.say(Level::Error, "damage", text);
+        notices.say(Level::Error, NoticeKind::Damage, text);
     }
     for (first, last) in &report.missing {
         let events = last.0 - first.0 + 1;
@@ -453,12 +458,12 @@ fn account(source: &Source<'_>, report: ReadReport, invalid: &[(Seq, Seq)]) {
             "{events} events of journal {} are damaged: seqs {first} to {last}",
             source.store.journal
         );
-        notices.say(Level::Critical, "damaged", text);
+        notices.say(Level::Critical, NoticeKind::Damaged, text);
     }
     source.give_up(DropReason::Damaged, &report.missing);
     if !invalid.is_empty() {
         let text = format!("{} events can't be decoded, and are given up", invalid.len());
-        notices.say(Level::Critical, "invalid", text);
+        notices.say(Level::Critical, NoticeKind::Invalid, text);
         source.give_up(DropReason::Invalid, invalid);
     }
 }
@@ -505,7 +510,7 @@ impl<'a> Source<'a> {
         if let Err(error) = saved {
             // It holds in memory. A crash now resends a batch, which adapters know how to take.
             let text = format!("the cursor can't be written: {error}");
-            self.shared.config.notices.say(Level::Warning, "journal", text);
+            self.shared.config.notices.say(Level::Warning, NoticeKind::Journal, text);
         }
     }
 
@@ -727,7 +732,7 @@ fn share_out(shared: &Shared, anew: bool, idle: bool) -> bool {
     // An event is one, however many sinks deliver it.
     if let Some(events) = events.into_iter().max().filter(|events| *events > 0) {
         let text = format!("{events} events of earlier runs are delivered now");
-        config.notices.say(Level::Info, "recovering", text);
+        config.notices.say(Level::Info, NoticeKind::Recovering, text);
     }
     for share in shares {
         let branch = &shared.branches[share.branch];
@@ -757,7 +762,7 @@ fn share_done(share: Share, shared: &Shared) {
             "{place} waits for what this logger does not deliver to: {}; run n3-safety recover",
             behind.join(", ")
         );
-        notices.say(Level::Warning, "recovery", text);
+        notices.say(Level::Warning, NoticeKind::Recovery, text);
         return;
     }
     let cursors = orphan.cursors().map(Cursor::state);
@@ -766,6 +771,6 @@ fn share_done(share: Share, shared: &Shared) {
     orphan.store.set_unreadable_aside();
     if let Err(error) = orphan.store.folder.remove_all() {
         let text = format!("{place} can't be removed: {error}");
-        notices.say(Level::Warning, "recovery", text);
+        notices.say(Level::Warning, NoticeKind::Recovery, text);
     }
 }

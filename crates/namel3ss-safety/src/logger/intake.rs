@@ -11,7 +11,7 @@ use super::journals::{Lane, ROOM_POLL};
 use super::state::Shared;
 use crate::id::Seq;
 use crate::journal::{AppendError, DropReason};
-use crate::notice::Level;
+use crate::notice::{Level, NoticeKind};
 use crate::overflow::OverflowStrategy;
 
 /// What became of an event; there is no error, by design.
@@ -331,7 +331,7 @@ impl Shared {
             _ => "make room on its disk",
         };
         let text = format!("the journal can't take more: {error}; {what}");
-        self.config.notices.say_rarely(Level::Error, "journal_full", "", text);
+        self.config.notices.say_rarely(Level::Error, NoticeKind::JournalFull, "", text);
     }
 }
 

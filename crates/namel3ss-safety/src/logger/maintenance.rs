@@ -26,7 +26,7 @@ use super::state::{Branch, Maintenance, Shared, Watch, Worker};
 use super::stats::Saying;
 use crate::batch::Durability;
 use crate::locks::{lock, wait_for};
-use crate::notice::Level;
+use crate::notice::{Level, NoticeKind};
 use crate::process;
 
 /// How often storage is synced where power cuts count.
@@ -130,7 +130,11 @@ impl Shared {
             Some(Ok(moved)) => {
                 *lock(&lane.failure) = None;
                 if std::mem::take(&mut watch.failing) {
-                    notices.say(Level::Info, "resumed", "the journal can be written again");
+                    notices.say(
+                        Level::Info,
+                        NoticeKind::Resumed,
+                        "the journal can be written again",
+                    );
                 }
                 moved
             }
@@ -143,7 +147,7 @@ impl Shared {
                 if !std::mem::replace(&mut watch.failing, true) {
                     let text =
                         format!("the journal can't be written: {error}; make room on its disk");
-                    notices.say(Level::Warning, "journal", text);
+                    notices.say(Level::Warning, NoticeKind::Journal, text);
                 }
                 0
             }
@@ -210,7 +214,7 @@ impl Shared {
                 && let Err(error) = lane.journal.sync()
             {
                 let text = format!("{error}; unconfirmed events are written anew");
-                self.config.notices.say(Level::Error, "sync", text);
+                self.config.notices.say(Level::Error, NoticeKind::Sync, text);
             }
             trim_lane(self, lane);
         }
@@ -284,7 +288,7 @@ impl Shared {
                 let text = format!(
                     "no thread for the journal: {error}; events are moved by those who log them"
                 );
-                self.config.notices.say_rarely(Level::Warning, "threads", "keeper", text);
+                self.config.notices.say_rarely(Level::Warning, NoticeKind::Threads, "keeper", text);
             }
         }
     }
@@ -298,7 +302,7 @@ impl Shared {
             let moved = catch_unwind(AssertUnwindSafe(|| self.maintain(now)));
             let moved = moved.unwrap_or_else(|_| {
                 let text = "the maintenance of the journals panicked, and goes on";
-                self.config.notices.say(Level::Critical, "panic", text);
+                self.config.notices.say(Level::Critical, NoticeKind::Panic, text);
                 None
             });
             if self.closing.load(Ordering::SeqCst) {
@@ -333,7 +337,7 @@ impl Shared {
             }
             if catch_unwind(AssertUnwindSafe(|| self.sync_journals())).is_err() {
                 let text = "the sync of the journals panicked, and goes on";
-                self.config.notices.say(Level::Critical, "panic", text);
+                self.config.notices.say(Level::Critical, NoticeKind::Panic, text);
             }
         }
     }
@@ -419,7 +423,7 @@ impl Shared {
         });
         catch_unwind(turn).unwrap_or_else(|_| {
             let text = "the worker panicked; what it was doing stays in the journal";
-            self.config.notices.say(Level::Critical, "panic", text);
+            self.config.notices.say(Level::Critical, NoticeKind::Panic, text);
             let request = self.requested();
             self.note(branch, |progress| progress.kept = request);
             Some(PANIC_WAIT)
@@ -491,7 +495,7 @@ impl Shared {
         if let Err(error) = thread {
             let text = format!("no thread to deliver with: {error}; call flush or stop");
             let notices = &self.config.notices;
-            notices.say_rarely(Level::Warning, "threads", branch.sink.name(), text);
+            notices.say_rarely(Level::Warning, NoticeKind::Threads, branch.sink.name(), text);
         }
     }
 
@@ -616,7 +620,7 @@ impl Shared {
                 config.overflow.as_str(),
                 behind.join(", ")
             );
-            config.notices.say_rarely(Level::Warning, "backlog", "", text);
+            config.notices.say_rarely(Level::Warning, NoticeKind::Backlog, "", text);
         }
         lane.set_gate(gating, gate);
     }

@@ -375,7 +375,7 @@ impl SafetyEventLogger {
     pub(crate) fn say_odd(&self, what: &str, remark: &crate::parse::Remark) {
         let text = format!("{what}: {remark}");
         let notices = &self.shared().config.notices;
-        notices.say_rarely(Level::Warning, "misread", &text.clone(), text);
+        notices.say_rarely(Level::Warning, crate::notice::NoticeKind::Misread, &text.clone(), text);
     }
 
     /// The sink, the first one where there are several.
@@ -585,7 +585,7 @@ pub fn after_restore() {
     for logger in loggers.iter().filter_map(Weak::upgrade) {
         if logger.begin_journal(|_| true) {
             let text = "a new journal was begun, because the process may be a copy of another one";
-            logger.config.notices.say(Level::Info, "restored", text);
+            logger.config.notices.say(Level::Info, crate::notice::NoticeKind::Restored, text);
         }
     }
 }

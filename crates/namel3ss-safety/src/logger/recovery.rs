@@ -15,7 +15,7 @@ use crate::journal::media::{DiskFolder, Folder, FolderLock, lies_with_file};
 use crate::journal::recovery::{RecoverError, Settled};
 use crate::journal::store::{Damage, ReadPlace, Store};
 use crate::journal::{recovery, slug};
-use crate::notice::{Level, Notices};
+use crate::notice::{Level, NoticeKind, Notices};
 use crate::process::descriptors;
 
 /// A dead process's journal, held by us as long as one of our sinks has something of it to deliver.
@@ -133,7 +133,7 @@ pub(super) fn adopt(
             Err(error) if error.kind() == io::ErrorKind::NotFound => return nothing,
             Err(error) => {
                 let text = format!("{}: {error}; nothing is recovered from it", folder.display());
-                notices.say(Level::Error, "recovery", text);
+                notices.say(Level::Error, NoticeKind::Recovery, text);
                 return nothing;
             }
         }
@@ -182,7 +182,7 @@ pub(super) fn adopt_folder(
     match adopt_one(folder, lock, wanted, held) {
         Ok((shares, damage)) => {
             for Damage { file, what } in damage {
-                notices.say(Level::Error, "damage", format!("{place}/{file}: {what}"));
+                notices.say(Level::Error, NoticeKind::Damage, format!("{place}/{file}: {what}"));
             }
             shares
         }
@@ -195,7 +195,7 @@ pub(super) fn adopt_folder(
 
 fn unreadable(place: &str, error: &RecoverError, notices: &Notices) {
     let text = format!("{place}: {error}; run n3-safety doctor");
-    notices.say(Level::Error, "recovery", text);
+    notices.say(Level::Error, NoticeKind::Recovery, text);
 }
 
 fn adopt_one(

@@ -9,9 +9,9 @@ use super::journals::{Ground, Lane};
 use super::state::{Branch, SaidSum, Shared};
 use crate::journal::DropReason;
 use crate::locks::lock;
-use crate::notice::{Level, REPEAT_EVERY};
+use crate::notice::{Level, NoticeKind, REPEAT_EVERY};
 use crate::sink::secs;
-use crate::stats::{JournalStorage, SinkStats, Stats, Sums, Unhealthy};
+use crate::stats::{DropCounts, JournalStorage, SinkStats, Stats, Sums, Unhealthy};
 
 /// What `flush` and `stop` came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +114,7 @@ impl Shared {
             max_buffer_size: config.buffer_size,
             backlog_bytes: self.lanes().map(|lane| lane.journal.bytes_from(lane.front())).sum(),
             cut: self.cut.load(Ordering::Acquire),
-            dropped: std::array::from_fn(|i| (DropReason::ALL[i], sums.dropped[i])),
+            dropped: DropCounts::new(sums.dropped),
             oldest_pending: self.oldest_pending(&sinks),
             last_error: config.notices.last_error(),
             journal: match lane.map(|lane| lane.ground()) {
@@ -201,7 +201,7 @@ impl Shared {
         let text = format!(
             "{events} {were} larger than 256 KiB, or nested more than 64 deep, and cut to fit"
         );
-        self.config.notices.say(Level::Warning, "cut", text);
+        self.config.notices.say(Level::Warning, NoticeKind::Cut, text);
     }
 
     /// Reports each call of an adapter that is past its deadline, once.
@@ -226,10 +226,16 @@ impl Shared {
         let dropped = self.dropped();
         for (reason, (known, dropped)) in DropReason::ALL.iter().zip(said.iter_mut().zip(dropped)) {
             let (kind, why) = match reason {
-                DropReason::DropOldest => ("dropped", "the oldest, to make room for new ones"),
-                DropReason::DropNewest => ("dropped", "the newest, because the buffer was full"),
-                DropReason::JournalFull => ("dropped", "the journal could not take them"),
-                DropReason::Invalid => ("invalid", "they could not be read as safety events"),
+                DropReason::DropOldest => {
+                    (NoticeKind::Dropped, "the oldest, to make room for new ones")
+                }
+                DropReason::DropNewest => {
+                    (NoticeKind::Dropped, "the newest, because the buffer was full")
+                }
+                DropReason::JournalFull => (NoticeKind::Dropped, "the journal could not take them"),
+                DropReason::Invalid => {
+                    (NoticeKind::Invalid, "they could not be read as safety events")
+                }
                 // Said where they are met.
                 DropReason::Damaged | DropReason::NotPersisted => continue,
             };

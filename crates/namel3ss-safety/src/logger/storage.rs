@@ -21,7 +21,7 @@ use crate::journal::cursor::{CURSOR_PREFIX, Cursor};
 use crate::journal::media::{DiskFolder, Folder, FolderLock, MemoryFolder, MovableFolder};
 use crate::journal::{Journal, account, inspect, slug};
 use crate::locks::lock;
-use crate::notice::Level;
+use crate::notice::{Level, NoticeKind};
 use crate::process::{descriptors, effective_user, user_name};
 use crate::stats::Sums;
 
@@ -65,7 +65,7 @@ impl Shared {
             "events do not survive this process: the journal{of} is in memory, because no file was to be \
              had: {error}; it is tried again each second"
         );
-        self.config.notices.say(Level::Critical, "degraded", text);
+        self.config.notices.say(Level::Critical, NoticeKind::Degraded, text);
     }
 
     /// Makes `lane` the active one, and closes the one before; by whoever holds `opening`.
@@ -132,7 +132,7 @@ impl Shared {
         if let Err(error) = lane.journal.remove() {
             let place = lane.journal.folder().describe();
             let text = format!("{place} can't be removed: {error}");
-            self.config.notices.say(Level::Warning, "journal", text);
+            self.config.notices.say(Level::Warning, NoticeKind::Journal, text);
         }
     }
 
@@ -249,7 +249,7 @@ impl Shared {
         let resumed = self.push(lane);
         if resumed {
             let text = "the journal is in a file again";
-            self.config.notices.say(Level::Info, "resumed", text);
+            self.config.notices.say(Level::Info, NoticeKind::Resumed, text);
         }
         resumed
     }
@@ -261,7 +261,7 @@ impl Shared {
             let name = header.cursor_at(branch.index, self.config.sink().dataset_name());
             if let Err(error) = branch.reader(lane).cursor.renew(&**folder, &name) {
                 let text = format!("the cursor can't be written: {error}");
-                self.config.notices.say(Level::Warning, "journal", text);
+                self.config.notices.say(Level::Warning, NoticeKind::Journal, text);
             }
         }
         let text = format!(
@@ -269,7 +269,7 @@ impl Shared {
              were removed are lost",
             folder.describe()
         );
-        self.config.notices.say(Level::Critical, "ring", text);
+        self.config.notices.say(Level::Critical, NoticeKind::Ring, text);
     }
 
     /// Says what is wrong with the journals' rings, and makes folders anew that were removed.
@@ -283,12 +283,16 @@ impl Shared {
                 Err(error) => {
                     let place = lane.journal.folder().describe();
                     let text = format!("{place} was removed, and can't be made anew: {error}");
-                    self.config.notices.say(Level::Warning, "journal", text);
+                    self.config.notices.say(Level::Warning, NoticeKind::Journal, text);
                 }
             }
             if let Some(text) = lane.journal.check() {
                 let place = lane.journal.folder().describe();
-                self.config.notices.say(Level::Critical, "ring", format!("{place}: {text}"));
+                self.config.notices.say(
+                    Level::Critical,
+                    NoticeKind::Ring,
+                    format!("{place}: {text}"),
+                );
             }
         }
     }
@@ -304,7 +308,7 @@ impl Shared {
                 "{events} events are in memory only, and are lost when this process ends: no dataset, \
                  no fallback file and no journal takes them"
             );
-            self.config.notices.say(Level::Critical, "lost", text);
+            self.config.notices.say(Level::Critical, NoticeKind::Lost, text);
         }
     }
 
@@ -348,7 +352,7 @@ impl Shared {
         };
         let were = if events == 1 { "event was" } else { "events were" };
         let text = format!("{events} {were} in memory only, and lost with their logger{hangs}");
-        self.config.notices.say(Level::Critical, "lost", text);
+        self.config.notices.say(Level::Critical, NoticeKind::Lost, text);
     }
 
     /// Writes down what was dropped behind the batches that are on their way.
@@ -380,7 +384,7 @@ impl Shared {
         }
         if let Err(error) = account::append(&self.journals(), journal, account) {
             let text = format!("the account of journal {journal} can't be written: {error}");
-            self.config.notices.say(Level::Warning, "accounts", text);
+            self.config.notices.say(Level::Warning, NoticeKind::Accounts, text);
         }
     }
 }
@@ -510,7 +514,7 @@ impl Shared {
                 Ok(true) => {
                     let text =
                         format!("{events} events that were in memory only are in a file too");
-                    self.config.notices.say(Level::Info, "resumed", text);
+                    self.config.notices.say(Level::Info, NoticeKind::Resumed, text);
                 }
                 // Some are about to be committed: the next look finds them.
                 Ok(false) => {}
@@ -518,7 +522,12 @@ impl Shared {
                     let text = format!(
                         "{events} events stay in memory, because they can't be written to a file: {error}"
                     );
-                    self.config.notices.say_rarely(Level::Warning, "degraded", "memory", text);
+                    self.config.notices.say_rarely(
+                        Level::Warning,
+                        NoticeKind::Degraded,
+                        "memory",
+                        text,
+                    );
                 }
             }
         }
@@ -657,7 +666,7 @@ impl Shared {
              what is logged from now on goes to {now}; begin to log after the change of user",
             former.display()
         );
-        self.config.notices.say(Level::Critical, "another_user", text);
+        self.config.notices.say(Level::Critical, NoticeKind::AnotherUser, text);
         self.call_workers();
         true
     }

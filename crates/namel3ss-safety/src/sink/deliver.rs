@@ -13,7 +13,7 @@ use super::safety_event_sink::SafetyEventSink;
 use crate::adapter::Failure;
 use crate::batch::Batch;
 use crate::id::{BatchId, Seq};
-use crate::notice::Level;
+use crate::notice::{Level, NoticeKind};
 
 /// What is told about a batch while it is delivered.
 pub trait Progress {
@@ -211,7 +211,7 @@ impl SafetyEventSink {
                 self.set_failing(false);
                 if self.breaker.close() {
                     self.outage_over();
-                    self.say(Level::Info, "recovered", "it takes rows again");
+                    self.say(Level::Info, NoticeKind::Recovered, "it takes rows again");
                 }
                 None
             }
@@ -267,7 +267,7 @@ impl SafetyEventSink {
         if failures < most {
             state.retrying = true;
             let text = format!("failed to {message}; trying again ({failures} of {most} attempts)");
-            self.say(Level::Warning, "retrying", &text);
+            self.say(Level::Warning, NoticeKind::Retrying, &text);
             let wait = asked.unwrap_or_else(|| retry::wait(self.retry_delay(), failures));
             return Some(wait.min(retry::WAIT_MAX));
         }
@@ -305,7 +305,7 @@ impl SafetyEventSink {
         if !self.missing.swap(true, Ordering::Relaxed) {
             let text = "no adapter is registered for it: register one; until then its rows go to \
                         fallback files, or wait where none are configured";
-            self.say(Level::Warning, "no_adapter", text);
+            self.say(Level::Warning, NoticeKind::NoAdapter, text);
         }
         format!("find an adapter for dataset {}: register one", self.shown_name)
     }

@@ -24,7 +24,7 @@ use crate::json;
 use crate::limits::check_file_size;
 use crate::locks::lock;
 use crate::memory;
-use crate::notice::{Level, Notices};
+use crate::notice::{Level, NoticeKind, Notices};
 
 /// The key of a row's reason in a fallback file.
 pub const ERROR_KEY: &str = "_error";
@@ -110,7 +110,7 @@ impl Fallback {
                 "fallback files can't be written to {shown}: {error}; until that is mended, what can't \
                  be delivered has no other place than its journal"
             );
-            notices.say(Level::Warning, "fallback_folder", text);
+            notices.say(Level::Warning, NoticeKind::FallbackFolder, text);
         }
     }
 
@@ -356,7 +356,7 @@ pub(super) fn open_shared(path: &Path, notices: &Notices) -> io::Result<Folder> 
     let folder = Folder::make(&own, Trust::Nobody)?;
     notices.say(
         Level::Warning,
-        "fallback_folder",
+        NoticeKind::FallbackFolder,
         format!("{refused}: fallback files go to {} until then", own.display()),
     );
     Ok(folder)

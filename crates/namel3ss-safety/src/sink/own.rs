@@ -14,7 +14,7 @@ use super::retry;
 use super::safety_event_sink::SafetyEventSink;
 use super::watched::Watched;
 use crate::locks::lock;
-use crate::notice::Level;
+use crate::notice::{Level, NoticeKind};
 
 /// How often a file is tried, while the dataset takes other rows, before it is left for a person.
 const TRIES_MAX: u32 = 5;
@@ -67,10 +67,10 @@ impl SafetyEventSink {
             Ok(report) => {
                 self.counters.replayed.fetch_add(report.rows, Ordering::Relaxed);
                 let text = format!("{} rows of {} have landed", report.rows, path.display());
-                self.say(Level::Info, "replayed", &text);
+                self.say(Level::Info, NoticeKind::Replayed, &text);
                 if report.copied > 0 {
                     let text = replayed_text(report.copied);
-                    self.say(Level::Critical, "copied", &text);
+                    self.say(Level::Critical, NoticeKind::Copied, &text);
                 }
                 self.say_refused(report);
                 let mut waiting = lock(&self.own.waiting);
@@ -104,7 +104,7 @@ impl SafetyEventSink {
             report.refused,
             place.display()
         );
-        self.say(Level::Warning, "replay", &text);
+        self.say(Level::Warning, NoticeKind::Replay, &text);
     }
 
     fn put_back(&self, mut file: OwnFile, error: &ReplayError) {
@@ -125,7 +125,7 @@ impl SafetyEventSink {
         if file.tries >= TRIES_MAX {
             let path = file.path.display();
             let text = format!("failed to {error}; {path} stays there for n3-safety replay");
-            self.say(Level::Warning, "replay", &text);
+            self.say(Level::Warning, NoticeKind::Replay, &text);
             self.own.leave(&file.path);
         }
         let mut waiting = lock(&self.own.waiting);

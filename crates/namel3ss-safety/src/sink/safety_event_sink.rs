@@ -15,7 +15,7 @@ use super::own_files::OwnFiles;
 use crate::adapter::{Batching, DatasetAdapter, Registry};
 use crate::clock::Clock;
 use crate::locks::lock;
-use crate::notice::{Level, Notices};
+use crate::notice::{Level, NoticeKind, Notices};
 use crate::register;
 
 /// The dataset that is written to where no other is named.
@@ -94,7 +94,7 @@ impl SafetyEventSink {
                 folder.display(),
                 home.display()
             );
-            self.notices.say(Level::Warning, "register", text);
+            self.notices.say(Level::Warning, NoticeKind::Register, text);
         }
     }
 
@@ -122,7 +122,7 @@ impl SafetyEventSink {
         {
             let shown = fallback.path().display();
             let text = format!("the files in {shown} can't be taken over: {error}");
-            self.say(Level::Warning, "fallback_folder", &text);
+            self.say(Level::Warning, NoticeKind::FallbackFolder, &text);
         }
     }
 
@@ -275,13 +275,13 @@ impl SafetyEventSink {
     /// Counts rows that were filed, and says it if it is time.
     pub(super) fn say_filed(&self, outage: bool, rows: u64, path: &Path, why: &str) {
         if let Some(text) = self.filed.add(self.clock.monotonic(), outage, rows, path, why) {
-            self.say(Level::Error, "fallback", &text);
+            self.say(Level::Error, NoticeKind::Fallback, &text);
         }
     }
 
     /// Says what was filed and not yet said: at the end of an outage, and of a logger.
     pub(crate) fn say_rest(&self) {
-        self.filed.rest().for_each(|text| self.say(Level::Error, "fallback", &text));
+        self.filed.rest().for_each(|text| self.say(Level::Error, NoticeKind::Fallback, &text));
     }
 
     /// The outage is over: the next one is said at once.
@@ -290,7 +290,7 @@ impl SafetyEventSink {
         self.filed.outage_over();
     }
 
-    pub(super) fn say(&self, level: Level, kind: &'static str, text: &str) {
+    pub(super) fn say(&self, level: Level, kind: NoticeKind, text: &str) {
         let text = match level {
             Level::Info => self.about(text),
             _ => self.wrong(text),
@@ -310,7 +310,7 @@ impl SafetyEventSink {
     pub(super) fn say_copied(&self, copied: &Copied) {
         let text = self.wrong(&copied.text());
         let about = format!("{} {}", self.name, copied.from);
-        self.notices.say_rarely(Level::Critical, "copied", &about, text);
+        self.notices.say_rarely(Level::Critical, NoticeKind::Copied, &about, text);
     }
 
     pub(super) fn about(&self, text: &str) -> String {

@@ -11,7 +11,7 @@ use crate::batch::{Batch, RowBuffer};
 use crate::clock::{Clock as _, ManualClock};
 use crate::event::SafetyEvent;
 use crate::id::{JournalId, Seq};
-use crate::notice::Level;
+use crate::notice::{Level, NoticeKind};
 
 pub(super) type Answer = Box<dyn FnMut(&[u64]) -> Result<(), AdapterError> + Send>;
 
@@ -100,7 +100,7 @@ impl Bench {
         files
     }
 
-    fn kinds(&self) -> Vec<&'static str> {
+    fn kinds(&self) -> Vec<NoticeKind> {
         self.sink.notices().take().iter().map(|notice| notice.kind).collect()
     }
 }
@@ -148,7 +148,7 @@ fn attempts_are_counted_and_waits_double() {
     let waited = bench.clock.monotonic().as_secs_f64();
     assert!((2.7..=3.3).contains(&waited), "1 s and 2 s: {waited}");
     assert!(bench.sink.healthy());
-    assert_eq!(bench.kinds(), ["retrying", "retrying"]);
+    assert_eq!(bench.kinds(), [NoticeKind::Retrying; 2]);
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn all_tries_failed_is_one_file_and_an_open_breaker() {
     let before = bench.clock.monotonic();
     bench.sink.write(&rows(4..=5).batch());
     assert_eq!((bench.sink.attempts(), bench.clock.monotonic()), (4, before));
-    assert_eq!(bench.kinds(), ["retrying", "retrying", "fallback"]);
+    assert_eq!(bench.kinds(), [NoticeKind::Retrying, NoticeKind::Retrying, NoticeKind::Fallback]);
 }
 
 /// Each batch of an outage was a critical line of its own: 8,640 a day, which hid everything else.
@@ -180,7 +180,7 @@ fn an_outage_is_said_once_and_then_a_sum_a_minute() {
         bench(move |_| if answers.load(Ordering::SeqCst) { Err(transient()) } else { Ok(()) });
     let said = || {
         let notices = bench.sink.notices().take();
-        let of_files = notices.into_iter().filter(|notice| notice.kind == "fallback");
+        let of_files = notices.into_iter().filter(|notice| notice.kind == NoticeKind::Fallback);
         of_files.map(|notice| notice.text).collect::<Vec<_>>()
     };
     let mut seqs = 1_u64..;
@@ -225,7 +225,7 @@ fn a_success_closes_the_breaker() {
     assert!(!bench.sink.healthy());
     assert!(bench.sink.write(&rows(2..=2).batch()).is_stored());
     assert!(bench.sink.healthy());
-    assert!(bench.kinds().contains(&"recovered"));
+    assert!(bench.kinds().contains(&NoticeKind::Recovered));
 }
 
 #[test]

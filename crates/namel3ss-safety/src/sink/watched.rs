@@ -9,7 +9,7 @@ use super::copied::{Copied, land};
 use super::safety_event_sink::SafetyEventSink;
 use crate::adapter::{AdapterError, Batching, DatasetAdapter, Delivery};
 use crate::batch::Batch;
-use crate::notice::{Level, Notice};
+use crate::notice::{Level, Notice, NoticeKind};
 
 impl SafetyEventSink {
     /// Has the adapter store a batch, and keeps its calls in mind.
@@ -49,7 +49,7 @@ impl SafetyEventSink {
                  does; see what it waits for",
                 secs(ran)
             );
-            self.say(Level::Warning, "adapter_timeout", &text);
+            self.say(Level::Warning, NoticeKind::AdapterTimeout, &text);
         }
     }
 }
@@ -71,7 +71,7 @@ impl Drop for Calling<'_> {
         let Self { sink, number } = self;
         if let Some(took) = sink.calls.end(*number, sink.clock.monotonic()) {
             let text = format!("the late call of its adapter has returned after {}", secs(took));
-            sink.say(Level::Info, "adapter_timeout", &text);
+            sink.say(Level::Info, NoticeKind::AdapterTimeout, &text);
         }
     }
 }

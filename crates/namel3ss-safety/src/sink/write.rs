@@ -7,7 +7,7 @@ use super::deliver::{Progress, Settled, Step, Unsettled};
 use super::safety_event_sink::SafetyEventSink;
 use crate::batch::Batch;
 use crate::id::Seq;
-use crate::notice::Level;
+use crate::notice::{Level, NoticeKind};
 use crate::process;
 
 /// What became of a batch that was written without a journal. The three counts add up to its rows.
@@ -80,7 +80,7 @@ impl SafetyEventSink {
                     self.counters.fell_back.fetch_add(filed, Ordering::Relaxed);
                     self.counters.lost.fetch_add(lost, Ordering::Relaxed);
                     let text = format!("lost {lost} of {} events: {error}", batch.len());
-                    self.say(Level::Critical, "lost", &text);
+                    self.say(Level::Critical, NoticeKind::Lost, &text);
                     self.register(&outcome);
                     outcome.error = Some(error);
                     return outcome;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::adapter::{AdapterRegistry, MemoryAdapter};
 use crate::event::{Direction, SafetyAction};
-use crate::notice::Notice;
+use crate::notice::{Notice, NoticeKind};
 use std::time::Duration;
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -221,7 +221,8 @@ fn what_is_odd_is_said_once_for_each_kind() {
         },
     );
     assert!(events.iter().all(|event| event.action == SafetyAction::Alert));
-    let odd: Vec<&Notice> = notices.iter().filter(|notice| notice.kind == "misread").collect();
+    let odd: Vec<&Notice> =
+        notices.iter().filter(|notice| notice.kind == NoticeKind::Misread).collect();
     let has = |part: &str| odd.iter().filter(|notice| notice.text.contains(part)).count();
     assert_eq!((odd.len(), has("did you mean \"block\"?"), has("did you mean action?")), (3, 1, 1));
     assert_eq!((has("it has no action"), has("secret")), (1, 0));

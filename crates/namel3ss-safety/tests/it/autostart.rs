@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use namel3ss_safety::{
-    DropReason, Level, Logged, OverflowStrategy, SafetyEvent, internal::notice::Notices,
+    DropReason, Level, Logged, NoticeKind, OverflowStrategy, SafetyEvent, internal::notice::Notices,
 };
 
 use crate::support::{Dataset, Place, adds_up, builder, event, numbers, until};
@@ -157,19 +157,24 @@ fn the_first_drop_of_a_kind_is_said_at_once_and_is_never_healthy() {
         let _ = logger.log(&event(4));
         // By the call itself, and not because somebody asks.
         let notices = notices.take();
-        let said = notices.iter().find(|notice| notice.kind == "dropped").expect("at once");
+        let said =
+            notices.iter().find(|notice| notice.kind == NoticeKind::Dropped).expect("at once");
         assert_eq!(said.level, Level::Critical);
         assert!(said.text.starts_with("1 event was dropped"), "{said}");
         (5..=104).for_each(|n| _ = logger.log(&event(n)));
-        assert!(logger.notices().iter().all(|notice| notice.kind != "dropped"), "once a minute");
+        assert!(
+            logger.notices().iter().all(|notice| notice.kind != NoticeKind::Dropped),
+            "once a minute"
+        );
         assert!(logger.stop(None).complete);
         let notices = logger.notices();
-        let sum = notices.iter().find(|notice| notice.kind == "dropped").expect("the sum");
+        let sum =
+            notices.iter().find(|notice| notice.kind == NoticeKind::Dropped).expect("the sum");
         assert!(sum.text.starts_with("100 events were dropped"), "{sum}");
         let stats = logger.stats();
         adds_up(&stats);
         assert!(!stats.healthy, "what was lost stays lost");
-        assert_eq!(stats.dropped.iter().find(|(r, _)| *r == reason).unwrap().1, 101);
+        assert_eq!(stats.dropped.of(reason), 101);
     }
 }
 
@@ -180,7 +185,7 @@ fn an_event_that_is_none_is_said_and_is_never_healthy() {
     let logger = place.builder(&dataset).build().unwrap();
     logger.reject();
     let notices = logger.notices();
-    let said = notices.iter().find(|notice| notice.kind == "invalid").expect("at once");
+    let said = notices.iter().find(|notice| notice.kind == NoticeKind::Invalid).expect("at once");
     assert_eq!(said.level, Level::Critical);
     let stats = logger.stats();
     adds_up(&stats);

@@ -9,8 +9,8 @@ use namel3ss_safety::conformance::{buffer, hostile_events, same_event};
 use namel3ss_safety::internal::journal::recovery::RecoverError;
 use namel3ss_safety::{
     AdapterError, AdapterRegistry, Batch, Batching, DatasetAdapter, Delivery, DropReason,
-    Durability, Failure, JournalKind, Level, Logged, MemoryAdapter, OverflowStrategy, SafetyAction,
-    SafetyEvent, SafetyEventLogger, SafetyEventSink, Seq,
+    Durability, Failure, JournalKind, Level, Logged, MemoryAdapter, NoticeKind, OverflowStrategy,
+    SafetyAction, SafetyEvent, SafetyEventLogger, SafetyEventSink, Seq,
     internal::{clock::ManualClock, register},
 };
 
@@ -82,7 +82,7 @@ fn what_was_dropped_stays_dropped_in_the_next_run() {
     let logger = place.builder(&dataset).build().unwrap();
     assert!(logger.flush(None).complete);
     assert_eq!(dataset.ids(), numbers(5..=7));
-    assert!(logger.notices().iter().all(|notice| notice.kind != "damaged"));
+    assert!(logger.notices().iter().all(|notice| notice.kind != NoticeKind::Damaged));
     assert_eq!(logger.stats().total_recovered, 3);
 }
 
@@ -712,7 +712,7 @@ fn a_sink_of_ones_own_is_used_as_it_is() {
     dataset.set(|_| Ok(()));
     let _ = logger.log(&event(2));
     assert!(logger.flush(None).complete);
-    assert_eq!(logger.notices().iter().filter(|n| n.kind == "fallback").count(), 1);
+    assert_eq!(logger.notices().iter().filter(|n| n.kind == NoticeKind::Fallback).count(), 1);
 }
 
 #[test]
@@ -879,7 +879,7 @@ fn a_lost_memory_journal_is_said() {
     (1..=3).for_each(|n| _ = logger.log(&event(n)));
     drop(logger);
     let notices = notices.take();
-    let lost = notices.iter().find(|notice| notice.kind == "lost").unwrap();
+    let lost = notices.iter().find(|notice| notice.kind == NoticeKind::Lost).unwrap();
     assert_eq!(lost.level, Level::Critical);
     assert!(lost.text.starts_with("3 events"), "{lost}");
 }
@@ -938,7 +938,8 @@ fn notices_of_a_long_outage_are_few() {
     let notices = logger.notices();
     assert!(notices.len() <= 64, "{}", notices.len());
     // The first at once, then a sum a minute: 200 s have passed.
-    let dropped: Vec<_> = notices.iter().filter(|notice| notice.kind == "dropped").collect();
+    let dropped: Vec<_> =
+        notices.iter().filter(|notice| notice.kind == NoticeKind::Dropped).collect();
     assert!((3..=5).contains(&dropped.len()), "{dropped:?}");
     assert!(dropped[0].text.starts_with("1 event was dropped"), "{dropped:?}");
     adds_up(&logger.stats());

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use namel3ss_safety::{JournalKind, Logged};
+use namel3ss_safety::{JournalKind, Logged, NoticeKind};
 
 use crate::adapters::{FILES, open, read};
 use crate::jobs::helper;
@@ -78,7 +78,7 @@ pub(crate) fn child() {
             let stats = logger.stats();
             adds_up(&stats);
             let notices = logger.notices();
-            let copied = notices.iter().filter(|notice| notice.kind == "copied").count();
+            let copied = notices.iter().filter(|notice| notice.kind == NoticeKind::Copied).count();
             // The first one finds nothing of another. From then on each has a journal of its own.
             let next = logger.log(&event(100 * (number + 1) + 11));
             let wanted = if number == 0 { 12 } else { 1 };

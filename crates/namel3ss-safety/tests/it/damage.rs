@@ -14,8 +14,8 @@ use namel3ss_safety::internal::journal::media::{DiskFolder, Folder, MemoryFolder
 use namel3ss_safety::internal::journal::segment::{Step, Walk};
 use namel3ss_safety::internal::journal::{Journal, Options};
 use namel3ss_safety::{
-    AdapterRegistry, Durability, JournalId, MemoryAdapter, SafetyEventLogger, Seq, Timestamp,
-    internal::codec,
+    AdapterRegistry, Durability, JournalId, MemoryAdapter, NoticeKind, SafetyEventLogger, Seq,
+    Timestamp, internal::codec,
 };
 use proptest::prelude::*;
 
@@ -283,7 +283,10 @@ fn a_damaged_file_outlives_the_journal_it_was_in() {
     let logger = build();
     assert!(logger.flush(Some(Duration::from_secs(20))).complete);
     let kinds: Vec<_> = logger.notices().iter().map(|notice| notice.kind).collect();
-    assert!(kinds.contains(&"damage") && kinds.contains(&"damaged"), "{kinds:?}");
+    assert!(
+        kinds.contains(&NoticeKind::Damage) && kinds.contains(&NoticeKind::Damaged),
+        "{kinds:?}"
+    );
     let rows = dataset.rows();
     assert!(rows.len() > 60 && rows.len() < 160, "{}", rows.len());
     assert_eq!(logger.stats().total_recovered, rows.len() as u64);
@@ -326,8 +329,8 @@ fn a_damaged_cursor_sends_what_is_left_again_and_calls_nothing_lost() {
     let logger = build(home.path());
     assert!(logger.flush(None).complete);
     let notices = logger.notices();
-    assert!(notices.iter().any(|notice| notice.kind == "damage"), "{notices:?}");
-    assert!(notices.iter().all(|notice| notice.kind != "damaged"), "{notices:?}");
+    assert!(notices.iter().any(|notice| notice.kind == NoticeKind::Damage), "{notices:?}");
+    assert!(notices.iter().all(|notice| notice.kind != NoticeKind::Damaged), "{notices:?}");
     assert_eq!(dataset.len() as u64, sent + 1);
     assert!(logger.stats().total_recovered >= 1);
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use namel3ss_safety::{DatasetAdapter, Logged, SafetyEventLogger};
+use namel3ss_safety::{DatasetAdapter, Logged, NoticeKind, SafetyEventLogger};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::adapters::{open, read};
@@ -166,7 +166,7 @@ fn room() {
     // Of one fact there is one notice.
     let said = |logger: &SafetyEventLogger| {
         let notices = logger.notices();
-        let degraded = notices.into_iter().find(|notice| notice.kind == "degraded");
+        let degraded = notices.into_iter().find(|notice| notice.kind == NoticeKind::Degraded);
         degraded.map(|notice| notice.text)
     };
     let text = said(&last).expect("a notice");

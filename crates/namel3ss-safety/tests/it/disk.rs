@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use namel3ss_safety::{
-    DatasetAdapter, DropReason, Durability, JsonAdapter, Level, Logged, OverflowStrategy,
-    SafetyEvent, SafetyEventLogger, Stats,
+    DatasetAdapter, DropReason, Durability, JsonAdapter, Level, Logged, NoticeKind,
+    OverflowStrategy, SafetyEvent, SafetyEventLogger, Stats,
 };
 
 use crate::adapters::read;
@@ -101,12 +101,12 @@ fn skipped(why: &str) {
     eprintln!("SKIPPED: {why}");
 }
 
-fn said(logger: &SafetyEventLogger, kind: &str) -> bool {
+fn said(logger: &SafetyEventLogger, kind: NoticeKind) -> bool {
     logger.notices().iter().any(|notice| notice.kind == kind)
 }
 
 fn dropped(stats: &Stats, reason: DropReason) -> u64 {
-    stats.dropped.iter().find(|(r, _)| *r == reason).map_or(0, |(_, events)| *events)
+    stats.dropped.of(reason)
 }
 
 #[test]
@@ -140,11 +140,13 @@ fn a_disk_that_fills_up_is_survived_and_delivery_resumes() {
         assert_eq!(kept + stats.total_dropped - oldest, 30_001, "{stats:?}");
         let notices = logger.notices();
         assert!(notices.len() < 60, "{}", notices.len());
-        let full = notices.iter().any(|n| n.kind == "journal_full" || n.kind == "journal");
+        let full = notices
+            .iter()
+            .any(|n| n.kind == NoticeKind::JournalFull || n.kind == NoticeKind::Journal);
         assert!(full, "{notices:?}");
         until("the count of what was lost", || {
-            said(&logger, "dropped") || {
-                notices.iter().any(|n| n.kind == "dropped" && n.level == Level::Critical)
+            said(&logger, NoticeKind::Dropped) || {
+                notices.iter().any(|n| n.kind == NoticeKind::Dropped && n.level == Level::Critical)
             }
         });
 
@@ -212,13 +214,14 @@ fn degraded_until(logger: &SafetyEventLogger, dataset: &Dataset, mend: impl FnOn
     adds_up(&stats);
     assert_eq!((stats.journal.as_str(), stats.healthy), ("memory", false));
     let notices = logger.notices();
-    let degraded: Vec<_> = notices.iter().filter(|notice| notice.kind == "degraded").collect();
+    let degraded: Vec<_> =
+        notices.iter().filter(|notice| notice.kind == NoticeKind::Degraded).collect();
     let [degraded] = &degraded[..] else { panic!("{notices:?}") };
     assert_eq!(degraded.level, Level::Critical);
     assert!(degraded.text.contains("events do not survive this process"), "{degraded}");
     mend();
     until("the file", || logger.stats().journal.as_str() != "memory");
-    assert!(said(logger, "resumed"));
+    assert!(said(logger, NoticeKind::Resumed));
     for n in 251..=500 {
         assert!(matches!(logger.log(&event(n)), Logged::Journaled(_)));
     }

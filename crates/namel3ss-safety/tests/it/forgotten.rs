@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use namel3ss_safety::{
-    AdapterError, DropReason, JournalKind, Level, LoggerBuilder, OverflowStrategy,
+    AdapterError, DropReason, JournalKind, Level, LoggerBuilder, NoticeKind, OverflowStrategy,
     internal::notice::Notices,
 };
 
@@ -30,7 +30,7 @@ fn forget(builder: LoggerBuilder) -> Vec<namel3ss_safety::Notice> {
 }
 
 fn lost(notices: &[namel3ss_safety::Notice]) -> Vec<String> {
-    let lost = notices.iter().filter(|notice| notice.kind == "lost");
+    let lost = notices.iter().filter(|notice| notice.kind == NoticeKind::Lost);
     lost.inspect(|notice| assert_eq!(notice.level, Level::Critical))
         .map(|notice| notice.text.clone())
         .collect()
@@ -98,8 +98,8 @@ fn what_nobody_takes_is_counted_and_said_with_its_number() {
         logger.quit();
         let stats = logger.stats();
         adds_up(&stats);
-        let counted = stats.dropped.iter().find(|(why, _)| *why == DropReason::NotPersisted);
-        assert_eq!((counted.unwrap().1, stats.total_dropped, stats.pending), (10, 10, 0));
+        let counted = stats.dropped.of(DropReason::NotPersisted);
+        assert_eq!((counted, stats.total_dropped, stats.pending), (10, 10, 0));
         assert!(!stats.healthy);
     }
 

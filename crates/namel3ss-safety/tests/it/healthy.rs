@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use namel3ss_safety::internal::journal::media::{Fault, MemoryFolder};
 use namel3ss_safety::{
     AdapterError, Batch, DatasetAdapter, Delivery, Failure, Level, MemoryAdapter, Notice,
-    OverflowStrategy, SafetyEventLogger, internal::clock::ManualClock,
+    NoticeKind, OverflowStrategy, SafetyEventLogger, internal::clock::ManualClock,
 };
 
 use crate::life::fork;
@@ -186,7 +186,7 @@ impl Gate {
     }
 }
 
-fn said(notices: &[Notice], kind: &str) -> Vec<(Level, u64)> {
+fn said(notices: &[Notice], kind: NoticeKind) -> Vec<(Level, u64)> {
     let of_kind = notices.iter().filter(|notice| notice.kind == kind);
     of_kind.map(|notice| (notice.level, notice.times)).collect()
 }
@@ -246,12 +246,12 @@ fn adapter_timeout_while_a_call_is_past_it_and_no_other_is_made_beside_it() {
     assert!(!logger.flush(Some(Duration::from_millis(100))).complete);
     assert_eq!(dataset.calls.load(Ordering::SeqCst), 1);
     let mut notices = logger.notices();
-    assert_eq!(said(&notices, "adapter_timeout"), [(Level::Warning, 1)], "{notices:?}");
+    assert_eq!(said(&notices, NoticeKind::AdapterTimeout), [(Level::Warning, 1)], "{notices:?}");
     dataset.gate.open();
     assert!(logger.flush(SOON).complete);
     unhealthy(&logger, &[]);
     notices = logger.notices();
-    assert_eq!(said(&notices, "adapter_timeout"), [(Level::Info, 1)], "{notices:?}");
+    assert_eq!(said(&notices, NoticeKind::AdapterTimeout), [(Level::Info, 1)], "{notices:?}");
     assert!(!dataset.beside.load(Ordering::SeqCst));
     assert!(logger.stop(SOON).complete);
     assert_eq!(dataset.rows.len(), 300);

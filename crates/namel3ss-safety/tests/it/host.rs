@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use namel3ss_safety::internal::journal::media::DiskFolder;
 use namel3ss_safety::{
-    AdapterError, Batch, DatasetAdapter, Delivery, JournalId, Logged, MemoryAdapter,
+    AdapterError, Batch, DatasetAdapter, Delivery, JournalId, Logged, MemoryAdapter, NoticeKind,
     SafetyEventLogger,
 };
 
@@ -401,7 +401,8 @@ fn strangers_among_segments_are_set_aside_and_the_rest_is_delivered() {
     logger.start();
     assert!(logger.flush(Some(Duration::from_secs(20))).complete);
     assert_eq!((logger.stats().total_recovered, dataset.len()), (200, 200));
-    let damage = logger.notices().into_iter().filter(|notice| notice.kind == "damage").count();
+    let damage =
+        logger.notices().into_iter().filter(|notice| notice.kind == NoticeKind::Damage).count();
     assert!(damage >= 1, "said");
     let mut left: Vec<String> = fs::read_dir(&folder)
         .unwrap()
@@ -425,7 +426,7 @@ fn an_event_that_is_cut_is_counted_and_said() {
     assert!(logger.flush(Some(Duration::from_secs(20))).complete);
     assert_eq!((logger.stats().cut, logger.stats().total_flushed), (4, 5));
     let notices = logger.notices();
-    let said: Vec<_> = notices.iter().filter(|notice| notice.kind == "cut").collect();
+    let said: Vec<_> = notices.iter().filter(|notice| notice.kind == NoticeKind::Cut).collect();
     assert!(matches!(&said[..], [one] if one.text.starts_with("1 event was")), "{notices:?}");
 }
 

@@ -153,7 +153,7 @@ fn what_was_in_memory_survives_a_kill_once_storage_is_back() {
         assert_eq!(ids, numbers(1..=2500), "{name}");
     }
     let notices = logger.notices();
-    assert!(!notices.iter().any(|one| one.kind.starts_with("damage")), "{notices:?}");
+    assert!(!notices.iter().any(|one| one.kind.as_str().starts_with("damage")), "{notices:?}");
 }
 
 #[cfg(target_os = "linux")]

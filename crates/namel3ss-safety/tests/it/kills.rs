@@ -22,7 +22,8 @@ use namel3ss_safety::internal::journal::Options;
 use namel3ss_safety::internal::sink::DESTINATION_NAME;
 use namel3ss_safety::{
     AdapterError, AdapterRegistry, Batch, DatasetAdapter, Delivery, Durability, JournalKind,
-    JsonAdapter, Level, Logged, OverflowStrategy, ReplayOptions, SafetyEventLogger, replay_file,
+    JsonAdapter, Level, Logged, NoticeKind, OverflowStrategy, ReplayOptions, SafetyEventLogger,
+    replay_file,
 };
 
 use crate::adapters::read;
@@ -213,7 +214,7 @@ pub(crate) fn child() {
         }
         loop {
             for notice in logger.notices() {
-                if notice.level >= Level::Error && notice.kind != "fallback" {
+                if notice.level >= Level::Error && notice.kind != NoticeKind::Fallback {
                     say(format!("@ ! {} {}\n", notice.kind, notice.text.replace('\n', " ")));
                 }
             }

@@ -476,8 +476,7 @@ impl World {
         adds_up(&stats);
         assert_eq!(stats.total_logged, self.life.len() as u64, "{stats:?}");
         let refused = self.refused();
-        let oldest = stats.dropped.iter().find(|(r, _)| *r == DropReason::DropOldest);
-        let oldest = oldest.map_or(0, |(_, events)| *events);
+        let oldest = stats.dropped.of(DropReason::DropOldest);
         assert_eq!(stats.total_dropped, refused + oldest, "{stats:?}");
         for sink in &stats.sinks {
             assert!(stats.total_dropped >= sink.dropped, "{stats:?}");

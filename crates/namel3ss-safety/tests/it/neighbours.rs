@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use namel3ss_safety::conformance::{buffer, plain_event};
-use namel3ss_safety::{JournalId, Level, RowBuffer, SafetyEvent, Seq, Timestamp};
+use namel3ss_safety::{JournalId, Level, NoticeKind, RowBuffer, SafetyEvent, Seq, Timestamp};
 
 use crate::adapters::{FILES, each, insert, open, read, rows, seqs, sidecar};
 
@@ -142,7 +142,7 @@ fn lines_of_other_programs_stay() {
         assert_eq!(cut(&path), format!("{torn}\n").as_bytes());
         let notices = adapter.notices();
         assert_eq!(notices.len(), 1, "{notices:?}");
-        assert_eq!(notices[0].kind, "torn_row");
+        assert_eq!(notices[0].kind, NoticeKind::TornRow);
         assert!(!notices[0].text.contains("theirs"), "{}", notices[0]);
         if !is_csv(&path) {
             assert_eq!(notices[0].level, Level::Warning);
@@ -170,7 +170,7 @@ fn a_torn_number_is_no_row() {
             insert(&*adapter, &last).unwrap();
             assert!(fs::read(path).unwrap() == after, "torn at {torn}");
             for notice in adapter.notices() {
-                assert_eq!((notice.level, notice.kind), (Level::Info, "torn_row"));
+                assert_eq!((notice.level, notice.kind), (Level::Info, NoticeKind::TornRow));
             }
         }
     });

@@ -90,7 +90,7 @@ fn notices_reach_a_subscriber_of_tracing_and_whoever_pulls_them() {
         // The maintenance thread has no subscriber here: this thread forwards what is left to it.
         let _ = logger.flush(Some(Duration::from_secs(20)));
     });
-    let pulled: Vec<String> = logger.notices().iter().map(|n| n.kind.to_owned()).collect();
+    let pulled: Vec<String> = logger.notices().iter().map(|n| n.kind.to_string()).collect();
     assert!(pulled.iter().any(|kind| kind == "invalid"), "{pulled:?}");
     let heard = heard.0.lock().unwrap().clone();
     assert!(!heard.is_empty());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use namel3ss_safety::{
-    AdapterError, Level, Logged, SafetyEventLogger, internal::clock::ManualClock,
+    AdapterError, Level, Logged, NoticeKind, SafetyEventLogger, internal::clock::ManualClock,
 };
 
 use crate::support::{Dataset, Place, adds_up, builder, event, until};
@@ -37,7 +37,7 @@ fn a_day_of_outage_makes_fewer_files_than_it_has_minutes() {
         settle(&logger, &clock);
         clock.advance(Duration::from_secs(10));
         seconds += 10;
-        let filed = |kind: &&namel3ss_safety::Notice| kind.kind == "fallback";
+        let filed = |kind: &&namel3ss_safety::Notice| kind.kind == NoticeKind::Fallback;
         for notice in logger.notices().iter().filter(filed) {
             lines += notice.times;
             said += 1;
@@ -134,7 +134,7 @@ fn where_no_place_can_be_written_the_loss_is_said_with_its_number() {
     assert_eq!((report.complete, report.pending), (false, 7));
     let said = notices.take();
     assert!(!said.iter().any(|notice| notice.text.contains("in the journal")), "{said:#?}");
-    let critical: Vec<_> = said.iter().filter(|notice| notice.kind == "lost").collect();
+    let critical: Vec<_> = said.iter().filter(|notice| notice.kind == NoticeKind::Lost).collect();
     assert_eq!(critical.len(), 1, "{said:#?}");
     assert_eq!(critical[0].level, Level::Critical);
     assert!(critical[0].text.starts_with("7 events are in memory only"), "{}", critical[0].text);

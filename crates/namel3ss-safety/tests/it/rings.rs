@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use namel3ss_safety::{DropReason, Level, Logged, SafetyEventLogger};
+use namel3ss_safety::{DropReason, Level, Logged, NoticeKind, SafetyEventLogger};
 
 use crate::adapters::{open, read};
 use crate::support::{Dataset, Place, adds_up, builder, event, until};
@@ -44,7 +44,7 @@ fn a_ring_that_is_cut_costs_what_was_only_in_it() {
     ids.dedup();
     assert_eq!(ids, (0..=40_000).collect::<Vec<_>>());
     let notices = logger.notices();
-    let told = notices.iter().filter(|notice| notice.kind == "ring").count();
+    let told = notices.iter().filter(|notice| notice.kind == NoticeKind::Ring).count();
     assert_eq!(told, 1, "{notices:?}");
 }
 
@@ -64,7 +64,7 @@ fn what_was_only_in_a_cut_ring_is_counted_and_said() {
     assert!(logger.flush(Some(Duration::from_secs(20))).complete);
     let stats = logger.stats();
     adds_up(&stats);
-    let lost = stats.dropped.iter().find(|(reason, _)| *reason == DropReason::Damaged).unwrap().1;
+    let lost = stats.dropped.of(DropReason::Damaged);
     assert_eq!((stats.total_logged, stats.total_flushed), (200, 200 - lost));
     let ids: Vec<u64> = dataset.ids().iter().map(|id| id.parse().unwrap()).collect();
     let kept = 100 - lost;
@@ -119,7 +119,7 @@ fn what_comes_after_a_ring_was_overwritten_survives_the_process() {
         std::os::unix::fs::FileExt::write_all_at(&file, &[0xa5; 4096], 0).unwrap();
         let mut said = false;
         until("the look at it", || {
-            said |= logger.notices().iter().any(|notice| notice.kind == "ring");
+            said |= logger.notices().iter().any(|notice| notice.kind == NoticeKind::Ring);
             said
         });
         (2..=100).for_each(|n| _ = logger.log(&event(n)));
@@ -167,7 +167,12 @@ fn a_journal_whose_folder_is_removed_is_made_anew_and_goes_on() {
     assert_eq!((stats.total_logged, stats.total_flushed), (16_500, 16_500), "{stats:?}");
     let names: Vec<_> = fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(names.iter().any(|name| name.to_string_lossy().starts_with("cursor-")), "{names:?}");
-    assert!(logger.notices().iter().any(|n| n.kind == "ring" && n.text.contains("was removed")));
+    assert!(
+        logger
+            .notices()
+            .iter()
+            .any(|n| n.kind == NoticeKind::Ring && n.text.contains("was removed"))
+    );
     assert!(logger.stop(Some(Duration::from_secs(20))).complete);
     drop(logger);
     assert_eq!(read(&path).len(), 16_500);

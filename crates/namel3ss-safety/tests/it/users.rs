@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use namel3ss_safety::{
-    DropReason, Level, Logged, LoggerBuilder, SafetyEvent, SafetyEventLogger, Stats,
+    DropReason, Level, Logged, LoggerBuilder, NoticeKind, SafetyEvent, SafetyEventLogger, Stats,
 };
 
 use crate::adapters::{open, read};
@@ -140,7 +140,8 @@ fn log(logger: &SafetyEventLogger, from: u64) {
 /// Says who waits, where, and what to do.
 fn said(logger: &SafetyEventLogger, texts: &[&str]) {
     let notices = logger.notices();
-    let of_kind: Vec<_> = notices.iter().filter(|one| one.kind == "another_user").collect();
+    let of_kind: Vec<_> =
+        notices.iter().filter(|one| one.kind == NoticeKind::AnotherUser).collect();
     let [one] = &of_kind[..] else { panic!("{notices:?}") };
     assert_eq!(one.level, Level::Critical);
     texts.iter().for_each(|text| assert!(one.text.contains(text), "{text}: {}", one.text));
@@ -194,7 +195,7 @@ fn change_user_without_a_place(logger: &SafetyEventLogger) {
 }
 
 fn refusals(logger: &SafetyEventLogger) -> usize {
-    logger.notices().iter().filter(|notice| notice.kind == "another_user").count()
+    logger.notices().iter().filter(|notice| notice.kind == NoticeKind::AnotherUser).count()
 }
 
 /// Without threads nobody else asks anything of the journal's folder, so that it is known what does.

@@ -18,7 +18,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use namel3ss_safety::{
-    AdapterError, Durability, Level, Notice, PerProcess, Timestamp, internal::notice::Notices,
+    AdapterError, Durability, Level, Notice, NoticeKind, PerProcess, Timestamp,
+    internal::notice::Notices,
 };
 use object_store::path::Path;
 use object_store::{
@@ -135,7 +136,7 @@ impl Cloud {
              region={named} in the URL, or AWS_REGION",
             used.as_deref().unwrap_or("any that is set")
         );
-        self.notices.say(Level::Warning, "region", text);
+        self.notices.say(Level::Warning, NoticeKind::Region, text);
         *region = Some(named);
         *self.open.lock(|| None) = None;
         true

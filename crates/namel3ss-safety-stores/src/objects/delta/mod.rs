@@ -42,7 +42,7 @@ use std::time::{Duration, Instant};
 
 use namel3ss_safety::{
     AdapterError, Batch, Batching, DatasetAdapter, Delivery, Durability, Failure, JournalId, Level,
-    Notice, Row, Seq, Timestamp, internal::notice::Notices,
+    Notice, NoticeKind, Row, Seq, Timestamp, internal::notice::Notices,
 };
 use serde_json::{Value, json};
 
@@ -129,13 +129,13 @@ impl DeltaAdapter {
             );
             // Where none can be made, the reason names it.
             if state.told.insert(name) && failed.is_none() {
-                self.notices.say(Level::Warning, "delta_checkpoint", text);
+                self.notices.say(Level::Warning, NoticeKind::DeltaCheckpoint, text);
             }
         }
         if let Some(text) = failed.map(|error| format!("no checkpoint of the Delta table: {error}"))
             && state.told.insert(text.clone())
         {
-            self.notices.say(Level::Warning, "delta_checkpoint", text);
+            self.notices.say(Level::Warning, NoticeKind::DeltaCheckpoint, text);
         }
     }
 

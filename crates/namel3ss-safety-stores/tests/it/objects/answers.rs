@@ -1,6 +1,6 @@
 //! Stores answer oddly: errors that pass with a status that stays, the wrong region, a token that is over.
 
-use namel3ss_safety::{Failure, JournalId, Level};
+use namel3ss_safety::{Failure, JournalId, Level, NoticeKind};
 use namel3ss_safety_stores::open;
 
 use super::server::Server;
@@ -108,7 +108,7 @@ fn a_bucket_in_another_region_is_asked_there() {
         assert_eq!(seqs(&url), [1, 2, 3]);
         let told = adapter.notices();
         assert_eq!(told.len(), 1, "{told:?}");
-        assert_eq!((told[0].level, told[0].kind), (Level::Warning, "region"));
+        assert_eq!((told[0].level, told[0].kind), (Level::Warning, NoticeKind::Region));
         let text = &told[0].text;
         assert!(text.contains("not in us-east-2") && text.contains("region=eu-west-7"), "{text}");
         let wrong = store.heard().matches("/us-east-2/s3/aws4_request").count();

@@ -64,6 +64,39 @@ impl<Zone: chrono::TimeZone> From<DateTime<Zone>> for Timestamp {
     }
 }
 
+/// What is finer than a microsecond is cut.
+#[cfg(feature = "time")]
+impl From<time::OffsetDateTime> for Timestamp {
+    fn from(time: time::OffsetDateTime) -> Self {
+        Self::from_nanos(time.unix_timestamp_nanos())
+    }
+}
+
+/// What is finer than a microsecond is cut.
+#[cfg(feature = "jiff")]
+impl From<jiff::Timestamp> for Timestamp {
+    fn from(time: jiff::Timestamp) -> Self {
+        Self::from_nanos(time.as_nanosecond())
+    }
+}
+
+/// What is finer than a microsecond is cut.
+#[cfg(feature = "jiff")]
+impl From<jiff::ZonedDateTime> for Timestamp {
+    fn from(time: jiff::ZonedDateTime) -> Self {
+        time.timestamp().into()
+    }
+}
+
+#[cfg(any(feature = "time", feature = "jiff"))]
+impl Timestamp {
+    /// Cut as chrono does it, towards the past.
+    fn from_nanos(nanos: i128) -> Self {
+        let limit = if nanos < 0 { i64::MIN } else { i64::MAX };
+        Self(i64::try_from(nanos.div_euclid(1000)).unwrap_or(limit))
+    }
+}
+
 impl fmt::Display for Timestamp {
     /// ISO 8601 with six decimals and `Z`; a moment beyond the calendar is written as its number
     /// of microseconds.
@@ -189,6 +222,24 @@ mod tests {
         assert_eq!(Timestamp::from(before), Timestamp::from_micros(-1));
         #[cfg(feature = "chrono")]
         assert_eq!(Timestamp::from(DateTime::<Utc>::from(at)), Timestamp::from(at));
+    }
+
+    /// Each time crate's own, also before 1970, where a cut towards zero would be a microsecond late.
+    #[cfg(all(feature = "chrono", feature = "time", feature = "jiff"))]
+    #[test]
+    fn the_time_crates_agree() {
+        for nanos in [1_767_225_600_123_456_789, 0, -1, -1_000, -1_999_999_999_001] {
+            let expected = Timestamp::from(DateTime::<Utc>::from_timestamp_nanos(nanos));
+            let nanos = i128::from(nanos);
+            let of_time = time::OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap();
+            let of_jiff = jiff::Timestamp::from_nanosecond(nanos).unwrap();
+            assert_eq!(Timestamp::from(of_time), expected, "{nanos}");
+            assert_eq!(Timestamp::from(of_jiff), expected, "{nanos}");
+            let zoned = of_jiff.to_zoned_datetime(jiff::tz::TimeZone::fixed(jiff::tz::offset(2)));
+            assert_eq!(Timestamp::from(zoned), expected, "{nanos}");
+            let there = of_time.to_offset(time::UtcOffset::from_hms(-5, 0, 0).unwrap());
+            assert_eq!(Timestamp::from(there), expected, "{nanos}");
+        }
     }
 
     #[test]

@@ -128,19 +128,28 @@ fn conditions(all: &[ReadRow], most: usize) -> Vec<Filter> {
         let mut values: Vec<String> = values.into_iter().filter(|v| v.len() < 300).collect();
         random.shuffle(&mut values);
         values.truncate(most);
-        // Those that mean most are always there.
-        let most_telling = match field.as_str() {
-            "confidence" | "latency_ms" => ["0.5", "0.50", "1", "7"],
-            "metadata.team" => ["k", "abc", "7", "x"],
-            "severity" => ["high", "none", "critical", "abc"],
-            "action" => ["block", "alert", "allow", "redact"],
-            _ => ["abc", "7", "input", "pii"],
+        // Those that mean most are always there, the empty one and what no text can hold among them.
+        let most_telling: &[&str] = match field.as_str() {
+            "confidence" | "latency_ms" => &["0.5", "0.50", "1", ""],
+            "metadata.team" => &["k", "abc", "7", "x"],
+            "severity" => &["high", "none", "abc", ""],
+            "action" => &["block", "alert", "redact"],
+            "event_id" | "reason" | "trace_id" => &["abc", "7", "", "a\u{fffd}c", "1e20", "1e+20"],
+            // As the reason is.
+            "app_name" | "chain_name" | "agent_name" | "session_id" | "user_id" => {
+                values.clear();
+                &["abc", ""]
+            }
+            _ => &["abc", "7", "input", "pii", ""],
         };
-        values.splice(0..0, most_telling.map(str::to_owned));
-        for value in values {
-            let filters = ["=", "!=", "~"].map(|op| format!("{field}{op}{value}").parse());
+        values.splice(0..0, most_telling.iter().map(|value| (*value).to_owned()));
+        // That it is not this text is asked of no store but for words: those rows are nearly all.
+        let is_word = ["action", "direction", "severity"].contains(&field.as_str());
+        for (at, value) in values.into_iter().enumerate() {
+            let ops = if is_word || at == 0 { &["=", "~", "!="][..] } else { &["=", "~"] };
+            let filters = ops.iter().map(|op| format!("{field}{op}{value}").parse());
             // An unknown word is refused.
-            tried.extend(filters.into_iter().flatten());
+            tried.extend(filters.flatten());
         }
     }
     tried

@@ -39,7 +39,7 @@ const THEIRS: [&str; 4] = [
 ];
 
 /// What others may set in a row.
-const ODD_ROWS: [&str; 34] = [
+const ODD_ROWS: [&str; 35] = [
     "action = ' DENY'",
     "action = 'maybe'",
     "action = NULL",
@@ -55,6 +55,7 @@ const ODD_ROWS: [&str; 34] = [
     "trace_id = x'616263', reason = x'616263', event_id = x'616263'",
     "trace_id = 7, reason = 7, event_id = 7",
     "trace_id = 7.0, reason = 7.5, event_id = 1e7",
+    "trace_id = 1e20, reason = 1e20",
     "trace_id = NULL, reason = NULL",
     "trace_id = CAST(x'61ff63' AS TEXT), reason = x'61ff63', severity = CAST(x'ff' AS TEXT)",
     "trace_id = CAST(x'61620063' AS TEXT), reason = CAST(x'61620063' AS TEXT)",
@@ -78,12 +79,14 @@ const ODD_ROWS: [&str; 34] = [
 
 #[test]
 fn a_pushed_filter_equals_the_plain_one() {
-    for (encoding, most) in [("UTF-8", 7), ("UTF-16le", 3)] {
+    for (encoding, most) in [("UTF-8", 1), ("UTF-16le", 1)] {
         with_file(|path| {
             let theirs = Connection::open(path).unwrap();
             theirs.pragma_update(None, "encoding", encoding).unwrap();
             let mut tables = vec!["safety_events".to_owned()];
-            for (columns, n) in THEIRS.iter().zip(0..) {
+            // How texts are encoded matters where bytes and numbers stand among them.
+            let theirs_tried = if encoding == "UTF-8" { &THEIRS[..] } else { &THEIRS[..1] };
+            for (columns, n) in theirs_tried.iter().zip(0..) {
                 theirs.execute_batch(&format!("CREATE TABLE t{n} ({columns})")).unwrap();
                 tables.push(format!("t{n}"));
             }

@@ -60,8 +60,8 @@ struct Cli {
 #[command(next_help_heading = "Global options")]
 struct Global {
     /// What standard output looks like
-    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
-    output: Format,
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
+    output: Option<Format>,
     /// When to use colour; auto means on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     color: Color,
@@ -75,6 +75,7 @@ enum Verb {
     Ingest(cmd::ingest::Ingest),
     Tail(cmd::tail::Tail),
     Stats(cmd::stats::Stats),
+    Query(cmd::query::Query),
     Replay(cmd::replay::Replay),
     Recover(cmd::recover::Recover),
     Journal(cmd::journal::Journal),
@@ -84,6 +85,13 @@ enum Verb {
     Schema(cmd::schema::Schema),
     Completions(cmd::completions::Completions),
     Man(cmd::man::Man),
+}
+
+impl Verb {
+    /// Whether it prints in this format; all but `query` print text or JSON.
+    fn prints(&self, format: Option<Format>) -> bool {
+        matches!(self, Self::Query(_)) || matches!(format, None | Some(Format::Text | Format::Json))
+    }
 }
 
 /// The definition of the command line: for completions, man pages and whoever documents it.
@@ -108,13 +116,22 @@ pub(crate) fn run(args: Vec<OsString>, io: Io) -> Exit {
         }
     };
     let color = cli.global.color.wanted(io.stdout_is_terminal);
-    let out = Out::new(io.stdout, cli.global.output, color, cli.global.raw);
+    let output = cli.global.output;
+    let out = Out::new(io.stdout, output.unwrap_or_default(), color, cli.global.raw);
     let (stdin, stdin_is_terminal) = (io.stdin, io.stdin_is_terminal);
-    let mut context = Context { stdin, stdin_is_terminal, out, err, interrupt: io.interrupt };
+    let stdout_is_terminal = io.stdout_is_terminal;
+    let interrupt = io.interrupt;
+    let mut context =
+        Context { stdin, stdin_is_terminal, stdout_is_terminal, output, out, err, interrupt };
     let done = match &cli.verb {
+        verb if !verb.prints(output) => {
+            let text = "print in this format: query does, any other verb prints text or json";
+            Err(Error::usage(text))
+        }
         Verb::Ingest(verb) => verb.run(&mut context),
         Verb::Tail(verb) => verb.run(&mut context),
         Verb::Stats(verb) => verb.run(&mut context),
+        Verb::Query(verb) => verb.run(&mut context),
         Verb::Replay(verb) => verb.run(&mut context),
         Verb::Recover(verb) => verb.run(&mut context),
         Verb::Journal(verb) => verb.run(&mut context),

@@ -125,6 +125,11 @@ impl Interrupt {
         self.flag.load(Ordering::Relaxed)
     }
 
+    /// Whether the run is all that its process does.
+    pub(crate) fn is_of_process(&self) -> bool {
+        self.signals
+    }
+
     /// From now on SIGINT and SIGTERM raise it; the second one ends the process at once. Only the
     /// verbs that have something to end in good order ask for this.
     pub(crate) fn arm(&self) {

@@ -17,9 +17,19 @@ use namel3ss_safety::internal::redact::redact;
 pub(crate) enum Format {
     /// For a person
     #[default]
+    #[value(alias = "table")]
     Text,
     /// For a program: one object, or for tail one a line
     Json,
+    /// An object a line
+    #[value(hide = true)]
+    Ndjson,
+    /// Comma-separated values
+    #[value(hide = true)]
+    Csv,
+    /// A table in Markdown
+    #[value(hide = true)]
+    Markdown,
 }
 
 /// A piece of text and what it is.
@@ -61,6 +71,11 @@ impl Out {
 
     pub(crate) fn is_json(&self) -> bool {
         self.format == Format::Json
+    }
+
+    /// Whether texts are printed as they are.
+    pub(crate) fn is_raw(&self) -> bool {
+        self.raw
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
@@ -107,12 +122,26 @@ impl Out {
     /// Rows under heads, in columns as wide as they need; numbers to the right.
     pub(crate) fn table(&mut self, heads: &[&str], rows: &[Vec<Cell>]) -> Result<(), Error> {
         let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        let mut widths: Vec<usize> = heads.iter().map(|head| width(head)).collect();
         let mut right = vec![!rows.is_empty(); heads.len()];
         for row in rows {
             for (i, cell) in row.iter().enumerate() {
-                widths[i] = widths[i].max(width(&cell.text));
                 right[i] &= is_number(&cell.text);
+            }
+        }
+        self.table_aligned(heads, rows, &right)
+    }
+
+    /// The same, with the columns to the right that are said to be.
+    pub(crate) fn table_aligned(
+        &mut self,
+        heads: &[&str],
+        rows: &[Vec<Cell>],
+        right: &[bool],
+    ) -> Result<(), Error> {
+        let mut widths: Vec<usize> = heads.iter().map(|head| width(head)).collect();
+        for row in rows {
+            for (i, cell) in row.iter().enumerate() {
+                widths[i] = widths[i].max(width(&cell.text));
             }
         }
         let heads = heads.iter().map(|head| Cell::new(Style::Bold, *head)).collect::<Vec<_>>();
@@ -145,6 +174,12 @@ impl Out {
     pub(crate) fn json_text(&mut self, json: &str) -> Result<(), Error> {
         let shown = if self.raw { json.into() } else { escape_json(json) };
         self.write(shown.as_bytes())?;
+        self.write(b"\n")
+    }
+
+    /// A line that is escaped already, as its format has it.
+    pub(crate) fn record(&mut self, line: &str) -> Result<(), Error> {
+        self.write(line.as_bytes())?;
         self.write(b"\n")
     }
 

@@ -99,30 +99,27 @@ impl Source {
 
 /// Opens a place. Nothing need be there yet: `tail -f` waits for it.
 pub(crate) fn open(place: &Place) -> Result<Source, Error> {
-    Ok(match place {
-        Place::Csv(path) => by_reader(&Target::Csv(path.clone()))?,
-        Place::Json(path) => by_reader(&Target::Json(path.clone()))?,
-        Place::Sqlite { path, table, immutable } => by_reader(&Target::Sqlite {
-            path: path.clone(),
-            table: table.clone(),
-            immutable: *immutable,
-            indexed: true,
-        })?,
-        // Which kind it is, it says itself.
-        Place::Server(server) => by_reader(&Target::Postgres(server.clone()))?,
-        #[cfg(any(feature = "object", feature = "parquet"))]
-        Place::Objects(place) => by_reader(&Target::Objects(place.clone()))?,
-        #[cfg(feature = "delta")]
-        Place::Delta(place) => by_reader(&Target::Delta(place.clone()))?,
-        Place::Journals(path) => Source::new(Box::new(JournalsReader::of_folder(path))),
-    })
+    reader(place).map(Source::new)
 }
 
-fn by_reader(target: &Target) -> Result<Source, Error> {
-    match open_target(target) {
-        Ok(reader) => Ok(Source::new(reader)),
-        Err(error) => Err(Error::usage(error.to_string())),
-    }
+/// The reader of a place.
+pub(crate) fn reader(place: &Place) -> Result<Box<dyn DatasetReader>, Error> {
+    let target = match place {
+        Place::Csv(path) => Target::Csv(path.clone()),
+        Place::Json(path) => Target::Json(path.clone()),
+        Place::Sqlite { path, table, immutable } => {
+            let (path, table) = (path.clone(), table.clone());
+            Target::Sqlite { path, table, immutable: *immutable, indexed: true }
+        }
+        // Which kind it is, it says itself.
+        Place::Server(server) => Target::Postgres(server.clone()),
+        #[cfg(any(feature = "object", feature = "parquet"))]
+        Place::Objects(place) => Target::Objects(place.clone()),
+        #[cfg(feature = "delta")]
+        Place::Delta(place) => Target::Delta(place.clone()),
+        Place::Journals(path) => return Ok(Box::new(JournalsReader::of_folder(path))),
+    };
+    open_target(&target).map_err(|error| Error::usage(error.to_string()))
 }
 
 /// What waits for a destination in the journals of this home, and of the folders that it knows: it is

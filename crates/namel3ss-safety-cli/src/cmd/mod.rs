@@ -3,6 +3,7 @@
 pub(crate) mod ingest;
 pub(crate) mod tail;
 pub(crate) mod stats;
+pub(crate) mod query;
 pub(crate) mod replay;
 pub(crate) mod recover;
 pub(crate) mod journal;

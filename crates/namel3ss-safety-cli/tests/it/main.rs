@@ -7,6 +7,7 @@ mod ingest_cases;
 mod ingest_pipe;
 mod tail;
 mod stats;
+mod query;
 #[cfg(all(unix, feature = "parquet"))]
 mod objects;
 #[cfg(all(unix, feature = "delta"))]

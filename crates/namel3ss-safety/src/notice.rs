@@ -138,13 +138,6 @@ words! {
     Adapter = "adapter",
 }
 
-/// By its word, as in `notice.kind == "lost"`.
-impl PartialEq<&str> for NoticeKind {
-    fn eq(&self, word: &&str) -> bool {
-        self.as_str() == *word
-    }
-}
-
 /// One thing that the library says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {

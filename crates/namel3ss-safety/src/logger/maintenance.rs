@@ -26,6 +26,7 @@ use super::state::{Branch, Maintenance, Shared, Watch, Worker};
 use super::stats::Saying;
 use crate::batch::Durability;
 use crate::locks::{lock, wait_for};
+use crate::memory;
 use crate::notice::{Level, NoticeKind};
 use crate::process;
 
@@ -259,6 +260,8 @@ const MOVED_BUSY: u64 = 64;
 const IDLE: Duration = Duration::from_millis(60);
 /// How long the worker rests after a panic.
 const PANIC_WAIT: Duration = Duration::from_secs(1);
+/// How long a worker waits for memory.
+const STARVED_WAIT: Duration = Duration::from_millis(50);
 
 impl Shared {
     pub(super) fn start_keeper(self: &Arc<Self>) {
@@ -409,6 +412,13 @@ impl Shared {
     ) -> Option<Duration> {
         if self.paused.load(Ordering::SeqCst) {
             return Some(PAUSE_POLL);
+        }
+        // Small allocations, also those of libraries, end the process where they fail: nothing is begun
+        // where there is no room for them.
+        if !memory::has(0) {
+            let request = self.requested();
+            self.note(branch, |progress| progress.kept = request);
+            return Some(STARVED_WAIT);
         }
         let urged = [&self.flushing, &self.urging].iter().any(|n| n.load(Ordering::SeqCst) > 0);
         let maintains = urged || !self.has_keeper();

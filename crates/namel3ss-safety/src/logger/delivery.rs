@@ -53,21 +53,6 @@ impl Worker {
         }
     }
 
-    /// Whether a batch is on its way.
-    pub(super) fn is_flying(&self) -> bool {
-        self.flight.is_some()
-    }
-
-    /// Whether the last turn found nothing to do.
-    pub(super) fn is_idle(&self) -> bool {
-        self.idle
-    }
-
-    /// Since when nothing has settled.
-    pub(super) fn last_progress(&self) -> Duration {
-        self.last_progress
-    }
-
     /// Between two steps: gives up a batch of a journal that is left to another user, and what it
     /// reads there. The next run sends the batch as it is, under the same id.
     pub(super) fn leave_flight(&mut self, shared: &Shared) {
@@ -115,7 +100,7 @@ impl Worker {
             self.scan(shared, branch, now);
         }
         let next = self.next_batch(shared, branch, now, maintained);
-        branch.set_readable(next.is_ok());
+        branch.unreadable.set(next.is_err());
         match next {
             Ok(Some(wait)) => Some(wait),
             Ok(None) => self.nothing(branch, now),
@@ -506,7 +491,7 @@ impl<'a> Source<'a> {
                 state.dropped = (self.branch.reader(lane).counters.sums() + lane.refused()).dropped;
             }
         });
-        self.branch.set_saved(saved.is_ok());
+        self.branch.unsaved.set(saved.is_err());
         if let Err(error) = saved {
             // It holds in memory. A crash now resends a batch, which adapters know how to take.
             let text = format!("the cursor can't be written: {error}");

@@ -232,7 +232,7 @@ impl Going<'_> {
         let settled = || shared.settled(self.branch, targets);
         if progress.scanned >= request && settled() {
             self.extra += 1;
-            if self.worker.is_idle() || self.extra > EXTRA_TURNS_MAX {
+            if self.worker.idle || self.extra > EXTRA_TURNS_MAX {
                 return Stepped::Settled;
             }
         }
@@ -241,7 +241,7 @@ impl Going<'_> {
         }
         match wait {
             Some(Duration::ZERO) => Stepped::Again,
-            _ if self.worker.is_idle() && !settled() => Stepped::Poll,
+            _ if self.worker.idle && !settled() => Stepped::Poll,
             Some(wait) => Stepped::Wait(wait),
             None => Stepped::Again,
         }

@@ -150,7 +150,6 @@ pub(super) struct Lane {
     gated: AtomicBool,
     /// Held while `gated` is decided, so that the last decision stands.
     gating: Mutex<()>,
-    backlog_full: AtomicBool,
     /// How long each event is held up, while a destination that delivers is far behind.
     wait_nanos: AtomicU64,
     /// When the journal last took nothing in spite of all that was tried.
@@ -160,20 +159,12 @@ pub(super) struct Lane {
     room: Condvar,
     pub(super) buffer_size: u64,
     pub(super) overflow: OverflowStrategy,
-    voids: Mutex<Vec<Seq>>,
+    /// Seqs whose event could not be written.
+    voids: Mutex<SeqSet>,
     /// Why its frames could not be moved, when that was last tried.
     pub(super) failure: Mutex<Option<String>>,
     /// Up to here what had not settled was lost with the memory that held it.
     lost: AtomicU64,
-}
-
-/// What a look at the backlog came to.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Gate {
-    /// The overflow strategy applies.
-    pub(super) full: bool,
-    /// How long each call is held up.
-    pub(super) wait: Duration,
 }
 
 /// How often those who wait for room look for themselves.
@@ -208,7 +199,6 @@ impl Lane {
             life,
             gated: AtomicBool::new(true),
             gating: Mutex::default(),
-            backlog_full: AtomicBool::new(false),
             wait_nanos: AtomicU64::new(0),
             refused_at: Mutex::default(),
             admission: Mutex::default(),
@@ -281,11 +271,6 @@ impl Lane {
         if self.moved.load(Ordering::Acquire) { Ground::File } else { self.ground }
     }
 
-    /// Whether it holds events that have not settled and that nothing but memory has.
-    pub(super) fn holds_unkept(&self) -> bool {
-        self.unkept() > 0
-    }
-
     /// How many seqs have not settled, of a journal in memory.
     pub(super) fn unkept(&self) -> u64 {
         match self.ground() {
@@ -355,11 +340,10 @@ impl Lane {
         self.gating.try_lock().ok()
     }
 
-    /// Tells the lane what the look at its backlog came to.
-    pub(super) fn set_gate(&self, gating: MutexGuard<'_, ()>, gate: Gate) {
-        let was_shut = self.is_shut();
-        self.backlog_full.store(gate.full, Ordering::Release);
-        self.wait_nanos.store(gate.wait.as_nanos() as u64, Ordering::Release);
+    /// Tells the lane, after its readers, what the look at its backlog came to: how long each call is
+    /// held up.
+    pub(super) fn set_gate(&self, gating: MutexGuard<'_, ()>, was_shut: bool, wait: Duration) {
+        self.wait_nanos.store(wait.as_nanos() as u64, Ordering::Release);
         self.decide();
         drop(gating);
         if was_shut && !self.is_shut() {
@@ -416,8 +400,9 @@ impl Lane {
         self.readers.iter().any(Reader::is_pressed)
     }
 
+    /// Whether nothing more is accepted for some destination: the overflow strategy applies.
     pub(super) fn is_backlog_full(&self) -> bool {
-        self.backlog_full.load(Ordering::Acquire)
+        self.readers.iter().any(Reader::is_full)
     }
 
     /// Wakes those who wait for room. Never waits for them.
@@ -491,7 +476,7 @@ impl Reader {
 impl Lane {
     pub(super) fn void(&self, error: &AppendError) {
         if let Some(seq) = error.void {
-            lock(&self.voids).push(seq);
+            lock(&self.voids).insert(seq.0, seq.0);
             if let Some(merged) = &self.merged {
                 // Counted among what was dropped before any sink had a say.
                 merged.give_up(seq, seq, None);
@@ -604,9 +589,8 @@ impl Lane {
     /// How many events there are from `from` up to, not including, `next`: a seq whose event could
     /// not be written was counted when that happened.
     fn events_in(&self, from: Seq, next: Seq) -> u64 {
-        let voids = lock(&self.voids);
-        let voids = voids.iter().filter(|void| (from..next).contains(*void)).count();
-        (next.0 - from.0).saturating_sub(voids as u64)
+        let voids = lock(&self.voids).count_within(from.0, next.0.saturating_sub(1));
+        (next.0 - from.0).saturating_sub(voids)
     }
 
     /// Those for whom the oldest events are dropped: of several, where it is for the sake of the
@@ -618,7 +602,7 @@ impl Lane {
 
     /// Forgets the voids before `front`: nobody will ask for them any more.
     pub(super) fn forget_voids(&self, front: Seq) {
-        lock(&self.voids).retain(|void| *void >= front);
+        lock(&self.voids).forget_through(front.0.saturating_sub(1));
     }
 }
 

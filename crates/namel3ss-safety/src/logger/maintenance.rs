@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 
 use super::delivery::{save_dropped, settle_dropped, trim_lane};
 use super::flush::Counted;
-use super::journals::{Backlog, Gate, Ground, Lane, Reader};
-use super::state::{Branch, Maintenance, Shared, Watch, Worker};
+use super::journals::{Backlog, Ground, Lane, Reader};
+use super::state::{Branch, Maintenance, Shared, Worker};
 use super::stats::Saying;
 use crate::batch::Durability;
 use crate::locks::{lock, wait_for};
@@ -54,10 +54,10 @@ impl Shared {
             self.check_journals();
             self.report_late_calls();
         }
-        let moved = self.maintain_journals(&mut state.watches, now);
+        let moved = self.maintain_journals(&mut state.buffered_since, now);
         self.let_go_of_left();
         if self.finish_journals() {
-            state.watches.retain(|index, _| self.is_open(*index));
+            state.buffered_since.retain(|index, _| self.is_open(*index));
         }
         Some(moved)
     }
@@ -80,7 +80,7 @@ impl Shared {
             return;
         }
         if let Some(mut state) = self.maintaining() {
-            self.maintain_journals(&mut state.watches, self.config.clock.monotonic());
+            self.maintain_journals(&mut state.buffered_since, self.config.clock.monotonic());
         }
     }
 
@@ -94,16 +94,15 @@ impl Shared {
 
     fn maintain_journals(
         self: &Arc<Self>,
-        watches: &mut BTreeMap<usize, Watch>,
+        since: &mut BTreeMap<usize, Duration>,
         now: Duration,
     ) -> u64 {
         let mut moved = 0;
         for lane in self.lanes() {
-            let watch = watches.entry(lane.index).or_default();
             lane.journal.tend();
-            moved += self.drain(lane, watch);
+            moved += self.drain(lane);
             self.gate(lane);
-            if self.dispatch(lane, watch, now) {
+            if self.dispatch(lane, since, now) {
                 self.call_workers();
             }
         }
@@ -111,12 +110,12 @@ impl Shared {
     }
 
     /// Moves what is committed; says once that it can't, and once that it can again.
-    fn drain(self: &Arc<Self>, lane: &Lane, watch: &mut Watch) -> u64 {
+    fn drain(self: &Arc<Self>, lane: &Lane) -> u64 {
         // What was dropped need not be written, but only once that is written down: after a crash
         // recovery would miss it in the segments, and call it damaged.
         for branch in &self.branches {
             match branch.worker.try_lock() {
-                Ok(worker) if !worker.is_flying() => settle_dropped(self, branch, lane),
+                Ok(worker) if worker.flight.is_none() => settle_dropped(self, branch, lane),
                 // A batch is on its way.
                 _ => save_dropped(self, branch, lane, false),
             }
@@ -129,8 +128,7 @@ impl Shared {
             // Whoever syncs it moves what it has.
             None => 0,
             Some(Ok(moved)) => {
-                *lock(&lane.failure) = None;
-                if std::mem::take(&mut watch.failing) {
+                if lock(&lane.failure).take().is_some() {
                     notices.say(
                         Level::Info,
                         NoticeKind::Resumed,
@@ -141,11 +139,11 @@ impl Shared {
             }
             Some(Err(error)) if self.leave_refused(&error) => 0,
             Some(Err(error)) => {
-                *lock(&lane.failure) = Some(error.to_string());
+                let known = lock(&lane.failure).replace(error.to_string()).is_some();
                 // What is delivered makes room.
                 let acked = lane.acked();
                 lane.journal.store().trim(|_, last| last <= acked);
-                if !std::mem::replace(&mut watch.failing, true) {
+                if !known {
                     let text =
                         format!("the journal can't be written: {error}; make room on its disk");
                     notices.say(Level::Warning, NoticeKind::Journal, text);
@@ -156,24 +154,24 @@ impl Shared {
     }
 
     /// Dispatches what is due; whether there is something new for the workers.
-    fn dispatch(&self, lane: &Lane, watch: &mut Watch, now: Duration) -> bool {
+    fn dispatch(&self, lane: &Lane, since: &mut BTreeMap<usize, Duration>, now: Duration) -> bool {
         let buffered = lane.buffered();
         if buffered == 0 {
-            watch.buffered_since = None;
+            since.remove(&lane.index);
             return false;
         }
-        let since = *watch.buffered_since.get_or_insert(now);
+        let age = now.saturating_sub(*since.entry(lane.index).or_insert(now));
         let flushing = self.flushing.load(Ordering::SeqCst) > 0;
         if !flushing && !self.life.is_started() {
             return false;
         }
         let due = flushing
-            || now.saturating_sub(since) >= self.config.flush_interval
+            || age >= self.config.flush_interval
             || lane.journal.is_closed()
             || lane.is_pressed()
             || buffered >= self.config.buffer_size;
         if due && !lane.readers.iter().any(Reader::keeps_buffer) {
-            watch.buffered_since = None;
+            since.remove(&lane.index);
         }
         if flushing { lane.dispatch(lane.journal.drained()) } else { lane.dispatch_due(due) }
     }
@@ -197,7 +195,7 @@ impl Shared {
     /// is at it.
     pub(super) fn next_dispatch(&self, now: Duration) -> Option<Duration> {
         let state = self.maintaining()?;
-        let since = state.watches.values().filter_map(|watch| watch.buffered_since).min()?;
+        let since = *state.buffered_since.values().min()?;
         Some((since + self.config.flush_interval).saturating_sub(now))
     }
 
@@ -427,7 +425,7 @@ impl Shared {
         let turn = AssertUnwindSafe(|| {
             let maintained = maintains && self.maintain(now).is_some();
             let wait = worker.turn(self, branch, maintained);
-            let due = (worker.is_idle() && !self.has_keeper()).then(|| self.next_dispatch(now));
+            let due = (worker.idle && !self.has_keeper()).then(|| self.next_dispatch(now));
             let due = due.flatten().map(|wait| wait.max(BUSY));
             wait.into_iter().chain(due).min()
         });
@@ -501,7 +499,7 @@ impl Shared {
         let run = move || shared.work(&shared.branches[index]);
         let thread = process::spawn("n3-safety-worker", stack, run);
         call.running = thread.is_ok();
-        branch.set_threaded(thread.is_ok());
+        branch.threadless.set(thread.is_err());
         if let Err(error) = thread {
             let text = format!("no thread to deliver with: {error}; call flush or stop");
             let notices = &self.config.notices;
@@ -600,7 +598,8 @@ impl Shared {
         let config = &self.config;
         let has_workers = config.threads && self.life.is_started();
         let now = config.clock.monotonic();
-        let mut gate = Gate::default();
+        let (was_shut, was_full) = (lane.is_shut(), lane.is_backlog_full());
+        let mut wait = Duration::ZERO;
         for branch in &self.branches {
             let reader = branch.reader(lane);
             let acked = reader.cursor.state().acked;
@@ -615,13 +614,12 @@ impl Shared {
             let is_backlog = reader.dispatched() >= reader.cursor.front()
                 || lane.buffered() > config.buffer_size;
             let at_limit = is_backlog && backlog.is_full();
-            gate.full |= at_limit;
-            gate.wait = gate.wait.max(backlog.wait());
+            wait = wait.max(backlog.wait());
             if reader.set(at_limit, backlog.is_pressed()) && has_workers {
                 branch.call();
             }
         }
-        if gate.full && !lane.is_backlog_full() {
+        if lane.is_backlog_full() && !was_full {
             let behind = self.branches.iter().filter(|branch| branch.reader(lane).is_full());
             let behind: Vec<&str> = behind.map(|branch| branch.sink.shown_name()).collect();
             let text = format!(
@@ -632,7 +630,7 @@ impl Shared {
             );
             config.notices.say_rarely(Level::Warning, NoticeKind::Backlog, "", text);
         }
-        lane.set_gate(gating, gate);
+        lane.set_gate(gating, was_shut, wait);
     }
 }
 
@@ -674,7 +672,7 @@ mod tests {
             .build()
             .unwrap();
         let shared = logger.shared();
-        shared.threads.refuse_maintenance();
+        shared.threads.no_maintenance.store(true, Ordering::SeqCst);
         let log = || _ = logger.log(&SafetyEvent::default());
         (0..3).for_each(|_| log());
         assert!(!shared.has_keeper());

@@ -36,11 +36,11 @@ pub(super) struct Branch {
     /// An attempt at the present batch has failed.
     failing: AtomicBool,
     /// The journal could not be read when that was last tried.
-    unreadable: AtomicBool,
+    pub(super) unreadable: Flag,
     /// Its cursor could not be written when that was last tried.
-    unsaved: AtomicBool,
+    pub(super) unsaved: Flag,
     /// No thread was to be had for it.
-    threadless: AtomicBool,
+    pub(super) threadless: Flag,
     /// What earlier runs left for it, until its worker takes it.
     pub(super) left: Mutex<Vec<Share>>,
     pub(super) call: Mutex<Call>,
@@ -77,9 +77,9 @@ impl Branch {
             worker: Mutex::new(Worker::new(config)),
             batch_since: AtomicU64::new(0),
             failing: AtomicBool::new(false),
-            unreadable: AtomicBool::new(false),
-            unsaved: AtomicBool::new(false),
-            threadless: AtomicBool::new(false),
+            unreadable: Flag::default(),
+            unsaved: Flag::default(),
+            threadless: Flag::default(),
             left: Mutex::default(),
             call: Mutex::default(),
             called: Condvar::new(),
@@ -142,46 +142,6 @@ impl Branch {
         self.failing.store(false, Ordering::Release);
     }
 
-    /// Says whether the journal could be read for it.
-    pub(super) fn set_readable(&self, readable: bool) {
-        set(&self.unreadable, !readable);
-    }
-
-    /// Says whether its cursor could be written.
-    pub(super) fn set_saved(&self, saved: bool) {
-        set(&self.unsaved, !saved);
-    }
-
-    /// Says whether there was a thread to be had for it.
-    pub(super) fn set_threaded(&self, threaded: bool) {
-        set(&self.threadless, !threaded);
-    }
-
-    /// Whether its worker can't read the journal, or not write down how far it is.
-    pub(super) fn lacks_journal(&self) -> bool {
-        self.unreadable.load(Ordering::Relaxed) || self.unsaved.load(Ordering::Relaxed)
-    }
-
-    /// Whether it needs a thread, and none was to be had.
-    pub(super) fn lacks_thread(&self) -> bool {
-        self.threadless.load(Ordering::Relaxed)
-    }
-
-    /// Whether everything accepted up to `targets` has settled here.
-    pub(super) fn settled(&self, journals: &Journals, targets: &[Target]) -> bool {
-        let acked = |lane: &Lane| self.reader(lane).cursor.state().acked;
-        let is_settled = |(index, target): &Target| {
-            journals.get(*index).is_none_or(|lane| !lane.is_open() || acked(lane) >= *target)
-        };
-        targets.iter().all(is_settled) && self.recovering.load(Ordering::Acquire) == 0
-    }
-
-    /// Says that something has happened which a waiting `flush` wants to know.
-    pub(super) fn note(&self, change: impl FnOnce(&mut Progress)) {
-        change(&mut lock(&self.progress));
-        self.progress_made.notify_all();
-    }
-
     pub(super) fn progress(&self) -> Progress {
         *lock(&self.progress)
     }
@@ -215,10 +175,20 @@ impl Branch {
 /// How often a waiting `flush` looks for itself.
 const PROGRESS_POLL: Duration = Duration::from_millis(500);
 
-/// Read first: the usual case must not take the cache line from other threads.
-fn set(flag: &AtomicBool, value: bool) {
-    if flag.load(Ordering::Relaxed) != value {
-        flag.store(value, Ordering::Relaxed);
+/// What is wrong now, or not.
+#[derive(Debug, Default)]
+pub(super) struct Flag(AtomicBool);
+
+impl Flag {
+    /// Read first: the usual case must not take the cache line from other threads.
+    pub(super) fn set(&self, value: bool) {
+        if self.is_set() != value {
+            self.0.store(value, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -272,17 +242,8 @@ pub(super) struct Maintenance {
     pub(super) resume_due: Duration,
     pub(super) check_due: Duration,
     pub(super) sync_due: Duration,
-    /// By the places of the journals.
-    pub(super) watches: BTreeMap<usize, Watch>,
-}
-
-/// What maintenance remembers of a journal.
-#[derive(Debug, Default)]
-pub(super) struct Watch {
-    /// Since when the buffer holds something.
-    pub(super) buffered_since: Option<Duration>,
-    /// It was said that the journal can't be written.
-    pub(super) failing: bool,
+    /// Since when a buffer holds something, by the place of its journal.
+    pub(super) buffered_since: BTreeMap<usize, Duration>,
 }
 
 impl Shared {
@@ -383,13 +344,19 @@ impl Shared {
 
     /// Says that something has happened to a branch which a waiting `flush` wants to know.
     pub(super) fn note(&self, branch: &Branch, change: impl FnOnce(&mut Progress)) {
-        branch.note(change);
+        change(&mut lock(&branch.progress));
+        branch.progress_made.notify_all();
         self.lanes().for_each(Lane::wake_waiting);
     }
 
     /// Whether everything accepted up to `targets` has settled in a branch.
     pub(super) fn settled(&self, branch: &Branch, targets: &[Target]) -> bool {
-        branch.settled(&self.journals, targets)
+        let acked = |lane: &Lane| branch.reader(lane).cursor.state().acked;
+        let is_settled = |(index, target): &Target| {
+            let lane = self.journals.get(*index);
+            lane.is_none_or(|lane| !lane.is_open() || acked(lane) >= *target)
+        };
+        targets.iter().all(is_settled) && branch.recovering.load(Ordering::Acquire) == 0
     }
 
     /// What a forked child's logger is made of: the same, but for locks that a thread which the
@@ -424,7 +391,9 @@ pub(super) struct Worker {
     pub(super) gathering_since: Option<Duration>,
     /// When the last batch of an orphan was begun.
     pub(super) orphan_at: Option<Duration>,
+    /// Since when nothing has settled.
     pub(super) last_progress: Duration,
+    /// The last turn found nothing to do.
     pub(super) idle: bool,
 }
 
@@ -457,17 +426,12 @@ pub(super) struct Threads {
     pub(super) keeper_sleeps: AtomicBool,
     /// When missing threads were last tried, in nanoseconds.
     pub(super) tried: AtomicU64,
+    /// No thread is to be had for the maintenance.
     #[cfg(test)]
     pub(super) no_maintenance: AtomicBool,
 }
 
 impl Threads {
-    /// From now on no thread is to be had for the maintenance.
-    #[cfg(test)]
-    pub(super) fn refuse_maintenance(&self) {
-        self.no_maintenance.store(true, Ordering::SeqCst);
-    }
-
     /// Whether missing threads may be tried again; they are, then.
     pub(super) fn is_due(&self, now: Duration) -> bool {
         let now = (now.as_nanos() as u64).max(1);

@@ -159,7 +159,7 @@ impl Shared {
         let waits = self.branches.iter().zip(sinks).filter(|(_, sink)| sink.pending > 0);
         // Zero while its worker is at it.
         let waits = waits.map(|(branch, _)| match branch.worker.try_lock() {
-            Ok(worker) => self.config.clock.monotonic().saturating_sub(worker.last_progress()),
+            Ok(worker) => self.config.clock.monotonic().saturating_sub(worker.last_progress),
             Err(_) => Duration::ZERO,
         });
         waits.max().unwrap_or_default()
@@ -287,7 +287,10 @@ impl Shared {
             (Unhealthy::Lost, lost || self.lost_of_others.load(Ordering::Relaxed)),
             (Unhealthy::NoEvent, invalid > 0),
             // As long as it lasts:
-            (Unhealthy::Journal, journal_fails || any(&Branch::lacks_journal)),
+            (
+                Unhealthy::Journal,
+                journal_fails || any(&|b| b.unreadable.is_set() || b.unsaved.is_set()),
+            ),
             (Unhealthy::Destination, any(&|branch| !branch.sink.healthy())),
             (
                 Unhealthy::AdapterTimeout,
@@ -295,7 +298,7 @@ impl Shared {
             ),
             (Unhealthy::Memory, self.has_events_in_memory()),
             (Unhealthy::AnotherUser, self.left_behind() > 0),
-            (Unhealthy::Threads, any(&Branch::lacks_thread)),
+            (Unhealthy::Threads, any(&|branch| branch.threadless.is_set())),
         ];
         conditions.into_iter().filter(|(_, holds)| *holds).map(|(reason, _)| reason).collect()
     }

@@ -161,10 +161,7 @@ impl Shared {
             JournalKind::File | JournalKind::Folder(_) => true,
         };
         let open = || -> io::Result<Lane> {
-            let parent = self.journals();
-            // Each part of the path that is ours is checked, not only the last.
-            DiskFolder::create(&self.root().join("journal"), false)?;
-            DiskFolder::create(&parent, false)?;
+            let parent = self.make_parent()?;
             let after = self.lane().map(|lane| lane.journal.id());
             // One that is adopted finds room all the same.
             let most = descriptors::of_journal(self.branches.len());
@@ -182,6 +179,15 @@ impl Shared {
             }
         };
         open().map_err(Some)
+    }
+
+    /// Makes the folder of this dataset's journals: each part of the path that is ours is checked, not
+    /// only the last.
+    fn make_parent(&self) -> io::Result<PathBuf> {
+        let parent = self.journals();
+        DiskFolder::create(&self.root().join("journal"), false)?;
+        DiskFolder::create(&parent, false)?;
+        Ok(parent)
     }
 
     pub(super) fn memory_lane(&self) -> Lane {
@@ -229,7 +235,7 @@ impl Shared {
 
     /// Whether events are in memory, or the next one will be, though a file was asked for.
     pub(super) fn has_events_in_memory(&self) -> bool {
-        self.is_degraded() || (self.wants_file() && self.lanes().any(Lane::holds_unkept))
+        self.is_degraded() || (self.wants_file() && self.unkept() > 0)
     }
 
     pub(super) fn wants_file(&self) -> bool {
@@ -316,7 +322,7 @@ impl Shared {
     pub(super) fn close(&self) {
         self.say_dropped(Saying::All);
         self.save_dropped();
-        let is_idle = |branch: &&Branch| branch.worker.try_lock().is_ok_and(|w| !w.is_flying());
+        let is_idle = |branch: &&Branch| branch.worker.try_lock().is_ok_and(|w| w.flight.is_none());
         let idle: Vec<&Branch> = self.branches.iter().filter(is_idle).collect();
         for lane in self.lanes() {
             for branch in &idle {
@@ -557,9 +563,7 @@ impl Shared {
         if !lane.journal.drain_to_end(lane.acked().next())? {
             return Ok(false);
         }
-        let parent = self.journals();
-        DiskFolder::create(&self.root().join("journal"), false)?;
-        DiskFolder::create(&parent, false)?;
+        let parent = self.make_parent()?;
         let most = descriptors::of_journal(self.branches.len());
         let reserved = match descriptors::reserve(most, descriptors::OF_ORPHAN) {
             // Else its events are lost, and they are closed again in a moment.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use namel3ss_safety::{
     DropReason, Level, Logged, LoggerBuilder, NoticeKind, SafetyEvent, SafetyEventLogger, Stats,
@@ -70,6 +70,11 @@ impl Two {
         self.place.folder.path().join("theirs")
     }
 
+    /// How many events the last part logged, as it has written.
+    fn logged(&self) -> u64 {
+        fs::read_to_string(self.theirs().join("logged")).unwrap().parse().unwrap()
+    }
+
     /// Runs a part of this file in a process of its own, in which `NAMEL3SS_SAFETY_HOME` is `home`.
     fn part(&self, part: &str, home: &Path) {
         let done = helper("users")
@@ -121,7 +126,10 @@ pub(crate) fn child() {
             let logger = server(folder).threads(false).build().unwrap();
             go_back_and_forth(&logger, &folder.join("theirs/journals"));
         }
-        "all the time" => change_all_the_time(&server(folder).build().unwrap()),
+        "all the time" => {
+            let logger = server(folder).build().unwrap();
+            change_all_the_time(&logger, &folder.join("theirs/journals"));
+        }
         "without a place" => {
             let logger = server(folder).build().unwrap();
             change_user_without_a_place(&logger);
@@ -198,6 +206,11 @@ fn refusals(logger: &SafetyEventLogger) -> usize {
     logger.notices().iter().filter(|notice| notice.kind == NoticeKind::AnotherUser).count()
 }
 
+/// For [`Two::logged`].
+fn say_logged(theirs: &Path, events: u64) {
+    fs::write(theirs.with_file_name("logged"), events.to_string()).unwrap();
+}
+
 /// Without threads nobody else asks anything of the journal's folder, so that it is known what does.
 fn go_back_and_forth(logger: &SafetyEventLogger, theirs: &Path) {
     logger.start();
@@ -240,14 +253,17 @@ fn go_back_and_forth(logger: &SafetyEventLogger, theirs: &Path) {
     adds_up(&stats);
     assert_eq!((stats.total_dropped, stats.total_logged), (0, next.get() - 1), "{stats:?}");
     let _ = logger.stop(Some(Duration::from_secs(20)));
-    fs::write(theirs.with_file_name("logged"), (next.get() - 1).to_string()).unwrap();
+    say_logged(theirs, next.get() - 1);
 }
 
 /// The user changes at any moment of what the logger's threads do.
-fn change_all_the_time(logger: &SafetyEventLogger) {
+fn change_all_the_time(logger: &SafetyEventLogger, theirs: &Path) {
     logger.start();
     let (mut journals, mut refused) = (BTreeSet::new(), 0);
-    for n in 1..=EVENTS {
+    // A thread of the logger's must run between two changes.
+    let (mut n, until) = (0, Instant::now() + Duration::from_secs(60));
+    while n < EVENTS || (refused == 0 && Instant::now() < until) {
+        n += 1;
         if n % 10 == 0 {
             pass_for(if n % 20 == 0 { 0 } else { NOBODY });
         }
@@ -264,6 +280,7 @@ fn change_all_the_time(logger: &SafetyEventLogger) {
     adds_up(&stats);
     assert_eq!(stats.total_dropped, 0, "{stats:?}");
     let _ = logger.stop(Some(Duration::from_secs(20)));
+    say_logged(theirs, n);
 }
 
 /// How often each event is in the dataset.
@@ -328,8 +345,7 @@ fn who_goes_back_and_forth_gets_a_new_journal_only_when_something_was_refused() 
     let Some(two) = Two::new() else { return };
     two.part("first life", &two.theirs());
     two.part("back and forth", &two.theirs().join("journals"));
-    let logged = fs::read_to_string(two.theirs().join("logged")).unwrap();
-    each_once(&two, logged.parse().unwrap());
+    each_once(&two, two.logged());
 }
 
 #[test]
@@ -337,5 +353,5 @@ fn a_user_that_changes_all_the_time_loses_nothing() {
     let Some(two) = Two::new() else { return };
     two.part("first life", &two.theirs());
     two.part("all the time", &two.theirs().join("journals"));
-    each_once(&two, EVENTS);
+    each_once(&two, two.logged());
 }

@@ -41,6 +41,10 @@ impl Shared {
     /// Does what is due, and says how many events went from a ring into a segment; `None` where another
     /// thread is at it.
     pub(super) fn maintain(self: &Arc<Self>, now: Duration) -> Option<u64> {
+        // As for a turn: moving frames makes files and lists.
+        if !memory::has(0) {
+            return None;
+        }
         let mut state = self.maintaining()?;
         if now >= state.resume_due {
             state.resume_due = now + RESUME_EVERY;
@@ -677,7 +681,12 @@ mod tests {
         (0..3).for_each(|_| log());
         assert!(!shared.has_keeper());
         until("a full buffer", || dataset.len() == 3);
-        until("a sync", || shared.lane().is_some_and(|lane| lane.journal.synced().0 == 3));
+        // One that came before the third event is followed by the next when that is due.
+        until("a sync", || {
+            shared.call_workers();
+            clock.advance(SYNC_EVERY);
+            shared.lane().is_some_and(|lane| lane.journal.synced().0 == 3)
+        });
         log();
         // The wait of its thread is over.
         clock.advance(shared.config.flush_interval);

@@ -46,6 +46,16 @@ impl JournalId {
         Self(uuid_v7(Timestamp::now(), u128::from_le_bytes(os_random())).to_be_bytes())
     }
 
+    /// Its 32 hexadecimal digits.
+    pub(crate) fn digits(self) -> [u8; 32] {
+        let id = u128::from_be_bytes(self.0);
+        let mut digits = [0; 32];
+        for (eight, shift) in digits.chunks_exact_mut(8).zip([96, 64, 32, 0]) {
+            eight.copy_from_slice(&hex((id >> shift) as u32));
+        }
+        digits
+    }
+
     /// The journal id under which an event is stored whose own id, this one and `seq`, another event
     /// has: the same for the same event. It sorts beside this one, and says the same about its age.
     #[must_use]
@@ -81,7 +91,8 @@ const fn mix(mut word: u64) -> u64 {
 
 impl fmt::Display for JournalId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        // Hexadecimal digits.
+        f.write_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 

@@ -69,7 +69,7 @@ impl RowWriter {
     pub(super) fn row(&mut self, pen: &mut Pen<'_>, at: usize, row: &Row<'_>) -> usize {
         if row.journal != self.journal {
             self.journal = row.journal;
-            self.place[JOURNAL_AT..JOURNAL_AT + 32].copy_from_slice(&hex(row.journal));
+            self.place[JOURNAL_AT..JOURNAL_AT + 32].copy_from_slice(&row.journal.digits());
         }
         let at = self.fields(pen, at, &row.event);
         let at = pen.put(at, &self.place);
@@ -125,17 +125,6 @@ impl RowWriter {
         at = pen.put(at, b",\"metadata\":");
         object(pen, at, event.metadata())
     }
-}
-
-/// The 32 hexadecimal digits of `journal`.
-pub(super) fn hex(journal: JournalId) -> [u8; 32] {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut digits = [0; 32];
-    for (pair, byte) in digits.chunks_exact_mut(2).zip(journal.0) {
-        pair[0] = HEX[usize::from(byte >> 4)];
-        pair[1] = HEX[usize::from(byte & 15)];
-    }
-    digits
 }
 
 /// A list of texts as an array.

@@ -97,7 +97,7 @@ pub fn write_float(n: f64, out: &mut Vec<u8>) {
 
 /// Appends the 32 hexadecimal digits of `journal`.
 pub fn write_journal(journal: JournalId, out: &mut Vec<u8>) {
-    out.extend_from_slice(&row::hex(journal));
+    out.extend_from_slice(&journal.digits());
 }
 
 /// Appends `n` in decimal digits.

@@ -39,7 +39,7 @@ const RESUME_EVERY: Duration = Duration::from_secs(1);
 
 impl Shared {
     /// Does what is due, and says how many events went from a ring into a segment; `None` where another
-    /// thread is at it.
+    /// thread is at it, or there is no memory for it.
     pub(super) fn maintain(self: &Arc<Self>, now: Duration) -> Option<u64> {
         // As for a turn: moving frames makes files and lists.
         if !memory::has(0) {

@@ -31,7 +31,7 @@ use crate::id::Seq;
 use crate::journal::media::ForkGuard;
 use crate::journal::{DropReason, JournalError};
 use crate::locks::lock;
-use crate::notice::{Level, Notice};
+use crate::notice::{Level, Notice, NoticeKind};
 use crate::process::{count_forks, drop_apart, forks};
 use crate::sink::SafetyEventSink;
 use crate::stats::Stats;
@@ -43,9 +43,10 @@ use crate::stats::Stats;
 ///
 /// Clones are handles of one logger. **Dropping the last one** waits up to 100 ms for its threads, and
 /// delivers what only memory has in that time; what is in a journal's file stays there for the next
-/// run. Its adapters are dropped on a thread of their own, for which it waits another 100 ms at most. Call [`stop`](Self::stop) before the process ends. A logger in a `static` is never dropped:
-/// nothing is delivered at the end of the process that `stop` has not delivered, and events of a
-/// journal in memory are lost.
+/// run. Its adapters are dropped on a thread of their own, for which it waits another 100 ms at most.
+/// Call [`stop`](Self::stop) before the process ends. A logger in a `static` is never dropped: nothing
+/// is delivered at the end of the process that `stop` has not delivered, and events of a journal in
+/// memory are lost.
 ///
 /// ```
 /// use namel3ss_safety::{MemoryAdapter, SafetyEvent, SafetyEventLogger};
@@ -375,7 +376,7 @@ impl SafetyEventLogger {
     pub(crate) fn say_odd(&self, what: &str, remark: &crate::parse::Remark) {
         let text = format!("{what}: {remark}");
         let notices = &self.shared().config.notices;
-        notices.say_rarely(Level::Warning, crate::notice::NoticeKind::Misread, &text.clone(), text);
+        notices.say_rarely(Level::Warning, NoticeKind::Misread, &text.clone(), text);
     }
 
     /// The sink, the first one where there are several.
@@ -585,7 +586,7 @@ pub fn after_restore() {
     for logger in loggers.iter().filter_map(Weak::upgrade) {
         if logger.begin_journal(|_| true) {
             let text = "a new journal was begun, because the process may be a copy of another one";
-            logger.config.notices.say(Level::Info, crate::notice::NoticeKind::Restored, text);
+            logger.config.notices.say(Level::Info, NoticeKind::Restored, text);
         }
     }
 }
